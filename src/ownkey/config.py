@@ -1,0 +1,132 @@
+"""The operator's configuration: read once from `OWNKEY_*` variables, then frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+from msgspec import Struct
+from msgspec.structs import fields as struct_fields
+
+from ownkey.errors import ConfigError
+
+PREFIX: Final = "OWNKEY_"
+
+
+def default_data_dir() -> Path:
+    """Where the embedded database and the wrapping key live when nothing else is said.
+
+    As root this must not be under a home: PostgreSQL will not run as root, so another user has to be able
+    to walk there, and opening a home for that would be a leak.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/ownkey")
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "ownkey"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Every setting, with its default. The variable is the field's name in capitals after `OWNKEY_`."""
+
+    # Any PostgreSQL 15 or newer; empty: an embedded one in the data directory.
+    database_url: str | None = None
+    # The role that owns the schema, where it is not the one that serves; empty: the same URL.
+    migration_database_url: str | None = None
+    # Connections to PostgreSQL per process.
+    database_pool_size: int = 8
+    # The embedded database, the wrapping key and local state.
+    data_dir: Path = default_data_dir()
+    # Address to listen on.
+    host: str = "127.0.0.1"
+    # Port to listen on; 0 picks a free one and prints it.
+    port: int = 8484
+    # `id:base64` of 32 random bytes, several with commas; the first one wraps new data keys.
+    wrapping_keys: str | None = None
+    # A file with the same content, mode 0600.
+    wrapping_key_file: Path | None = None
+    # Bound into every ciphertext, so that a copy of the database does not open in another deployment.
+    deployment_id: str = "default"
+    # A TOML file with further providers, in the form of the built-in catalogue.
+    catalog: Path | None = None
+    # Providers that users may use; empty: all of the catalogue.
+    allowed_providers: tuple[str, ...] = ()
+    # Whether the operator's provider keys from the environment stand behind the users' own.
+    shared_keys: bool = True
+    # The provider of last resort, with the operator's key.
+    ultimate_provider: str = "openai"
+    # Whether users may set a base URL of their own.
+    custom_base_urls: bool = False
+    # Largest request body under /v1, in bytes: images and documents travel inside.
+    max_body_bytes: int = 32 * 1024 * 1024
+    # Largest answer of a provider, in bytes, after decompression.
+    max_answer_bytes: int = 64 * 1024 * 1024
+    # Time to open a connection to a provider.
+    connect_timeout_seconds: float = 5.0
+    # Time until a provider's first byte: reasoning models think before they speak.
+    first_byte_timeout_seconds: float = 120.0
+    # Longest silence inside a stream.
+    idle_timeout_seconds: float = 60.0
+    # Longest answer from first to last byte.
+    total_timeout_seconds: float = 900.0
+    # Longest Retry-After that is waited for with the same credential.
+    retry_wait_seconds: float = 2.0
+    # Snapshots kept per process.
+    snapshot_cache_size: int = 100_000
+    # A snapshot older than this is read again even if no notification came.
+    snapshot_max_age_seconds: float = 30.0
+    # How often usage events are written to PostgreSQL.
+    usage_flush_seconds: float = 0.5
+    # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
+    usage_queue_size: int = 100_000
+    # debug, info, warning or error.
+    log_level: str = "info"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """Read every `OWNKEY_*` variable. Raises ConfigError for a value that does not parse or an unknown name."""
+        environ = os.environ if environ is None else environ
+        hints = get_type_hints(cls)
+        known = {PREFIX + field.name.upper(): field.name for field in struct_fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX) or text == "":
+                continue
+            if variable not in known:
+                raise ConfigError(f"{variable} is not a setting of Ownkey. `ownkey serve --help` lists them.")
+            name = known[variable]
+            values[name] = _parse(variable, text, hints[name])
+        return cls(**values)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this process runs its own PostgreSQL."""
+        return self.database_url is None
+
+
+def _parse(variable: str, text: str, hint: object) -> object:
+    parsers: dict[object, Callable[[str], object]] = {
+        int: int,
+        float: float,
+        bool: _parse_bool,
+        Path: Path,
+        Path | None: Path,
+        tuple[str, ...]: lambda value: tuple(part.strip() for part in value.split(",") if part.strip()),
+    }
+    try:
+        value = parsers.get(hint, str)(text)
+    except ValueError:
+        raise ConfigError(f"{variable} does not hold a valid value.") from None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+        raise ConfigError(f"{variable} must not be negative.")
+    return value
+
+
+def _parse_bool(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(text)

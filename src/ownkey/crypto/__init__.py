@@ -1,0 +1,1 @@
+"""Envelope encryption, wrapping keys and gateway tokens."""

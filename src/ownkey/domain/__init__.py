@@ -1,0 +1,1 @@
+"""What Ownkey is about, without I/O: credentials, settings, routing, usage, audit."""

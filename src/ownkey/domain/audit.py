@@ -1,0 +1,43 @@
+"""The closed list of what the audit chain records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class AuditAction(StrEnum):
+    """What was done. New actions are added, none is renamed: rows outlive versions."""
+
+    USER_CREATED = "user.created"
+    USER_UPDATED = "user.updated"
+    USER_DELETED = "user.deleted"
+    USER_SIGNED_IN = "user.signed_in"
+    USER_SIGNED_OUT = "user.signed_out"
+    SETTINGS_UPDATED = "settings.updated"
+    CREDENTIAL_ADDED = "credential.added"
+    CREDENTIAL_UPDATED = "credential.updated"
+    CREDENTIAL_REPLACED = "credential.replaced"
+    CREDENTIAL_TESTED = "credential.tested"
+    CREDENTIAL_REMOVED = "credential.removed"
+    PREFERENCE_UPDATED = "preference.updated"
+    TASK_UPDATED = "task.updated"
+    TASK_REMOVED = "task.removed"
+    TOKEN_CREATED = "token.created"  # noqa: S105  # an action's name, not a token
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One row of the chain. `details` holds only fields from an allow-list: never a secret."""
+
+    chain: int
+    position: int
+    occurred_at: datetime
+    actor: str
+    user_id: str
+    action: AuditAction
+    subject: str | None
+    details: dict[str, Any]

@@ -1,0 +1,155 @@
+"""Credentials: a user's secret at one provider, and what may be known about it."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NoReturn
+
+from msgspec import Struct
+
+from ownkey.errors import RequestError
+
+SECRET_MIN_LENGTH: Final = 8
+SECRET_MAX_LENGTH: Final = 512
+LABEL_MAX_LENGTH: Final = 80
+
+# Printable ASCII without the blank: anything else could split a header line (CR, LF) or
+# would be refused by the HTTP client with the whole key inside its exception.
+_SECRET = re.compile(rf"[\x21-\x7e]{{{SECRET_MIN_LENGTH},{SECRET_MAX_LENGTH}}}", re.ASCII)
+_QUOTES = "\"'`"
+
+
+class Secret:
+    """A plaintext secret in memory. It does not print, pickle, format or compare in variable time."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The plaintext. Called only where a header is built or a secret is sealed."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would be an oracle and a way into a dict's repr
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied out of the process")
+
+
+class CredentialStatus(StrEnum):
+    """What is known of a credential; the router and the panel read the same word."""
+
+    UNVERIFIED = "unverified"
+    OK = "ok"
+    LIMITED = "limited"
+    RATE_LIMITED = "rate_limited"
+    OUT_OF_CREDIT = "out_of_credit"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    UNREADABLE = "unreadable"
+
+
+class Credential(Struct, frozen=True, kw_only=True):
+    """The masked view of a credential: everything but the secret. Times are UTC."""
+
+    id: str
+    provider: str
+    label: str
+    hint: str
+    base_url: str | None = None
+    position: int = 0
+    enabled: bool = True
+    status: CredentialStatus = CredentialStatus.UNVERIFIED
+    status_reason: str | None = None
+    status_until: datetime | None = None
+    expires_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None = None
+    last_tested_at: datetime | None = None
+    request_count: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class SealedCredential(Struct, frozen=True, kw_only=True):
+    """What the hot path needs of a credential. `sealed` opens only with its owner's data key."""
+
+    id: str
+    provider: str
+    label: str
+    hint: str
+    base_url: str | None
+    position: int
+    enabled: bool
+    status: CredentialStatus
+    status_until: datetime | None
+    expires_at: datetime | None
+    generation: int
+    sealed: bytes
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the date that the user set has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+def clean_secret(pasted: str) -> Secret:
+    """The secret in what a person pasted: outer blanks, line ends and one pair of quotes are dropped.
+
+    Raises RequestError(invalid_secret); the message never repeats the value.
+    """
+    text = pasted.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in _QUOTES:
+        text = text[1:-1].strip()
+    if not _SECRET.fullmatch(text):
+        raise RequestError(_why_refused(text), code="invalid_secret", param="secret")
+    return Secret(text)
+
+
+def _why_refused(text: str) -> str:
+    if not text:
+        return "The API key is empty. Paste the key that the provider shows on its key page."
+    if len(text) < SECRET_MIN_LENGTH:
+        return f"The API key is too short: at least {SECRET_MIN_LENGTH} characters are needed."
+    if len(text) > SECRET_MAX_LENGTH:
+        return f"The API key is too long: at most {SECRET_MAX_LENGTH} characters are allowed."
+    return (
+        "The API key holds a blank, a line break or a character outside printable ASCII. "
+        "Copy it again from the provider's key page."
+    )
+
+
+def mask_secret(secret: Secret) -> str:
+    """`sk-…AbCd`: at most a short prefix and four final characters, and never more than a third of the key."""
+    value = secret.reveal()
+    if len(value) < 16:
+        return "…" + value[-2:]
+    prefix = re.match(r"[A-Za-z]{2,5}[-_]", value)
+    return (prefix.group() if prefix else "") + "…" + value[-4:]
+
+
+def clean_label(label: str) -> str:
+    """A label without control characters and outer blanks; empty becomes "default"."""
+    text = " ".join(label.split())
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        raise RequestError("The label holds a control character.", param="label")
+    if len(text) > LABEL_MAX_LENGTH:
+        raise RequestError(f"The label is too long: at most {LABEL_MAX_LENGTH} characters.", param="label")
+    return text or "default"

@@ -1,0 +1,89 @@
+"""A provider as data: what one table of `catalog.toml` says. Loaded and checked by `providers.catalog`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+
+class Dialect(StrEnum):
+    """A wire format that a provider speaks."""
+
+    OPENAI_CHAT = "openai_chat"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+
+
+class Quirk(StrEnum):
+    """The closed list of differences that the OpenAI dialect knows how to bridge."""
+
+    NO_STREAM_OPTIONS = "no_stream_options"  # refuses `stream_options`, or reports usage unasked
+    MAX_TOKENS_ONLY = "max_tokens_only"  # refuses `max_completion_tokens`
+    NO_EMBEDDINGS = "no_embeddings"  # has no /embeddings
+    NO_MODEL_LIST = "no_model_list"  # has no /models; the probe is another call
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """What a model can do, where known. An unknown model is assumed able: its owner chose it."""
+
+    id: str
+    context_tokens: int | None = None
+    tools: bool = True
+    images: bool = False
+    json_schema: bool = False
+    embedding: bool = False
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """A part of the base URL that the user fills in, such as Azure's resource name."""
+
+    name: str
+    label: str
+    pattern: str
+    example: str = ""
+
+
+class Provider(Struct, frozen=True, kw_only=True):
+    """One provider.
+
+    `auth` is `bearer`, `none` or `header:<name>`. `base_url` has no trailing slash and may hold `{field}`.
+    `environment` names the variable with the operator's key. `defaults` maps a task (or `default`) to a model.
+    `serves` are shell patterns of model names that belong here when a client names no provider.
+    """
+
+    id: str
+    label: str
+    dialect: Dialect
+    base_url: str
+    auth: str = "bearer"
+    environment: str | None = None
+    get_key_url: str | None = None
+    docs_url: str | None = None
+    probe: str = "GET /models"
+    headers: dict[str, str] = {}
+    key_prefixes: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    defaults: dict[str, str] = {}
+    models: dict[str, Model] = {}
+    fields: tuple[Field, ...] = ()
+    quirks: frozenset[Quirk] = frozenset()
+    local: bool = False  # runs on the operator's own machine: http and a private address are expected
+    prices: str | None = None  # the provider's id in genai-prices; None: unpriced
+
+    def find_model(self, model_id: str) -> Model | None:
+        """What the catalogue knows of a model, or None."""
+        return self.models.get(model_id)
+
+    def serves_model(self, model_id: str) -> bool:
+        """Whether a bare model name belongs to this provider."""
+        return model_id in self.models or any(fnmatchcase(model_id, pattern) for pattern in self.serves)
+
+    def default_model(self, task: str | None) -> str | None:
+        """The model to use here for a task when the user has named none.
+
+        Embedding has a model of its own or none: a chat model cannot stand in for it.
+        """
+        if task == "embedding":
+            return self.defaults.get("embedding")
+        return self.defaults.get(task or "default") or self.defaults.get("default")

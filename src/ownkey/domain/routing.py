@@ -1,0 +1,379 @@
+"""Which provider, model and credential a request tries, in which order, and why the others are left out.
+
+`attempts` is a pure function: the preview shows what the hot path will do because both call it.
+
+The order (a hop is one provider with one payer):
+
+1. the preferred provider for the task, with the user's own credentials in their order;
+2. the user's further providers by priority, with their own credentials, backups last;
+3. the operator's keys for those same providers;
+4. the provider of last resort with the operator's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, Protocol
+
+from msgspec import Struct
+
+from ownkey.domain.credential import CredentialStatus, SealedCredential
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider, Quirk
+from ownkey.domain.settings import Payer, PayerRule, Preference, Snapshot, TaskOverride
+from ownkey.errors import RequestError
+
+TASK_PREFIX: Final = "task:"
+AUTO: Final = "auto"
+
+Operation = Literal["chat", "embeddings"]
+
+
+class SkipReason:
+    """Why a hop is not tried. Stable codes: the panel translates them."""
+
+    NOT_ALLOWED = "not_allowed"
+    DISABLED = "disabled"
+    NO_CREDENTIAL = "no_credential"
+    CREDENTIAL_DISABLED = "credential_disabled"
+    CREDENTIAL_EXPIRED = "credential_expired"
+    CREDENTIAL_INVALID = "credential_invalid"
+    CREDENTIAL_UNREADABLE = "credential_unreadable"
+    COOLING_DOWN = "cooling_down"
+    PROVIDER_DOWN = "provider_down"
+    NO_MODEL = "no_model"
+    LACKS_TOOLS = "lacks_tools"
+    LACKS_IMAGES = "lacks_images"
+    LACKS_JSON_SCHEMA = "lacks_json_schema"
+    CONTEXT_TOO_SMALL = "context_too_small"
+    LACKS_OPERATION = "lacks_operation"
+    SHARED_REFUSED = "shared_refused"
+    OWN_REFUSED = "own_refused"
+    FALLBACK_REFUSED = "fallback_refused"
+    MODEL_PINNED = "model_pinned"
+
+
+class Needs(Struct, frozen=True, kw_only=True):
+    """What a request asks of a model. `input_tokens` is an estimate that errs low."""
+
+    tools: bool = False
+    images: bool = False
+    json_schema: bool = False
+    input_tokens: int = 0
+
+
+class RouteRequest(Struct, frozen=True, kw_only=True):
+    """A request as routing sees it. `allow_fallback` None leaves it to the user's settings."""
+
+    model: str
+    operation: Operation = "chat"
+    task: str | None = None
+    needs: Needs = Needs()
+    allow_fallback: bool | None = None
+
+
+class Attempt(Struct, frozen=True):
+    """One try: this provider, this model, this credential (None: the operator's key)."""
+
+    provider: Provider
+    model: str
+    credential: SealedCredential | None
+    payer: Payer
+
+    @property
+    def base_url(self) -> str:
+        """Where the secret may go: the URL that was stored with it, or the catalogue's."""
+        return (self.credential.base_url if self.credential else None) or self.provider.base_url
+
+
+class Skipped(Struct, frozen=True):
+    """A hop that was left out, and why. `until` is when it may work again, where known."""
+
+    provider: str
+    model: str | None
+    payer: Payer
+    reason: str
+    credential: str | None = None
+    until: datetime | None = None
+
+
+class Route(Struct, frozen=True):
+    """What will be tried, in order, and what will not."""
+
+    attempts: tuple[Attempt, ...]
+    skipped: tuple[Skipped, ...]
+    task: str | None
+
+
+class Health(Protocol):
+    """What is known to be broken right now. Times are UTC; None means usable."""
+
+    def provider_down_until(self, base_url: str) -> datetime | None:
+        """Until when the host of this URL is not worth trying."""
+        ...
+
+    def credential_blocked_until(self, credential_id: str) -> datetime | None:
+        """Until when this credential would be refused (rate limit, no credit)."""
+        ...
+
+
+class _Wish(Struct, frozen=True):
+    """What the model's name and the task ask for, before anything is checked."""
+
+    task: str | None
+    provider: str | None
+    model: str | None
+    override: TaskOverride | None
+
+
+def attempts(
+    snapshot: Snapshot,
+    request: RouteRequest,
+    *,
+    catalog: Mapping[str, Provider],
+    policy: Policy,
+    health: Health,
+    now: datetime,
+) -> Route:
+    """The chain for one request. Raises RequestError when the model names an unknown provider."""
+    wish = _read_wish(snapshot, request, catalog)
+    rule = (wish.override.payer if wish.override else None) or snapshot.settings.payer
+    chain = _Chain(snapshot, request, wish, catalog, policy, health, now)
+    order = _provider_order(snapshot, wish, catalog, policy)
+    own, shared = rule is not PayerRule.SHARED_ONLY, rule is not PayerRule.OWN_ONLY
+    for position, provider in enumerate(order):
+        if own:
+            chain.add_own(provider, first=position == 0)
+    for position, provider in enumerate(order):
+        if shared:
+            chain.add_shared(provider, first=position == 0)
+        elif provider.id in policy.shared:
+            chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_REFUSED)
+    if shared:
+        for provider in _last_resorts(order, catalog, policy):
+            chain.add_shared(provider, first=not order)
+    return Route(tuple(chain.attempts), tuple(chain.skipped), wish.task)
+
+
+def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy: Policy) -> list[Provider]:
+    """The ultimate provider; where the operator has no key for it, whatever the operator does have."""
+    names = [policy.ultimate] if policy.ultimate in policy.shared else list(catalog)
+    taken = {provider.id for provider in order}
+    return [catalog[name] for name in names if name in catalog and name in policy.shared and name not in taken]
+
+
+def select_best(route: Route) -> Attempt | None:
+    """The attempt that would be tried first, or None."""
+    return route.attempts[0] if route.attempts else None
+
+
+def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, Provider]) -> _Wish:
+    name, task = request.model, request.task or snapshot.settings.default_task
+    if request.operation == "embeddings":
+        task = request.task or "embedding"
+    if name.startswith(TASK_PREFIX):
+        task, name = name[len(TASK_PREFIX) :], AUTO
+    override = snapshot.overrides.get(task) if task else None
+    if name == AUTO:
+        if override is not None:
+            return _Wish(task, override.provider, override.model, override)
+        return _Wish(task, None, None, None)
+    head, slash, rest = name.partition("/")
+    if slash and head in catalog:
+        return _Wish(task, head, rest, override if override and override.provider == head else None)
+    return _Wish(task, None, name, override if override and override.model == name else None)
+
+
+def _provider_order(snapshot: Snapshot, wish: _Wish, catalog: Mapping[str, Provider], policy: Policy) -> list[Provider]:
+    """The preferred provider first, then the user's others by (backup, priority, catalogue order).
+
+    A provider takes part when the user holds a credential there, stated a preference for it, or asked for it.
+    """
+    known = {credential.provider for credential in snapshot.credentials} | set(snapshot.preferences)
+    rank = {provider_id: position for position, provider_id in enumerate(catalog)}
+
+    def by_wish(provider_id: str) -> tuple[bool, int, int]:
+        preference = snapshot.preferences.get(provider_id) or Preference(provider=provider_id)
+        return preference.backup_only, preference.priority, rank[provider_id]
+
+    order = sorted((provider_id for provider_id in known if provider_id in catalog), key=by_wish)
+    if wish.provider is not None:
+        order = [wish.provider, *(other for other in order if other != wish.provider)]
+    elif wish.model is not None:
+        serving = [other for other in order if catalog[other].serves_model(wish.model)]
+        serving += [
+            other
+            for other in catalog
+            if other not in order and other in policy.shared and catalog[other].serves_model(wish.model)
+        ]
+        order = [*serving, *(other for other in order if other not in serving)]
+    return [catalog[provider_id] for provider_id in order]
+
+
+class _Chain:
+    """Collects attempts and the reasons for leaving hops out."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        request: RouteRequest,
+        wish: _Wish,
+        catalog: Mapping[str, Provider],
+        policy: Policy,
+        health: Health,
+        now: datetime,
+    ) -> None:
+        self.snapshot, self.request, self.wish = snapshot, request, wish
+        self.policy, self.health, self.now = policy, health, now
+        self.attempts: list[Attempt] = []
+        self.skipped: list[Skipped] = []
+        self.model_known = wish.model is None or any(p.serves_model(wish.model) for p in catalog.values())
+        override = wish.override.allow_fallback if wish.override else None
+        self.allow_fallback = next(
+            value for value in (request.allow_fallback, override, snapshot.settings.allow_fallback) if value is not None
+        )
+
+    def skip(
+        self,
+        provider: Provider,
+        model: str | None,
+        payer: Payer,
+        reason: str,
+        credential: SealedCredential | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        self.skipped.append(Skipped(provider.id, model, payer, reason, credential.label if credential else None, until))
+
+    def add_own(self, provider: Provider, *, first: bool) -> None:
+        """The user's credentials at one provider, each as an attempt of its own."""
+        model = self._usable_model(provider, Payer.OWN, first=first)
+        if model is None:
+            return
+        held = [credential for credential in self.snapshot.credentials if credential.provider == provider.id]
+        pinned = self.wish.override.credential_id if self.wish.override and first else None
+        if pinned is not None:
+            held = [credential for credential in held if credential.id == pinned]
+        if not held:
+            self.skip(provider, model, Payer.OWN, SkipReason.NO_CREDENTIAL)
+        for credential in held:
+            reason, until = self._credential_fault(credential)
+            down = None if reason else self.health.provider_down_until(credential.base_url or provider.base_url)
+            if down is not None:
+                reason, until = SkipReason.PROVIDER_DOWN, down
+            if reason:
+                self.skip(provider, model, Payer.OWN, reason, credential, until)
+            else:
+                self.attempts.append(Attempt(provider, model, credential, Payer.OWN))
+
+    def add_shared(self, provider: Provider, *, first: bool) -> None:
+        """The operator's key for one provider."""
+        if provider.id not in self.policy.shared:
+            return
+        model = self._usable_model(provider, Payer.SHARED, first=first)
+        if model is None:
+            return
+        down = self.health.provider_down_until(provider.base_url)
+        until = down or self.health.credential_blocked_until(shared_credential_id(provider.id))
+        if until is not None:
+            self.skip(
+                provider,
+                model,
+                Payer.SHARED,
+                SkipReason.PROVIDER_DOWN if down else SkipReason.COOLING_DOWN,
+                until=until,
+            )
+        else:
+            self.attempts.append(Attempt(provider, model, None, Payer.SHARED))
+
+    def _usable_model(self, provider: Provider, payer: Payer, *, first: bool) -> str | None:
+        """The model to use here, or None after noting why there is none."""
+        model = self._model_for(provider, first=first)
+        reason = self._provider_fault(provider, first=first) or (
+            SkipReason.NO_MODEL if model is None else self._ability_fault(provider, model)
+        )
+        if reason:
+            self.skip(provider, model, payer, reason)
+            return None
+        return model
+
+    def _model_for(self, provider: Provider, *, first: bool) -> str | None:
+        """The asked model where this provider serves it, else the user's default here, else the catalogue's."""
+        wish = self.wish
+        if wish.model is not None:
+            asked_here = wish.provider == provider.id or (wish.provider is None and provider.serves_model(wish.model))
+            if asked_here or (first and wish.provider is None and not self.model_known):
+                return wish.model
+        preference = self.snapshot.preferences.get(provider.id)
+        if wish.task != "embedding" and preference is not None and preference.default_model:
+            return preference.default_model
+        return provider.default_model(wish.task)
+
+    def _provider_fault(self, provider: Provider, *, first: bool) -> str | None:
+        preference = self.snapshot.preferences.get(provider.id)
+        if not self.policy.allows(provider.id):
+            return SkipReason.NOT_ALLOWED
+        if preference is not None and not preference.enabled:
+            return SkipReason.DISABLED
+        if not first and not self.allow_fallback:
+            return SkipReason.FALLBACK_REFUSED
+        if not first and preference is not None and not preference.may_fall_back:
+            return SkipReason.FALLBACK_REFUSED
+        return None
+
+    def _ability_fault(self, provider: Provider, model: str) -> str | None:
+        if self.request.operation == "embeddings":
+            return self._embedding_fault(provider, model)
+        known, needs = provider.find_model(model), self.request.needs
+        if known is None:
+            return None
+        if needs.tools and not known.tools:
+            return SkipReason.LACKS_TOOLS
+        if needs.images and not known.images:
+            return SkipReason.LACKS_IMAGES
+        if needs.json_schema and not known.json_schema:
+            return SkipReason.LACKS_JSON_SCHEMA
+        if known.context_tokens is not None and needs.input_tokens > known.context_tokens:
+            return SkipReason.CONTEXT_TOO_SMALL
+        return None
+
+    def _embedding_fault(self, provider: Provider, model: str) -> str | None:
+        """Vectors of two models cannot be mixed: only the first model of the chain is ever used."""
+        if Quirk.NO_EMBEDDINGS in provider.quirks:
+            return SkipReason.LACKS_OPERATION
+        if self.attempts and self.attempts[0].model != model:
+            return SkipReason.MODEL_PINNED
+        if self.wish.model is not None and model != self.wish.model:
+            return SkipReason.MODEL_PINNED
+        return None
+
+    def _credential_fault(self, credential: SealedCredential) -> tuple[str | None, datetime | None]:
+        if not credential.enabled:
+            return SkipReason.CREDENTIAL_DISABLED, None
+        if credential.is_expired(self.now):
+            return SkipReason.CREDENTIAL_EXPIRED, None
+        if credential.status is CredentialStatus.INVALID:
+            return SkipReason.CREDENTIAL_INVALID, None
+        if credential.status is CredentialStatus.UNREADABLE:
+            return SkipReason.CREDENTIAL_UNREADABLE, None
+        until = credential.status_until if credential.status is not CredentialStatus.OK else None
+        if until is None or until <= self.now:
+            until = self.health.credential_blocked_until(credential.id)
+        return (SkipReason.COOLING_DOWN, until) if until is not None else (None, None)
+
+
+def shared_credential_id(provider_id: str) -> str:
+    """The name under which the operator's key for a provider has its own breaker."""
+    return f"shared:{provider_id}"
+
+
+def check_provider(provider_id: str, catalog: Mapping[str, Provider]) -> Provider:
+    """The provider of this name. Raises RequestError(unknown_provider)."""
+    provider = catalog.get(provider_id)
+    if provider is None:
+        raise RequestError(
+            f"There is no provider named {provider_id[:60]!r}. GET /api/providers lists them.",
+            code="unknown_provider",
+            param="provider",
+        )
+    return provider

@@ -1,0 +1,103 @@
+"""The record of one dispatched upstream call."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from ownkey.domain.settings import Payer
+
+
+class Outcome(StrEnum):
+    """How an upstream call ended; failures carry the row of the error taxonomy."""
+
+    OK = "ok"
+    AUTH_INVALID = "auth_invalid"
+    AUTH_SCOPE = "auth_scope"
+    CREDIT_EXHAUSTED = "credit_exhausted"
+    QUOTA_DAILY = "quota_daily"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    BAD_REQUEST = "bad_request"
+    CONTENT_REFUSED = "content_refused"
+    STREAM_BROKEN = "stream_broken"
+    CLIENT_GONE = "client_gone"
+    UNREADABLE = "unreadable"
+    INTERNAL = "internal"
+
+
+class TokensSource(StrEnum):
+    """Where token counts come from."""
+
+    REPORTED = "reported"
+    ESTIMATED = "estimated"
+    NONE = "none"
+
+
+class Tokens(Struct, frozen=True, kw_only=True):
+    """Five disjoint counters; their sum is what the provider billed for."""
+
+    input_uncached: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output_text: int = 0
+    output_reasoning: int = 0
+
+    @property
+    def input_total(self) -> int:
+        """All input, cached or not."""
+        return self.input_uncached + self.cache_read + self.cache_write
+
+    @property
+    def output_total(self) -> int:
+        """All output, reasoning included."""
+        return self.output_text + self.output_reasoning
+
+
+class UsageEvent(Struct, kw_only=True):
+    """One upstream call. It gets its id before dispatch; the rest is filled in as it becomes known.
+
+    `cost_microdollars` is None where no price is known ("unpriced", never 0).
+    """
+
+    id: str
+    request_id: str
+    user_id: str
+    occurred_at: datetime
+    attempt: int
+    task: str | None
+    provider: str
+    model: str
+    requested_model: str
+    credential_id: str | None
+    payer: Payer
+    operation: str
+    streamed: bool
+    outcome: Outcome = Outcome.INTERNAL
+    http_status: int | None = None
+    tokens: Tokens | None = None
+    tokens_source: TokensSource = TokensSource.NONE
+    raw_usage: bytes | None = None
+    cost_microdollars: int | None = None
+    price_version: str | None = None
+    duration_ms: int = 0
+    first_byte_ms: int | None = None
+    provider_request_id: str | None = None
+    finish_reason: str | None = None
+
+
+def new_id() -> str:
+    """A UUIDv7: unique, and ordered by time, so that B-tree inserts stay at the right edge (RFC 9562)."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))

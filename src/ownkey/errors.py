@@ -1,0 +1,124 @@
+"""The error tree. Every error has a stable code and a message that is safe to show.
+
+OwnkeyError
+├── ConfigError                          start-up only; the process exits with status 2
+├── AuthError                   401      token_missing, token_invalid, token_expired, ambiguous_credentials (400)
+│   └── PermissionDenied        403      permission_denied
+├── RequestError                400      invalid_request, invalid_secret, invalid_base_url, unknown_provider
+│   ├── NotFound                404      not_found
+│   ├── Conflict                409      conflict, duplicate_secret
+│   └── TooLarge                413      too_large
+├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
+├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
+│   └── NoProvider              424      no_provider_available: nothing could even be tried
+├── UpstreamError               502      what one attempt failed with; `kind` is the row of the taxonomy
+└── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
+
+`message` is public: it never holds a secret, an SQL statement or a stack. What an operator needs beside it
+goes to the log, with the request id.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class OwnkeyError(Exception):
+    """Base of all errors that Ownkey raises on purpose."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        http_status: int | None = None,
+        param: str | None = None,
+        retry_after_seconds: float | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_code = code or type(self).code
+        self.status = http_status or type(self).http_status
+        self.param = param
+        self.retry_after_seconds = retry_after_seconds
+        self.extra = extra or {}
+
+
+class ConfigError(OwnkeyError):
+    """The configuration is missing something or is unsafe; nothing was started."""
+
+    code = "config_invalid"
+
+
+class AuthError(OwnkeyError):
+    """Who is asking could not be established."""
+
+    code = "token_invalid"
+    http_status = 401
+
+
+class PermissionDenied(AuthError):
+    """The caller is known but may not do this."""
+
+    code = "permission_denied"
+    http_status = 403
+
+
+class RequestError(OwnkeyError):
+    """The request itself is wrong; nothing was changed."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class NotFound(RequestError):
+    """There is no such thing, or it belongs to somebody else: the answer is the same."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class Conflict(RequestError):
+    """The change contradicts what is already stored."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class TooLarge(RequestError):
+    """A body, a field or a header is beyond its limit."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class CredentialUnreadable(OwnkeyError):
+    """A stored secret does not open with this wrapping key. The user must enter it again."""
+
+    code = "credential_unreadable"
+    http_status = 500
+
+
+class RouteExhausted(OwnkeyError):
+    """Every attempt of a request failed. `extra["attempts"]` lists them in order."""
+
+    code = "all_attempts_failed"
+    http_status = 502
+
+
+class NoProvider(RouteExhausted):
+    """Nothing could be tried: no usable credential, own or shared."""
+
+    code = "no_provider_available"
+    http_status = 424
+
+
+class StorageError(OwnkeyError):
+    """PostgreSQL cannot be reached or its schema is not the one this version needs."""
+
+    code = "database_unavailable"
+    http_status = 503

@@ -1,0 +1,1 @@
+"""Providers as data, and the wire formats that they speak."""

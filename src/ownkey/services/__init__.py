@@ -1,0 +1,1 @@
+"""What the product does, on top of storage, crypto, providers and upstream."""

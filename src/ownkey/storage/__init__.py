@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, named queries and one typed module per family of tables."""

@@ -1,0 +1,1 @@
+"""The way out: connections to providers, and what is known of their health."""
