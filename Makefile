@@ -1,0 +1,90 @@
+# `make` lists what can be done. Everything below works on a fresh clone: each target sets up what it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The Python to build the environment with (3.11 or later), and how many tests run at once.
+PYTHON ?= python3
+WORKERS ?= 2
+# More arguments for pytest, such as ARGS='-k routing'.
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+# An installed wheel elsewhere, or a variable of the shell, must not leak into the tests.
+export PYTHONPATH :=
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup system demo test test-quick lint types format bench lock clean clean-all
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: system $(VENV)/.project tests/node/node_modules/.installed ## Everything for development: packages, environment, Node clients
+
+system:
+	@PYTHON=$(PYTHON) tools/install_system_packages
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Ownkey needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try make PYTHON=python3.11" >&2; exit 1; }
+	@PYTHON=$(PYTHON) tools/install_system_packages
+	@echo "[1/4] Python environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.dependencies: requirements/dev.txt | $(VENV)/.created
+	@echo "[2/4] Locked dependencies, every hash checked"
+	@tools/install_python_packages $(RUN) requirements/dev.txt
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.dependencies
+	@echo "[3/4] Ownkey itself, editable"
+	@$(RUN) -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+tests/node/node_modules/.installed: tests/node/package-lock.json
+	@echo "[4/4] Node clients for the gateway tests"
+	@if command -v npm >/dev/null; then \
+		cd tests/node && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed; \
+	else \
+		echo "  npm is not installed: the tests with Node clients will be skipped (they need Node 20)"; \
+	fi
+
+demo: $(VENV)/.project ## The main job with three users; ONCE=1 ends after the table
+	@$(VENV)/bin/ownkey demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: setup ## All tests, with line and branch coverage
+	@$(RUN) -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+test-quick: setup ## Tests without coverage and without the slow ones
+	@$(RUN) -m pytest -n $(WORKERS) -q -m "not slow" $(ARGS)
+
+lint: $(VENV)/.project ## Style, and the floors of the house
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(VENV)/bin/lint-imports
+
+types: $(VENV)/.project ## Strict type check
+	@$(RUN) -m mypy
+
+format: $(VENV)/.project ## Rewrite in the house style
+	@$(RUN) -m ruff check --fix --exit-zero
+	@$(RUN) -m ruff format
+
+bench: setup ## Direct, nginx and Ownkey side by side in one run, under three minutes
+	@$(RUN) -m bench
+
+lock: ## Renew requirements/*.txt from pyproject.toml (needs uv); ARGS=--upgrade for newer versions
+	@tools/lock_dependencies $(ARGS)
+
+clean: ## Remove caches and build products
+	@rm -rf build dist .coverage .coverage.* coverage.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache bench/.build
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## Also remove the environment and the Node clients
+	@rm -rf $(VENV) tests/node/node_modules
