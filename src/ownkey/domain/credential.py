@@ -34,6 +34,10 @@ class Secret:
         """The plaintext. Called only where a header is built or a secret is sealed."""
         return self._value
 
+    def scrub(self, text: str) -> str:
+        """`text` without this secret: some providers repeat the key in their error."""
+        return text.replace(self._value, "[key]")
+
     def __repr__(self) -> str:
         return "Secret('**********')"
 

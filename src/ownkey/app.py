@@ -1,0 +1,184 @@
+"""`Ownkey`: builds every object once, in order, and takes them down in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ownkey.config import Config
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.wrapping import LocalWrappingKeys
+from ownkey.domain.credential import Secret, clean_secret
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider
+from ownkey.errors import ConfigError, RequestError, StorageError
+from ownkey.http.server import Server
+from ownkey.providers.catalog import load_catalog
+from ownkey.services.changes import Changes
+from ownkey.services.completion import CompletionService, Router
+from ownkey.services.core import Core
+from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.credential_test import CredentialProber
+from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.llm_config_manager import LLMConfigManager
+from ownkey.services.metering import Metering
+from ownkey.services.model_list import ModelList
+from ownkey.services.pricing import Pricing
+from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.usage_report import UsageReport
+from ownkey.services.user_llm_settings import UserLLMSettingsService
+from ownkey.services.users import UserService
+from ownkey.storage import snapshots, usage
+from ownkey.storage.database import Database
+from ownkey.storage.embedded import EmbeddedPostgres
+from ownkey.storage.migrate import migrate
+from ownkey.upstream.address_guard import AddressGuard
+from ownkey.upstream.health import HealthBoard
+from ownkey.upstream.pool import UpstreamPool
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+class Ownkey:
+    """The product in one object. Open it with `async with Ownkey.open() as ok:`."""
+
+    def __init__(self, core: Core, server: Server) -> None:
+        self.core = core
+        self._server = server
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config | None = None) -> AsyncIterator[Ownkey]:
+        """Start everything; configuration from `OWNKEY_*` variables unless given.
+
+        Raises ConfigError for what is unsafe or missing, StorageError when the database is not there.
+        """
+        config = config or Config.from_env()
+        async with AsyncExitStack() as stack:
+            yield await _build(config, stack)
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is in force."""
+        return self.core.config
+
+    @property
+    def settings(self) -> UserLLMSettingsService:
+        """Credentials, preferences and task overrides of users."""
+        return self.core.settings
+
+    @property
+    def manager(self) -> LLMConfigManager:
+        """Login, logout and chat in process."""
+        return self.core.manager
+
+    @property
+    def tokens(self) -> GatewayTokenService:
+        """Gateway tokens."""
+        return self.core.tokens
+
+    @property
+    def users(self) -> UserService:
+        """The users themselves."""
+        return self.core.users
+
+    @property
+    def usage(self) -> UsageReport:
+        """What was used, by whom and for how much."""
+        return self.core.usage
+
+    def asgi(self) -> Server:
+        """The whole server, to be mounted in a host application: `app.mount("/llm", ok.asgi())`."""
+        return self._server
+
+    def openai_client(self, user_id: str) -> AsyncOpenAI:
+        """A real `openai.AsyncOpenAI` whose requests are served in this process with the user's keys.
+
+        Needs the extra `ownkey[openai]`.
+        """
+        try:
+            openai, httpx2 = import_module("openai"), import_module("httpx2")
+        except ModuleNotFoundError:
+            raise ConfigError("The OpenAI client is not installed: pip install 'ownkey[openai]'.") from None
+        transport = import_module("ownkey.http.in_process").InProcessTransport(self._server.gateway, user_id=user_id)
+        client: AsyncOpenAI = openai.AsyncOpenAI(
+            api_key="in-process",
+            base_url="http://in-process/v1",
+            http_client=httpx2.AsyncClient(transport=transport, timeout=None),
+            # The gateway retries where that can help; a second layer would only multiply.
+            max_retries=0,
+        )
+        return client
+
+
+async def _build(config: Config, stack: AsyncExitStack) -> Ownkey:
+    catalog = load_catalog(config.catalog)
+    wrapping = load_wrapping_keys(config)
+    database, listen_url = await _open_database(config, stack)
+    shared_secrets = read_shared_secrets(config, catalog, os.environ)
+    policy = Policy(
+        shared=frozenset(shared_secrets),
+        allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
+        ultimate=config.ultimate_provider,
+    )
+    pool = UpstreamPool(
+        connect_timeout_seconds=config.connect_timeout_seconds,
+        first_byte_timeout_seconds=config.first_byte_timeout_seconds,
+        idle_timeout_seconds=config.idle_timeout_seconds,
+        total_timeout_seconds=config.total_timeout_seconds,
+        max_answer_bytes=config.max_answer_bytes,
+        guard=AddressGuard(),
+    )
+    stack.push_async_callback(pool.close)
+    cache = SnapshotCache(database, size=config.snapshot_cache_size, poll_seconds=config.snapshot_max_age_seconds)
+    cache.start()
+    stack.push_async_callback(cache.close)
+    listener = await snapshots.listen(listen_url, cache.drop, cache.drop_all)
+    stack.push_async_callback(listener.close)
+    metering = Metering(
+        usage.EventWriter(database),
+        catalog,
+        Pricing(),
+        flush_seconds=config.usage_flush_seconds,
+        queue_size=config.usage_queue_size,
+    )
+    await metering.start()
+    stack.push_async_callback(metering.close)
+    credential_health = CredentialHealth(database)
+    credential_health.start()
+    stack.push_async_callback(credential_health.close)
+    data_keys = DataKeys(wrapping, config.deployment_id)
+    router = Router(catalog=catalog, policy=policy, health=HealthBoard())
+    completion = CompletionService(
+        router=router,
+        pool=pool,
+        data_keys=data_keys,
+        metering=metering,
+        credential_health=credential_health,
+        shared_secrets=shared_secrets,
+        deployment_id=config.deployment_id,
+        retry_wait_seconds=config.retry_wait_seconds,
+    )
+    manager = LLMConfigManager(database=database, cache=cache, completion=completion)
+    changes = Changes(database, cache.drop)
+    core = Core(
+        config=config,
+        database=database,
+        catalog=catalog,
+        router=router,
+        cache=cache,
+        settings=UserLLMSettingsService(),
+        manager=manager,
+        tokens=GatewayTokenService(changes),
+        users=UserService(changes),
+        usage=UsageReport(database),
+        completion=completion,
+        metering=metering,
+        models=ModelList(router),
+    )
+    return Ownkey(core, Server(core))

@@ -1,0 +1,59 @@
+"""The whole server as one ASGI application: `/v1` first, everything else behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ownkey.http.gateway import Gateway, Receive, Scope, Send
+from ownkey.http.identity import Identity
+from ownkey.http.observability import Observability
+from ownkey.http.settings_api import create_settings_api
+from ownkey.services.core import Core
+
+_OBSERVED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
+
+
+class Server:
+    """Routes by the first part of the path; opening and closing is the owner's business."""
+
+    def __init__(self, core: Core) -> None:
+        self.identity = Identity(core.cache)
+        self.gateway = Gateway(
+            identity=self.identity,
+            completion=core.completion,
+            models=core.models,
+            max_body_bytes=core.config.max_body_bytes,
+        )
+        self._observability = Observability(core)
+        self._api: Any = create_settings_api(core, self.identity)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI conversation."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            # A server mounted below a path sees that path in front of its own.
+            root = scope.get("root_path", "")
+            if root and path.startswith(root):
+                path = path[len(root) :]
+                scope = {**scope, "path": path, "root_path": ""}
+            if path.startswith("/v1/"):
+                await self.gateway(scope, receive, send)
+            elif path in _OBSERVED:
+                await self._observability(scope, receive, send)
+            else:
+                await self._api(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _accept_lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+
+
+async def _accept_lifespan(receive: Receive, send: Send) -> None:
+    """Nothing to do: `Ownkey.open` has opened everything before the first request and closes it after the last."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,99 @@
+"""A provider's answer on its way to the client: whole, or as a stream that has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ownkey.domain.exchange import Failure
+from ownkey.domain.routing import Attempt
+from ownkey.domain.usage import Outcome
+from ownkey.providers.dialect import StreamDecoder
+from ownkey.upstream.pool import TransportFailure, UpstreamResponse
+
+_BROKE_OFF: Final = Failure(
+    outcome=Outcome.STREAM_BROKEN, message="The provider's stream ended before it was complete."
+)
+
+
+class AnswerStream:
+    """The rest of a stream after its first content. Read it to its end, or close it.
+
+    `settle` is called exactly once, with None or the failure, and before the last byte is handed out.
+    """
+
+    __slots__ = ("_decoder", "_ended", "_first", "_response", "_settle", "_settled")
+
+    def __init__(
+        self,
+        response: UpstreamResponse,
+        decoder: StreamDecoder,
+        first: bytes,
+        settle: Callable[[StreamDecoder, Failure | None], None],
+    ) -> None:
+        self._response, self._decoder, self._first, self._settle = response, decoder, first, settle
+        self._settled = self._ended = False
+
+    async def read(self) -> bytes | None:
+        """The next bytes for the client, or None at the end. A break is told in-band, without `[DONE]`."""
+        decoder = self._decoder
+        if self._first:
+            first, self._first = self._first, b""
+            if decoder.complete:
+                self._settle_once(None)
+            return first
+        while not self._ended:
+            try:
+                chunk = await self._response.read_chunk()
+            except TransportFailure as error:
+                # After the terminator nothing is missing, whatever happens to the connection.
+                return await self._end(None if decoder.complete else error.failure)
+            if chunk is None:
+                tail = decoder.finish()
+                failure = decoder.failure or (None if decoder.complete else _BROKE_OFF)
+                return tail + (await self._end(failure) or b"") or None
+            data = decoder.feed(chunk)
+            if decoder.failure is not None:
+                return data + (await self._end(decoder.failure) or b"")
+            if decoder.complete:
+                self._settle_once(None)
+            if data:
+                return data
+        return None
+
+    async def close(self) -> None:
+        """Let go of the provider. Before the end this means that the client left."""
+        if not self._settled:
+            self._settle_once(Failure(outcome=Outcome.CLIENT_GONE, message="The client closed the connection."))
+        self._ended = True
+        await self._response.close()
+
+    async def _end(self, failure: Failure | None) -> bytes | None:
+        self._ended = True
+        self._settle_once(failure)
+        await self._response.close()
+        return error_event(failure) if failure is not None else None
+
+    def _settle_once(self, failure: Failure | None) -> None:
+        if not self._settled:
+            self._settled = True
+            self._settle(self._decoder, failure)
+
+
+class Answer(Struct, kw_only=True):
+    """What goes to the client. Exactly one of `body` and `stream` is set."""
+
+    request_id: str
+    attempt: Attempt
+    attempts: int
+    body: bytes | None = None
+    stream: AnswerStream | None = None
+
+
+def error_event(failure: Failure) -> bytes:
+    """A failure inside a stream, in the form that OpenAI's clients raise as an error."""
+    error = {"message": failure.message, "type": "upstream_error", "param": None, "code": failure.outcome.value}
+    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"

@@ -1,0 +1,136 @@
+"""What was tried for a request, and the one error that says so when nothing worked."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ownkey.domain.exchange import MOST_ACTIONABLE, Failure
+from ownkey.domain.routing import Attempt, Route, Skipped
+from ownkey.domain.settings import Payer
+from ownkey.domain.usage import Outcome
+from ownkey.errors import NoProvider, RouteExhausted
+
+# The gateway token was fine, so a refused provider key is not the client's 401 but a failed dependency.
+_HTTP_STATUS: Final[dict[Outcome, int]] = {
+    Outcome.UNREADABLE: 424,
+    Outcome.AUTH_INVALID: 424,
+    Outcome.AUTH_SCOPE: 424,
+    Outcome.CREDIT_EXHAUSTED: 402,
+    Outcome.BAD_REQUEST: 400,
+    Outcome.CONTENT_REFUSED: 400,
+    Outcome.MODEL_UNAVAILABLE: 404,
+    Outcome.QUOTA_DAILY: 429,
+    Outcome.RATE_LIMITED: 429,
+    Outcome.OVERLOADED: 503,
+    Outcome.TIMEOUT: 504,
+    Outcome.UNREACHABLE: 502,
+    Outcome.STREAM_BROKEN: 502,
+}
+_CODE: Final[dict[Outcome, str]] = {
+    Outcome.UNREADABLE: "credential_unreadable",
+    Outcome.AUTH_INVALID: "credential_rejected",
+    Outcome.AUTH_SCOPE: "credential_limited",
+    Outcome.CREDIT_EXHAUSTED: "insufficient_quota",
+    Outcome.BAD_REQUEST: "invalid_request",
+    Outcome.CONTENT_REFUSED: "content_refused",
+    Outcome.MODEL_UNAVAILABLE: "model_not_found",
+    Outcome.QUOTA_DAILY: "rate_limit_exceeded",
+    Outcome.RATE_LIMITED: "rate_limit_exceeded",
+    Outcome.OVERLOADED: "provider_overloaded",
+    Outcome.TIMEOUT: "provider_timeout",
+    Outcome.UNREACHABLE: "provider_unreachable",
+    Outcome.STREAM_BROKEN: "stream_broken",
+}
+_ADVICE: Final[dict[Outcome, str]] = {
+    Outcome.UNREADABLE: "the stored key cannot be read; enter it again",
+    Outcome.AUTH_INVALID: "the provider refused the key; replace it",
+    Outcome.AUTH_SCOPE: "the key may not use this model; choose another model or a key with more rights",
+    Outcome.CREDIT_EXHAUSTED: "the account has no credit left; top it up at the provider",
+    Outcome.QUOTA_DAILY: "the daily quota is used up",
+    Outcome.RATE_LIMITED: "the provider's rate limit was reached",
+    Outcome.OVERLOADED: "the provider is overloaded",
+    Outcome.TIMEOUT: "the provider did not answer in time",
+    Outcome.UNREACHABLE: "the provider could not be reached",
+    Outcome.MODEL_UNAVAILABLE: "the provider does not offer this model to this key",
+    Outcome.STREAM_BROKEN: "the provider's answer broke off",
+}
+
+
+class FailedAttempt(Struct, frozen=True):
+    """An attempt and why it failed."""
+
+    attempt: Attempt
+    failure: Failure
+
+
+def exhausted(route: Route, failed: list[FailedAttempt]) -> RouteExhausted:
+    """The error for a request that nobody answered; its status is that of the most actionable failure."""
+    extra = {
+        "attempts": [_describe_attempt(one) for one in failed],
+        "skipped": [_describe_skipped(one) for one in route.skipped],
+    }
+    if not failed:
+        return NoProvider(_nothing_to_try(route), extra=extra)
+    worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
+    if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CONTENT_REFUSED):
+        message = worst.message
+    else:
+        message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
+    status = _HTTP_STATUS.get(worst.outcome, 502)
+    if worst.outcome is Outcome.BAD_REQUEST and worst.http_status in (413, 422):
+        status = worst.http_status
+    waits = [one.failure.retry_after_seconds for one in failed if one.failure.retry_after_seconds is not None]
+    return RouteExhausted(
+        message,
+        code=_CODE.get(worst.outcome, RouteExhausted.code),
+        http_status=status,
+        retry_after_seconds=min(waits) if waits and status in (429, 503) else None,
+        extra=extra,
+    )
+
+
+def _sentence(one: FailedAttempt) -> str:
+    attempt, failure = one.attempt, one.failure
+    advice = _ADVICE.get(failure.outcome, failure.message)
+    status = f" (HTTP {failure.http_status})" if failure.http_status else ""
+    return f"{attempt.provider.label}, {attempt.model}, {_whose(attempt)}: {advice}{status}."
+
+
+def _whose(attempt: Attempt) -> str:
+    if attempt.payer is Payer.SHARED or attempt.credential is None:
+        return "shared key"
+    return f'own key "{attempt.credential.label}"'
+
+
+def _nothing_to_try(route: Route) -> str:
+    if not route.skipped:
+        return "There is no API key to use: add one for a provider, or ask the operator for a shared one."
+    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in route.skipped[:8])
+    return f"No provider can be used for this request ({hops}). Add or enable an API key that can serve it."
+
+
+def _describe_attempt(one: FailedAttempt) -> dict[str, Any]:
+    attempt, failure = one.attempt, one.failure
+    return {
+        "provider": attempt.provider.id,
+        "model": attempt.model,
+        "credential": attempt.payer.value,
+        "label": attempt.credential.label if attempt.credential else None,
+        "class": failure.outcome.value,
+        "status": failure.http_status,
+        "retry_after": failure.retry_after_seconds,
+        "message": failure.message,
+    }
+
+
+def _describe_skipped(hop: Skipped) -> dict[str, Any]:
+    return {
+        "provider": hop.provider,
+        "model": hop.model,
+        "credential": hop.payer.value,
+        "label": hop.credential,
+        "reason": hop.reason,
+        "until": hop.until.isoformat() if hop.until else None,
+    }

@@ -1,0 +1,335 @@
+"""The hot path: walk the chain of attempts until a provider answers.
+
+A failure's class alone decides what comes next (`domain.exchange.CONSEQUENCES`). A stream belongs to a provider
+from its first content on; until then nothing has reached the client and the chain goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final
+
+from msgspec import Struct
+
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.envelope import Binding, open_secret
+from ownkey.domain.credential import CredentialStatus, Secret
+from ownkey.domain.exchange import CONSEQUENCES, Failure
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider
+from ownkey.domain.routing import Attempt, Route, attempts, shared_credential_id
+from ownkey.domain.settings import Snapshot
+from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.errors import CredentialUnreadable, RequestError
+from ownkey.providers.adapters import get_adapter
+from ownkey.providers.dialect import Adapter, Call, StreamDecoder
+from ownkey.services.answer import Answer, AnswerStream
+from ownkey.services.attempt_report import FailedAttempt, exhausted
+from ownkey.services.client_request import ClientRequest
+from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.metering import Metering
+from ownkey.upstream.health import HealthBoard
+from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamResponse
+
+# Second tries may add a tenth to the load of a provider in trouble, with a small reserve for quiet hours.
+_RETRY_SHARE: Final = 0.1
+_RETRY_RESERVE: Final = 10.0
+_JITTER_SECONDS: Final = (0.05, 0.2)
+_CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
+
+
+class Router(Struct, frozen=True, kw_only=True):
+    """What routing needs besides the user's snapshot."""
+
+    catalog: Mapping[str, Provider]
+    policy: Policy
+    health: HealthBoard
+
+    def route(self, snapshot: Snapshot, request: ClientRequest) -> Route:
+        """The chain for a request, now."""
+        return attempts(
+            snapshot,
+            request.route,
+            catalog=self.catalog,
+            policy=self.policy,
+            health=self.health,
+            now=datetime.now(UTC),
+        )
+
+
+class CompletionService:
+    """Sends requests to providers with the right key, and accounts for every call."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        pool: UpstreamPool,
+        data_keys: DataKeys,
+        metering: Metering,
+        credential_health: CredentialHealth,
+        shared_secrets: Mapping[str, Secret],
+        deployment_id: str,
+        retry_wait_seconds: float,
+    ) -> None:
+        self.router, self.pool, self.metering = router, pool, metering
+        self._data_keys, self._deployment_id = data_keys, deployment_id
+        self._credential_health, self._shared_secrets = credential_health, shared_secrets
+        self._retry_wait_seconds = retry_wait_seconds
+        self._retry_tokens = _RETRY_RESERVE
+
+    async def open(self, snapshot: Snapshot, request: ClientRequest, *, request_id: str | None = None) -> Answer:
+        """Answer a request with the first attempt of its chain that works.
+
+        Raises RouteExhausted when none does, NoProvider when there is none, StorageError(usage_queue_full)
+        when the call could not be recorded.
+        """
+        self.metering.check_room()
+        self._retry_tokens = min(self._retry_tokens + _RETRY_SHARE, _RETRY_RESERVE)
+        route = self.router.route(snapshot, request)
+        return await _Walk(self, snapshot, request, route, request_id or new_id()).run()
+
+    def open_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:
+        """The secret for an attempt; None for a provider without one. Raises CredentialUnreadable."""
+        credential = attempt.credential
+        if credential is None:
+            return self._shared_secrets.get(attempt.provider.id)
+        if snapshot.wrapped_data_key is None or snapshot.wrapping_key_id is None:
+            raise CredentialUnreadable("This user's data key is gone, so the stored key cannot be read.")
+        data_key = self._data_keys.open(
+            snapshot.user_id, snapshot.wrapped_data_key, snapshot.wrapping_key_id, snapshot.data_key_version
+        )
+        binding = Binding(
+            deployment_id=self._deployment_id,
+            user_id=snapshot.user_id,
+            provider=credential.provider,
+            record_id=credential.id,
+            generation=credential.generation,
+        )
+        return open_secret(data_key, credential.sealed, binding)
+
+    async def wait_before_retry(self, failure: Failure) -> bool:
+        """Whether a second try with the same credential is worth it; waits as long as that takes."""
+        if not CONSEQUENCES[failure.outcome].retry_same:
+            return False
+        if failure.outcome is Outcome.RATE_LIMITED:
+            wait = failure.retry_after_seconds
+            if wait is None or wait > self._retry_wait_seconds:
+                return False
+        elif failure.retry_after_seconds and failure.retry_after_seconds > self._retry_wait_seconds:
+            return False
+        else:
+            wait = failure.retry_after_seconds or random.uniform(*_JITTER_SECONDS)  # noqa: S311  # jitter, no secret
+        if self._retry_tokens < 1:
+            return False
+        self._retry_tokens -= 1
+        await asyncio.sleep(wait)
+        return True
+
+    def learn(self, snapshot: Snapshot, attempt: Attempt, failure: Failure | None) -> None:
+        """Remember what an attempt says about its provider's host and its credential."""
+        credential, health = attempt.credential, self.router.health
+        key = credential.id if credential is not None else shared_credential_id(attempt.provider.id)
+        if failure is None:
+            health.note_success(attempt.base_url, key)
+            if credential is not None and credential.status in _CURED_BY_SUCCESS:
+                self._credential_health.note(snapshot.user_id, credential, CredentialStatus.OK)
+            return
+        consequence = CONSEQUENCES[failure.outcome]
+        until = health.note_failure(attempt.base_url, key, failure)
+        if credential is not None and consequence.status is not None:
+            self._credential_health.note(snapshot.user_id, credential, consequence.status, failure.message[:300], until)
+
+
+class _Walk:
+    """One request's way along its chain."""
+
+    def __init__(
+        self, service: CompletionService, snapshot: Snapshot, request: ClientRequest, route: Route, request_id: str
+    ) -> None:
+        self.service, self.snapshot, self.request = service, snapshot, request
+        self.route, self.request_id = route, request_id
+        self.failed: list[FailedAttempt] = []
+        self.dispatched = 0
+
+    async def run(self) -> Answer:
+        """The first answer. Raises RouteExhausted."""
+        given_up: set[str] = set()
+        for attempt in self.route.attempts:
+            if attempt.provider.id in given_up:
+                continue
+            result = await self._try(attempt)
+            if isinstance(result, Failure) and await self.service.wait_before_retry(result):
+                result = await self._try(attempt)
+            if isinstance(result, Answer):
+                return result
+            consequence = CONSEQUENCES[result.outcome]
+            if not consequence.next_provider:
+                break
+            if not consequence.next_credential:
+                given_up.add(attempt.provider.id)
+        raise exhausted(self.route, self.failed)
+
+    async def _try(self, attempt: Attempt) -> Answer | Failure:
+        """One upstream call. Every way out of it settles its usage event."""
+        call = Call(
+            operation=self.request.route.operation,
+            body=self.request.body,
+            model=attempt.model,
+            stream=self.request.stream,
+            wants_usage=self.request.wants_usage,
+        )
+        adapter = get_adapter(attempt.provider.dialect)
+        try:
+            secret = self.service.open_secret(self.snapshot, attempt)
+            upstream_request = adapter.encode(attempt.provider, attempt.base_url, call)
+        except CredentialUnreadable as error:
+            return self._fail(attempt, Failure(outcome=Outcome.UNREADABLE, message=error.message))
+        except RequestError as error:
+            # This dialect cannot carry the request; another one of the chain may.
+            return self._fail(attempt, Failure(outcome=Outcome.MODEL_UNAVAILABLE, message=error.message))
+        self.dispatched += 1
+        record = _CallRecord(self, attempt, secret)
+        response: UpstreamResponse | None = None
+        try:
+            response = await self.service.pool.send(upstream_request, secret)
+            record.first_byte()
+            if not 200 <= response.status < 300:
+                body = await response.read()
+                return record.fail(adapter.read_failure(response.status, response.headers, body))
+            record.event.provider_request_id = _provider_request_id(response.headers)
+            if call.stream:
+                return await self._open_stream(adapter, call, response, record)
+            decoded = adapter.decode(await response.read(), call)
+            record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
+            return Answer(request_id=self.request_id, attempt=attempt, attempts=self.dispatched, body=decoded.body)
+        except TransportFailure as error:
+            return record.fail(error.failure)
+        except ValueError:
+            message = f"{attempt.provider.label} answered with something that is not a {call.operation} answer."
+            return record.fail(Failure(outcome=Outcome.OVERLOADED, message=message))
+        except BaseException as error:
+            gone = isinstance(error, asyncio.CancelledError)
+            record.settle(Failure(outcome=Outcome.CLIENT_GONE if gone else Outcome.INTERNAL, message=""))
+            if response is not None:
+                await asyncio.shield(response.close())
+            raise
+
+    async def _open_stream(
+        self, adapter: Adapter, call: Call, response: UpstreamResponse, record: _CallRecord
+    ) -> Answer | Failure:
+        """Read until the provider has said something: from then on the stream is its own."""
+        decoder = adapter.stream_decoder(record.attempt.provider, call)
+        buffered: list[bytes] = []
+        while not (decoder.committed or decoder.complete or decoder.failure):
+            chunk = await response.read_chunk()
+            if chunk is None:
+                buffered.append(decoder.finish())
+                break
+            buffered.append(decoder.feed(chunk))
+        failure = decoder.failure
+        if failure is None and not (decoder.committed or decoder.complete):
+            failure = Failure(
+                outcome=Outcome.STREAM_BROKEN, message=f"{record.attempt.provider.label} ended its stream at once."
+            )
+        if failure is not None:
+            await response.close()
+            return record.fail(failure)
+        record.first_byte()
+        stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream)
+        return Answer(request_id=self.request_id, attempt=record.attempt, attempts=self.dispatched, stream=stream)
+
+    def _fail(self, attempt: Attempt, failure: Failure) -> Failure:
+        self.failed.append(FailedAttempt(attempt, failure))
+        self.service.learn(self.snapshot, attempt, failure)
+        return failure
+
+
+class _CallRecord:
+    """The usage event of one upstream call: its id exists before dispatch, it is settled exactly once."""
+
+    def __init__(self, walk: _Walk, attempt: Attempt, secret: Secret | None) -> None:
+        request = walk.request
+        self.walk, self.attempt, self.secret = walk, attempt, secret
+        self._started = perf_counter()
+        self._settled = False
+        self.event = UsageEvent(
+            id=new_id(),
+            request_id=walk.request_id,
+            user_id=walk.snapshot.user_id,
+            occurred_at=datetime.now(UTC),
+            attempt=walk.dispatched,
+            task=walk.route.task,
+            provider=attempt.provider.id,
+            model=attempt.model,
+            requested_model=request.route.model,
+            credential_id=attempt.credential.id if attempt.credential else None,
+            payer=attempt.payer,
+            operation=request.route.operation,
+            streamed=request.stream,
+        )
+
+    def first_byte(self) -> None:
+        """The provider has begun to answer; for a stream, with content."""
+        self.event.first_byte_ms = self._elapsed_ms()
+
+    def fail(self, failure: Failure) -> Failure:
+        """Settle as failed, scrub the secret from what the provider said, and note the failure on the walk."""
+        if self.secret is not None:
+            failure = _replace_message(failure, self.secret.scrub(failure.message))
+        self.settle(failure)
+        self.walk.failed.append(FailedAttempt(self.attempt, failure))
+        return failure
+
+    def settle_stream(self, decoder: StreamDecoder, failure: Failure | None) -> None:
+        """Settle at the end of a stream, with whatever usage it reported until then."""
+        self.settle(failure, decoder.tokens, decoder.raw_usage, decoder.finish_reason)
+
+    def settle(
+        self,
+        failure: Failure | None,
+        tokens: Tokens | None = None,
+        raw_usage: bytes | None = None,
+        finish_reason: str | None = None,
+    ) -> None:
+        """Hand the event over and tell the health board. Only the first call counts."""
+        if self._settled:
+            return
+        self._settled = True
+        event = self.event
+        event.duration_ms = self._elapsed_ms()
+        event.outcome = Outcome.OK if failure is None else failure.outcome
+        event.http_status = 200 if failure is None else failure.http_status
+        event.tokens, event.raw_usage, event.finish_reason = tokens, raw_usage, finish_reason
+        event.tokens_source = TokensSource.NONE if tokens is None else TokensSource.REPORTED
+        if failure is not None and failure.provider_request_id:
+            event.provider_request_id = failure.provider_request_id
+        walk = self.walk
+        walk.service.metering.record(event)
+        if failure is None or failure.outcome not in (Outcome.CLIENT_GONE, Outcome.INTERNAL):
+            walk.service.learn(walk.snapshot, self.attempt, failure)
+
+    def _elapsed_ms(self) -> int:
+        return round((perf_counter() - self._started) * 1000)
+
+
+def _replace_message(failure: Failure, message: str) -> Failure:
+    if message == failure.message:
+        return failure
+    return Failure(
+        outcome=failure.outcome,
+        message=message,
+        http_status=failure.http_status,
+        provider_code=failure.provider_code,
+        retry_after_seconds=failure.retry_after_seconds,
+        provider_request_id=failure.provider_request_id,
+    )
+
+
+def _provider_request_id(headers: Mapping[str, str]) -> str | None:
+    value = headers.get("x-request-id") or headers.get("request-id")
+    return value[:128] if value else None

@@ -1,0 +1,38 @@
+"""Everything that the HTTP floor may call, built once by `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from ownkey.config import Config
+from ownkey.domain.provider import Provider
+from ownkey.services.completion import CompletionService, Router
+from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.llm_config_manager import LLMConfigManager
+from ownkey.services.metering import Metering
+from ownkey.services.model_list import ModelList
+from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.usage_report import UsageReport
+from ownkey.services.user_llm_settings import UserLLMSettingsService
+from ownkey.services.users import UserService
+from ownkey.storage.database import Database
+
+
+class Core(Struct, frozen=True, kw_only=True):
+    """The services, and the few parts below them that a page of the API reports on."""
+
+    config: Config
+    database: Database
+    catalog: Mapping[str, Provider]
+    router: Router
+    cache: SnapshotCache
+    settings: UserLLMSettingsService
+    manager: LLMConfigManager
+    tokens: GatewayTokenService
+    users: UserService
+    usage: UsageReport
+    completion: CompletionService
+    metering: Metering
+    models: ModelList

@@ -1,0 +1,90 @@
+"""Writes what requests teach about credentials (refused, out of credit, working again) back to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from ownkey.domain.credential import CredentialStatus, SealedCredential
+from ownkey.errors import StorageError
+from ownkey.storage import credentials
+from ownkey.storage.database import Database
+
+# A status change makes every process read the user's snapshot again: more often than this it would be churn.
+_REPEAT_SECONDS: Final = 5.0
+_WAITING_LIMIT: Final = 10_000
+
+logger = logging.getLogger(__name__)
+
+
+class _Change(Struct, frozen=True):
+    user_id: str
+    credential_id: str
+    status: CredentialStatus
+    reason: str | None
+    until: datetime | None
+
+
+class CredentialHealth:
+    """Collects status changes and writes them in the background; losing one costs nothing but a later retry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[str, _Change] = {}
+        self._written: dict[str, tuple[CredentialStatus, float]] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin writing in the background."""
+        self._task = asyncio.create_task(self._run(), name="ownkey-credential-health")
+
+    async def close(self) -> None:
+        """Stop, after one last try to write what waits."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._write()
+
+    def note(
+        self,
+        user_id: str,
+        credential: SealedCredential,
+        status: CredentialStatus,
+        reason: str | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        """Remember that a credential now has this status. No I/O."""
+        last = self._written.get(credential.id)
+        if last is not None and last[0] is status and time.monotonic() - last[1] < _REPEAT_SECONDS:
+            return
+        if len(self._waiting) < _WAITING_LIMIT:
+            self._waiting[credential.id] = _Change(user_id, credential.id, status, reason, until)
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._write()
+
+    async def _write(self) -> None:
+        if len(self._written) > _WAITING_LIMIT:
+            self._written.clear()
+        while self._waiting:
+            credential_id, change = next(iter(self._waiting.items()))
+            del self._waiting[credential_id]
+            self._written[credential_id] = (change.status, time.monotonic())
+            try:
+                await credentials.set_status(
+                    self._database, change.user_id, credential_id, change.status, change.reason, change.until
+                )
+            except StorageError as error:
+                logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)

@@ -1,0 +1,213 @@
+"""`LLMConfigManager`: what a host application calls at login, at logout and in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ownkey.domain.audit import AuditAction
+from ownkey.domain.provider import Provider
+from ownkey.domain.routing import Operation, Route, RouteRequest
+from ownkey.domain.settings import Payer, Snapshot
+from ownkey.errors import NotFound, StorageError
+from ownkey.services.answer import Answer
+from ownkey.services.client_request import ClientRequest, read_request
+from ownkey.services.completion import CompletionService
+from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.storage import audit, users
+from ownkey.storage.database import Database
+
+
+class ConfiguredProvider(Struct, frozen=True, kw_only=True):
+    """A provider as it stands for one user right now."""
+
+    provider: str
+    label: str
+    credentials: int
+    shared: bool
+    enabled: bool
+    default_model: str | None
+
+
+class LoadedSettings(Struct, frozen=True, kw_only=True):
+    """What a login found: which providers this user's requests can go to, best first."""
+
+    user_id: str
+    generation: int
+    providers: tuple[ConfiguredProvider, ...]
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """An answer in the OpenAI form, and how it came about."""
+
+    data: dict[str, Any]
+    provider: str
+    model: str
+    credential: Payer
+    attempts: int
+    request_id: str
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty when the model called a tool instead."""
+        choices = self.data.get("choices") or [{}]
+        return choices[0].get("message", {}).get("content") or ""
+
+
+class LLMConfigManager:
+    """Loads users' settings at login, routes their requests, and clears them at logout."""
+
+    def __init__(self, *, database: Database, cache: SnapshotCache, completion: CompletionService) -> None:
+        self._database, self._cache, self._completion = database, cache, completion
+
+    async def load_user_settings(self, user_id: str, *, actor: str | None = None) -> LoadedSettings:
+        """To be called at login: read the user's settings and configure their providers.
+
+        A user who is new to Ownkey is created. Raises StorageError when the database is away.
+        """
+        async with self._database.transaction(user_id, actor=actor) as tx:
+            created = await users.ensure_user(tx, user_id)
+            if created:
+                await audit.append(
+                    tx,
+                    actor=actor or user_id,
+                    user_id=user_id,
+                    action=AuditAction.USER_CREATED,
+                    subject=user_id,
+                    details={},
+                )
+            await audit.append(
+                tx,
+                actor=actor or user_id,
+                user_id=user_id,
+                action=AuditAction.USER_SIGNED_IN,
+                subject=user_id,
+                details={},
+            )
+        snapshot = await self.get_snapshot(user_id)
+        return LoadedSettings(
+            user_id=user_id, generation=snapshot.generation, providers=tuple(self.providers_of(snapshot))
+        )
+
+    async def clear_user_settings(self, user_id: str, *, actor: str | None = None) -> None:
+        """To be called at logout: the user's settings leave the memory of every process."""
+        async with self._database.transaction(user_id, actor=actor) as tx:
+            await audit.append(
+                tx,
+                actor=actor or user_id,
+                user_id=user_id,
+                action=AuditAction.USER_SIGNED_OUT,
+                subject=user_id,
+                details={},
+            )
+            await users.bump_generation(tx, user_id)
+        self._cache.drop(user_id)
+
+    async def get_snapshot(self, user_id: str) -> Snapshot:
+        """The user's settings, warm or by one query. Raises NotFound for a user that does not exist."""
+        snapshot = await self._cache.load(user_id)
+        if snapshot is None:
+            raise NotFound(f"There is no user {user_id!r}. Call load_user_settings at login.", code="user_not_found")
+        return snapshot
+
+    def providers_of(self, snapshot: Snapshot) -> list[ConfiguredProvider]:
+        """The providers that a user's requests can go to, configured with their keys."""
+        router = self._completion.router
+        held = [credential.provider for credential in snapshot.credentials]
+        rank = {name: position for position, name in enumerate(router.catalog)}
+        found = [
+            self._configured(router.catalog[name], snapshot, held.count(name), name in router.policy.shared)
+            for name in {*held, *router.policy.shared}
+            if name in router.catalog and router.policy.allows(name)
+        ]
+
+        def by_wish(one: ConfiguredProvider) -> tuple[bool, bool, int, int]:
+            preference = snapshot.preferences.get(one.provider)
+            priority = preference.priority if preference else 100
+            return one.credentials == 0, bool(preference and preference.backup_only), priority, rank[one.provider]
+
+        return sorted(found, key=by_wish)
+
+    def _configured(self, provider: Provider, snapshot: Snapshot, count: int, shared: bool) -> ConfiguredProvider:
+        preference = snapshot.preferences.get(provider.id)
+        return ConfiguredProvider(
+            provider=provider.id,
+            label=provider.label,
+            credentials=count,
+            shared=shared,
+            enabled=preference.enabled if preference else True,
+            default_model=(preference.default_model if preference else None) or provider.default_model(None),
+        )
+
+    async def preview(
+        self, user_id: str, *, model: str = "auto", task: str | None = None, operation: Operation = "chat"
+    ) -> Route:
+        """The chain that a request would take now, without sending anything."""
+        snapshot = await self.get_snapshot(user_id)
+        body = msgspec.json.encode({"model": model, "messages": [], "input": ""})
+        return self._completion.router.route(snapshot, read_request(body, operation, task=task))
+
+    async def route(self, user_id: str, request: RouteRequest) -> Route:
+        """The chain for a request whose needs are already known."""
+        snapshot = await self.get_snapshot(user_id)
+        return self._completion.router.route(snapshot, ClientRequest(body=b"", route=request))
+
+    async def chat(
+        self,
+        user_id: str,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        task: str | None = None,
+        model: str = "auto",
+        **fields: Any,
+    ) -> Reply:
+        """One chat completion with the user's own keys. `fields` are further fields of the OpenAI request.
+
+        Raises RouteExhausted when no provider answered.
+        """
+        answer = await self._open(user_id, messages, task, model, stream=False, fields=fields)
+        return Reply(
+            data=msgspec.json.decode(answer.body or b"{}"),
+            provider=answer.attempt.provider.id,
+            model=answer.attempt.model,
+            credential=answer.attempt.payer,
+            attempts=answer.attempts,
+            request_id=answer.request_id,
+        )
+
+    async def stream_chat(
+        self,
+        user_id: str,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        task: str | None = None,
+        model: str = "auto",
+        **fields: Any,
+    ) -> AsyncIterator[bytes]:
+        """The same as server-sent events. Closing the iterator cancels the upstream call."""
+        answer = await self._open(user_id, messages, task, model, stream=True, fields=fields)
+        stream = answer.stream
+        if stream is None:
+            raise StorageError("The answer was not a stream.", code="internal_error")
+        try:
+            while (data := await stream.read()) is not None:
+                yield data
+        finally:
+            await stream.close()
+
+    async def _open(
+        self,
+        user_id: str,
+        messages: Sequence[Mapping[str, Any]],
+        task: str | None,
+        model: str,
+        *,
+        stream: bool,
+        fields: Mapping[str, Any],
+    ) -> Answer:
+        body = msgspec.json.encode({**fields, "model": model, "messages": list(messages), "stream": stream})
+        snapshot = await self.get_snapshot(user_id)
+        return await self._completion.open(snapshot, read_request(body, "chat", task=task))

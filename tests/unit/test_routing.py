@@ -1,0 +1,381 @@
+"""The chain: who is tried, in which order, and why others are left out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from ownkey.domain.credential import CredentialStatus, SealedCredential
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Dialect, Model, Provider, Quirk
+from ownkey.domain.routing import Needs, Route, RouteRequest, SkipReason, attempts, select_best
+from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, Snapshot, TaskOverride
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def provider(name: str, *models: Model, **fields: object) -> Provider:
+    values: dict[str, object] = {
+        "id": name,
+        "label": name.title(),
+        "dialect": Dialect.OPENAI_CHAT,
+        "base_url": f"https://api.{name}.test/v1",
+        "defaults": {"default": f"{name}-large", "embedding": f"{name}-embed"},
+        "serves": (f"{name}-*",),
+        "models": {model.id: model for model in models},
+    }
+    return Provider(**{**values, **fields})  # type: ignore[arg-type]
+
+
+CATALOG = {one.id: one for one in (provider("openai"), provider("groq"), provider("mistral"), provider("anthropic"))}
+
+
+def credential(where: str, name: str = "1", **fields: object) -> SealedCredential:
+    values: dict[str, object] = {
+        "id": f"{where}-{name}",
+        "provider": where,
+        "label": name,
+        "hint": "…",
+        "base_url": None,
+        "position": 0,
+        "enabled": True,
+        "status": CredentialStatus.OK,
+        "status_until": None,
+        "expires_at": None,
+        "generation": 1,
+        "sealed": b"",
+    }
+    return SealedCredential(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def snapshot(
+    *credentials: SealedCredential,
+    preferences: tuple[Preference, ...] = (),
+    overrides: tuple[TaskOverride, ...] = (),
+    settings: Settings = Settings(),
+) -> Snapshot:
+    return Snapshot(
+        user_id="ada",
+        generation=1,
+        settings=settings,
+        preferences={one.provider: one for one in preferences},
+        overrides={one.task: one for one in overrides},
+        credentials=credentials,
+        wrapped_data_key=None,
+        wrapping_key_id=None,
+    )
+
+
+class Board:
+    """A health board that knows what it is told."""
+
+    def __init__(self, down: dict[str, datetime] | None = None, blocked: dict[str, datetime] | None = None) -> None:
+        self.down, self.blocked = down or {}, blocked or {}
+
+    def provider_down_until(self, base_url: str) -> datetime | None:
+        return self.down.get(base_url)
+
+    def credential_blocked_until(self, credential_id: str) -> datetime | None:
+        return self.blocked.get(credential_id)
+
+
+def route(
+    of: Snapshot,
+    model: str = "auto",
+    *,
+    policy: Policy = Policy(),
+    health: Board | None = None,
+    catalog: dict[str, Provider] = CATALOG,
+    **fields: object,
+) -> Route:
+    request = RouteRequest(model=model, **fields)  # type: ignore[arg-type]
+    return attempts(of, request, catalog=catalog, policy=policy, health=health or Board(), now=NOW)
+
+
+def hops(found: Route) -> list[tuple[str, str, str]]:
+    return [(one.provider.id, one.model, one.payer.value) for one in found.attempts]
+
+
+def reasons(found: Route) -> dict[tuple[str, str], str]:
+    return {(one.provider, one.payer.value): one.reason for one in found.skipped}
+
+
+def test_the_missions_order_when_everything_is_there() -> None:
+    of = snapshot(
+        credential("groq"),
+        credential("mistral"),
+        preferences=(Preference(provider="mistral", priority=1), Preference(provider="groq", priority=2)),
+    )
+    found = route(of, policy=Policy(shared=frozenset({"openai", "groq", "mistral"})))
+    assert hops(found) == [
+        ("mistral", "mistral-large", "own"),
+        ("groq", "groq-large", "own"),
+        ("mistral", "mistral-large", "shared"),
+        ("groq", "groq-large", "shared"),
+        ("openai", "openai-large", "shared"),
+    ]
+
+
+def test_a_task_goes_to_its_own_provider_and_model() -> None:
+    of = snapshot(
+        credential("groq"),
+        credential("mistral"),
+        overrides=(TaskOverride(task="research", provider="mistral", model="mistral-small"),),
+        preferences=(Preference(provider="groq", priority=1),),
+    )
+    assert hops(route(of, "task:research")) == [("mistral", "mistral-small", "own"), ("groq", "groq-large", "own")]
+    assert hops(route(of, task="research"))[0] == ("mistral", "mistral-small", "own")
+    assert hops(route(of, "task:coding"))[0] == ("groq", "groq-large", "own")
+    assert route(of, "task:research").task == "research"
+
+
+def test_a_model_named_with_its_provider_is_taken_at_its_word() -> None:
+    of = snapshot(credential("groq"), credential("mistral"))
+    assert hops(route(of, "mistral/some-new-model"))[0] == ("mistral", "some-new-model", "own")
+
+
+def test_a_slash_that_names_no_provider_belongs_to_the_model() -> None:
+    of = snapshot(credential("groq"))
+    assert hops(route(of, "meta-llama/llama-9"))[0] == ("groq", "meta-llama/llama-9", "own")
+
+
+def test_a_bare_model_goes_to_a_provider_that_serves_it() -> None:
+    of = snapshot(credential("groq"), credential("mistral"), preferences=(Preference(provider="groq", priority=1),))
+    assert hops(route(of, "mistral-tiny")) == [("mistral", "mistral-tiny", "own"), ("groq", "groq-large", "own")]
+
+
+def test_the_model_changes_with_the_provider() -> None:
+    of = snapshot(
+        credential("groq"),
+        credential("mistral"),
+        preferences=(Preference(provider="mistral", default_model="mistral-7"),),
+    )
+    assert hops(route(of, "groq-fast")) == [("groq", "groq-fast", "own"), ("mistral", "mistral-7", "own")]
+
+
+def test_a_bare_model_of_a_shared_provider_is_asked_there() -> None:
+    found = route(snapshot(), "groq-fast", policy=Policy(shared=frozenset({"openai", "groq"})))
+    assert hops(found) == [("groq", "groq-fast", "shared"), ("openai", "openai-large", "shared")]
+
+
+def test_several_credentials_are_tried_in_their_order() -> None:
+    of = snapshot(credential("groq", "a"), credential("groq", "b"))
+    assert [one.credential.id for one in route(of).attempts if one.credential] == ["groq-a", "groq-b"]
+
+
+def test_a_pinned_credential_is_the_only_one_of_its_provider() -> None:
+    of = snapshot(
+        credential("groq", "a"),
+        credential("groq", "b"),
+        overrides=(TaskOverride(task="coding", provider="groq", credential_id="groq-b"),),
+    )
+    assert [one.credential.id for one in route(of, "task:coding").attempts if one.credential] == ["groq-b"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"enabled": False}, SkipReason.CREDENTIAL_DISABLED),
+        ({"expires_at": NOW}, SkipReason.CREDENTIAL_EXPIRED),
+        ({"status": CredentialStatus.INVALID}, SkipReason.CREDENTIAL_INVALID),
+        ({"status": CredentialStatus.UNREADABLE}, SkipReason.CREDENTIAL_UNREADABLE),
+        (
+            {"status": CredentialStatus.RATE_LIMITED, "status_until": NOW + timedelta(seconds=1)},
+            SkipReason.COOLING_DOWN,
+        ),
+    ],
+)
+def test_a_credential_that_cannot_work_is_skipped_with_its_reason(fields: dict[str, object], reason: str) -> None:
+    found = route(snapshot(credential("groq", **fields), credential("mistral")))
+    assert hops(found) == [("mistral", "mistral-large", "own")]
+    assert reasons(found) == {("groq", "own"): reason}
+
+
+def test_a_credential_works_again_when_its_time_is_over() -> None:
+    of = snapshot(credential("groq", status=CredentialStatus.OUT_OF_CREDIT, status_until=NOW - timedelta(seconds=1)))
+    assert hops(route(of)) == [("groq", "groq-large", "own")]
+
+
+def test_what_the_health_board_knows_is_respected() -> None:
+    later = NOW + timedelta(seconds=5)
+    board = Board(down={"https://api.groq.test/v1": later}, blocked={"mistral-1": later})
+    found = route(snapshot(credential("groq"), credential("mistral"), credential("openai")), health=board)
+    assert hops(found) == [("openai", "openai-large", "own")]
+    assert {(one.provider, one.reason, one.until) for one in found.skipped} == {
+        ("groq", SkipReason.PROVIDER_DOWN, later),
+        ("mistral", SkipReason.COOLING_DOWN, later),
+    }
+
+
+def test_one_users_own_url_does_not_suffer_from_the_public_host_being_down() -> None:
+    board = Board(down={"https://api.groq.test/v1": NOW + timedelta(seconds=5)})
+    of = snapshot(credential("groq", base_url="https://proxy.test/v1"))
+    assert hops(route(of, health=board)) == [("groq", "groq-large", "own")]
+    assert route(of).attempts[0].base_url == "https://proxy.test/v1"
+
+
+def test_a_disabled_provider_is_left_out_even_when_asked_for() -> None:
+    of = snapshot(credential("groq"), preferences=(Preference(provider="groq", enabled=False),))
+    found = route(of, "groq/groq-large", policy=Policy(shared=frozenset({"groq", "openai"})))
+    assert hops(found) == [("openai", "openai-large", "shared")]
+    assert reasons(found)["groq", "own"] == SkipReason.DISABLED
+
+
+def test_backups_come_last_whatever_their_priority() -> None:
+    of = snapshot(
+        credential("groq"),
+        credential("mistral"),
+        preferences=(
+            Preference(provider="groq", priority=1, backup_only=True),
+            Preference(provider="mistral", priority=9),
+        ),
+    )
+    assert [name for name, _, _ in hops(route(of))] == ["mistral", "groq"]
+
+
+def test_the_operators_frame_holds() -> None:
+    of = snapshot(credential("groq"), credential("mistral"))
+    found = route(of, policy=Policy(allowed=frozenset({"mistral"}), shared=frozenset({"openai"})))
+    assert hops(found) == [("mistral", "mistral-large", "own")]
+    assert reasons(found) == {
+        ("groq", "own"): SkipReason.NOT_ALLOWED,
+        ("openai", "shared"): SkipReason.NOT_ALLOWED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (PayerRule.OWN_ONLY, [("groq", "own")]),
+        (PayerRule.SHARED_ONLY, [("groq", "shared"), ("openai", "shared")]),
+        (PayerRule.OWN_THEN_SHARED, [("groq", "own"), ("groq", "shared"), ("openai", "shared")]),
+    ],
+)
+def test_who_may_pay(rule: PayerRule, expected: list[tuple[str, str]]) -> None:
+    policy = Policy(shared=frozenset({"groq", "openai"}))
+    of = snapshot(credential("groq"), settings=Settings(payer=rule))
+    assert [(name, payer) for name, _, payer in hops(route(of, policy=policy))] == expected
+    by_task = snapshot(credential("groq"), overrides=(TaskOverride(task="coding", provider="groq", payer=rule),))
+    assert [(name, payer) for name, _, payer in hops(route(by_task, "task:coding", policy=policy))] == expected
+
+
+def test_a_fallback_can_be_refused_by_the_user_and_by_the_request() -> None:
+    policy = Policy(shared=frozenset({"openai"}))
+    strict = snapshot(credential("groq"), credential("mistral"), settings=Settings(allow_fallback=False))
+    assert hops(route(strict, "groq-fast", policy=policy)) == [("groq", "groq-fast", "own")]
+    free = snapshot(credential("groq"), credential("mistral"))
+    refused = route(free, "groq-fast", policy=policy, allow_fallback=False)
+    assert hops(refused) == [("groq", "groq-fast", "own")]
+    assert reasons(refused)["mistral", "own"] == SkipReason.FALLBACK_REFUSED
+    kept_out = snapshot(
+        credential("groq"), credential("mistral"), preferences=(Preference(provider="mistral", may_fall_back=False),)
+    )
+    assert [name for name, _, _ in hops(route(kept_out, "groq-fast"))] == ["groq"]
+    assert [name for name, _, _ in hops(route(kept_out, "mistral-tiny"))] == ["mistral", "groq"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        (Needs(tools=True), SkipReason.LACKS_TOOLS),
+        (Needs(images=True), SkipReason.LACKS_IMAGES),
+        (Needs(json_schema=True), SkipReason.LACKS_JSON_SCHEMA),
+        (Needs(input_tokens=1001), SkipReason.CONTEXT_TOO_SMALL),
+    ],
+)
+def test_a_hop_that_lacks_an_ability_is_skipped(needs: Needs, reason: str) -> None:
+    weak = Model(id="groq-large", tools=False, images=False, json_schema=False, context_tokens=1000)
+    catalog = {**CATALOG, "groq": provider("groq", weak)}
+    found = route(snapshot(credential("groq"), credential("mistral")), catalog=catalog, needs=needs)
+    assert hops(found) == [("mistral", "mistral-large", "own")]
+    assert reasons(found)["groq", "own"] == reason
+
+
+def test_embeddings_never_change_their_model() -> None:
+    of = snapshot(credential("groq"), credential("mistral"))
+    found = route(of, "groq-embed", operation="embeddings", policy=Policy(shared=frozenset({"groq", "openai"})))
+    assert hops(found) == [("groq", "groq-embed", "own"), ("groq", "groq-embed", "shared")]
+    assert reasons(found)["mistral", "own"] == SkipReason.MODEL_PINNED
+    by_default = route(of, operation="embeddings")
+    assert hops(by_default) == [("groq", "groq-embed", "own")]
+
+
+def test_a_provider_without_embeddings_is_skipped() -> None:
+    catalog = {**CATALOG, "groq": provider("groq", quirks=frozenset({Quirk.NO_EMBEDDINGS}))}
+    of = snapshot(credential("groq"), credential("mistral"))
+    found = route(of, operation="embeddings", catalog=catalog)
+    assert hops(found) == [("mistral", "mistral-embed", "own")]
+
+
+def test_without_the_ultimate_provider_any_shared_key_stands_behind() -> None:
+    assert hops(route(snapshot(), policy=Policy(shared=frozenset({"mistral"})))) == [
+        ("mistral", "mistral-large", "shared")
+    ]
+
+
+def test_with_nothing_there_is_no_attempt_and_no_best() -> None:
+    found = route(snapshot())
+    assert found.attempts == () and select_best(found) is None
+
+
+statuses = st.sampled_from(list(CredentialStatus))
+credentials = st.lists(
+    st.builds(
+        credential,
+        st.sampled_from(list(CATALOG)),
+        st.sampled_from("abc"),
+        status=statuses,
+        enabled=st.booleans(),
+        expires_at=st.sampled_from([None, NOW - timedelta(days=1), NOW + timedelta(days=1)]),
+    ),
+    max_size=6,
+)
+preferences = st.lists(
+    st.builds(
+        Preference,
+        provider=st.sampled_from(list(CATALOG)),
+        enabled=st.booleans(),
+        priority=st.integers(0, 9),
+        may_fall_back=st.booleans(),
+        backup_only=st.booleans(),
+    ),
+    max_size=4,
+)
+
+
+@given(
+    credentials,
+    preferences,
+    st.sampled_from(list(PayerRule)),
+    st.booleans(),
+    st.sampled_from(["auto", "task:coding", "groq/x", "mistral-1", "unheard-of"]),
+    st.sets(st.sampled_from(list(CATALOG))),
+)
+def test_what_always_holds(
+    held: list[SealedCredential],
+    wishes: list[Preference],
+    rule: PayerRule,
+    fallback: bool,
+    model: str,
+    shared: set[str],
+) -> None:
+    of = snapshot(*held, preferences=tuple(wishes), settings=Settings(payer=rule, allow_fallback=fallback))
+    found = route(of, model, policy=Policy(shared=frozenset(shared)))
+    for one in found.attempts:
+        # Only this user's own usable credentials, or an operator's key that exists: nothing in between.
+        if one.payer is Payer.OWN:
+            assert one.credential in held and one.credential.provider == one.provider.id
+            assert one.credential.enabled and not one.credential.is_expired(NOW)
+            assert rule is not PayerRule.SHARED_ONLY
+        else:
+            assert one.credential is None and one.provider.id in shared and rule is not PayerRule.OWN_ONLY
+        assert of.preferences.get(one.provider.id, Preference(provider="x")).enabled
+    own = [one.payer is Payer.OWN for one in found.attempts]
+    assert own == sorted(own, reverse=True)
+    if not fallback:
+        assert len({one.provider.id for one in found.attempts}) <= 1
+    assert replace(of) == of
