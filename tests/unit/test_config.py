@@ -1,0 +1,47 @@
+"""The environment is read once, strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ownkey.config import Config
+from ownkey.errors import ConfigError
+
+
+def test_defaults_and_values() -> None:
+    assert Config.from_env({}).embedded
+    config = Config.from_env(
+        {
+            "OWNKEY_DATABASE_URL": "postgresql:///x",
+            "OWNKEY_PORT": "0",
+            "OWNKEY_DATA_DIR": "/srv/ownkey",
+            "OWNKEY_SHARED_KEYS": "no",
+            "OWNKEY_ALLOWED_PROVIDERS": "groq, openai,",
+            "OWNKEY_RETRY_WAIT_SECONDS": "0.5",
+            "OWNKEY_LOG_LEVEL": "",
+            "OPENAI_API_KEY": "sk-elsewhere",
+        }
+    )
+    assert not config.embedded
+    assert (config.port, config.data_dir, config.shared_keys) == (0, Path("/srv/ownkey"), False)
+    assert config.allowed_providers == ("groq", "openai")
+    assert (config.retry_wait_seconds, config.log_level) == (0.5, "info")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OWNKEY_PROT", "1"),
+        ("OWNKEY_PORT", "http"),
+        ("OWNKEY_PORT", "-1"),
+        ("OWNKEY_SHARED_KEYS", "perhaps"),
+        ("OWNKEY_IDLE_TIMEOUT_SECONDS", "-0.1"),
+    ],
+)
+def test_a_wrong_variable_is_named_and_its_value_is_not(name: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_env({name: value})
+    assert name in caught.value.message
+    assert value not in caught.value.message.replace(name, "")
