@@ -53,14 +53,18 @@ class Ownkey:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: Config | None = None) -> AsyncIterator[Ownkey]:
+    async def open(
+        cls, config: Config | None = None, *, environ: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Ownkey]:
         """Start everything; configuration from `OWNKEY_*` variables unless given.
+
+        The operator's provider keys come from `environ`, by default the process's own.
 
         Raises ConfigError for what is unsafe or missing, StorageError when the database is not there.
         """
         config = config or Config.from_env()
         async with AsyncExitStack() as stack:
-            yield await _build(config, stack)
+            yield await _build(config, os.environ if environ is None else environ, stack)
 
     @property
     def config(self) -> Config:
@@ -116,11 +120,11 @@ class Ownkey:
         return client
 
 
-async def _build(config: Config, stack: AsyncExitStack) -> Ownkey:
+async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
     catalog = load_catalog(config.catalog)
     wrapping = load_wrapping_keys(config)
     database, listen_url = await _open_database(config, stack)
-    shared_secrets = read_shared_secrets(config, catalog, os.environ)
+    shared_secrets = read_shared_secrets(config, catalog, environ)
     policy = Policy(
         shared=frozenset(shared_secrets),
         allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,

@@ -1,0 +1,95 @@
+"""One gateway per worker: embedded PostgreSQL, simulated providers, and uvicorn on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from msgspec import Struct
+from openai import AsyncOpenAI
+
+from ownkey import Config, Ownkey
+from ownkey.testing import SimulatedProviders
+
+SHARED = {"OPENAI_API_KEY": "sk-operator-openai-0001", "GROQ_API_KEY": "gsk_operator-groq-0001"}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """Outside pytest's own directories: PostgreSQL runs as another user when we are root."""
+    path = Path(tempfile.mkdtemp(prefix="ownkey-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[SimulatedProviders]:
+    with SimulatedProviders() as simulated:
+        yield simulated
+
+
+class User(Struct):
+    """A signed-in user: their name, their gateway token and an OpenAI client that shows it."""
+
+    id: str
+    token: str
+    client: AsyncOpenAI
+
+
+class Platform(Struct):
+    """The server under test and what stands around it."""
+
+    ok: Ownkey
+    url: str
+    providers: SimulatedProviders
+
+    async def user(self, **keys: str) -> User:
+        """A new user with these provider keys, in this order of preference."""
+        user_id = f"user-{next(_numbers)}"
+        await self.ok.manager.load_user_settings(user_id)
+        for priority, (provider, secret) in enumerate(keys.items(), start=1):
+            await self.ok.settings.add_credential(user_id, provider, secret)
+            await self.ok.settings.put_preference(user_id, provider, priority=priority)
+        token = (await self.ok.tokens.create(user_id, "test")).text
+        client = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0)
+        return User(user_id, token, client)
+
+
+@contextlib.asynccontextmanager
+async def serve(application: object) -> AsyncIterator[str]:
+    """An ASGI application under uvicorn on a free loopback port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def platform(data_dir: Path, providers: SimulatedProviders) -> AsyncIterator[Platform]:
+    """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
+    config = Config(data_dir=data_dir, catalog=providers.catalog_overrides(), usage_flush_seconds=0.05)
+    async with Ownkey.open(config, environ=SHARED) as ok, serve(ok.asgi()) as url:
+        yield Platform(ok, url, providers)
+
+
+@pytest.fixture(autouse=True)
+def fresh_providers(providers: SimulatedProviders) -> Iterator[None]:
+    """Every test starts with healthy providers and an empty ledger."""
+    providers.reset()
+    yield
