@@ -35,12 +35,21 @@ class Decoded(Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
 
 
+class AnswerFailed(ValueError):
+    """An answer with a status of success whose body is an error. `failure` says which."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 class StreamDecoder(Protocol):
     """Turns a provider's stream into the client's, chunk by chunk.
 
-    `committed` turns true at the first content (text, reasoning or a tool call): until then nothing need
-    have reached the client and another provider may still take over. `complete` turns true when the
-    provider ended its stream as its dialect demands. `failure` is an error that came inside the stream.
+    `committed` turns true at the first content (text, reasoning or a tool call). Until then `feed` keeps
+    everything back, so nothing has reached the client and another provider may still take over. `complete`
+    turns true when the provider ended its stream as its dialect demands. `failure` is an error that came
+    inside the stream: the provider's own error event is not passed on, and nothing after it is.
     """
 
     committed: bool
@@ -59,6 +68,15 @@ class StreamDecoder(Protocol):
         ...
 
 
+def auth_header(provider: Provider) -> tuple[str, str] | None:
+    """The header that will carry the secret, and what stands before the secret in it."""
+    if provider.auth == "bearer":
+        return ("authorization", "Bearer ")
+    if provider.auth.startswith("header:"):
+        return (provider.auth.removeprefix("header:"), "")
+    return None
+
+
 class Adapter(Protocol):
     """One dialect."""
 
@@ -67,7 +85,10 @@ class Adapter(Protocol):
         ...
 
     def decode(self, body: bytes, call: Call) -> Decoded:
-        """The client's answer from a 2xx answer. Raises ValueError when the body is not of this dialect."""
+        """The client's answer from a 2xx answer.
+
+        Raises AnswerFailed when the body is an error after all, ValueError when it is not of this dialect.
+        """
         ...
 
     def stream_decoder(self, provider: Provider, call: Call) -> StreamDecoder:

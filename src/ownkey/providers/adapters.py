@@ -1,0 +1,18 @@
+"""The adapter of each dialect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ownkey.domain.provider import Dialect
+from ownkey.providers.dialect import Adapter
+from ownkey.providers.openai_chat import OpenAIChat
+
+_ADAPTERS: Final[dict[Dialect, Adapter]] = {
+    Dialect.OPENAI_CHAT: OpenAIChat(),
+}
+
+
+def get_adapter(dialect: Dialect) -> Adapter:
+    """The adapter of a dialect. Adapters hold no state: one serves every request."""
+    return _ADAPTERS[dialect]

@@ -1,0 +1,88 @@
+"""Token counts from the `usage` object of the OpenAI dialect, whose providers agree on little but its name.
+
+What is counted inside what, by provider:
+
+* OpenAI, Groq, DeepSeek, Mistral, OpenRouter: `prompt_tokens` includes cached tokens (and those written to the
+  cache), `completion_tokens` includes reasoning.
+* xAI: `completion_tokens` excludes `completion_tokens_details.reasoning_tokens`; `total_tokens` includes both.
+* Gemini: `completion_tokens` excludes thinking, which shows in `total_tokens` only.
+* Perplexity: `reasoning_tokens` and `citation_tokens` stand beside the others, outside of `total_tokens`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ownkey.domain.usage import Tokens
+
+Count = int | float | None
+
+
+class _PromptDetails(Struct):
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
+
+
+class _CompletionDetails(Struct):
+    reasoning_tokens: Count = None
+
+
+class _Usage(Struct):
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    total_tokens: Count = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    # Moonshot and Together put this at the top, DeepSeek calls it otherwise.
+    cached_tokens: Count = None
+    prompt_cache_hit_tokens: Count = None
+    reasoning_tokens: Count = None
+    citation_tokens: Count = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Usage)
+
+
+def read_usage(raw: bytes) -> Tokens | None:
+    """The five counters from a raw `usage` object, or None where it is not one.
+
+    A provider that contradicts itself never yields a negative counter.
+    """
+    try:
+        usage = _DECODER.decode(raw)
+    except msgspec.DecodeError:
+        return None
+    if usage.prompt_tokens is None and usage.completion_tokens is None:
+        return None
+    prompt, completion = _count(usage.prompt_tokens), _count(usage.completion_tokens)
+    details = usage.prompt_tokens_details or _PromptDetails()
+    cached = _count(details.cached_tokens) or _count(usage.prompt_cache_hit_tokens) or _count(usage.cached_tokens)
+    cached = min(cached, prompt)
+    written = min(_count(details.cache_write_tokens), prompt - cached)
+    text, reasoning = _split_output(usage, prompt, completion)
+    return Tokens(
+        input_uncached=prompt - cached - written,
+        cache_read=cached,
+        cache_write=written,
+        output_text=text,
+        output_reasoning=reasoning,
+    )
+
+
+def _split_output(usage: _Usage, prompt: int, completion: int) -> tuple[int, int]:
+    """Output as (text, reasoning)."""
+    if usage.completion_tokens_details is None and (usage.reasoning_tokens or usage.citation_tokens):
+        return completion + _count(usage.citation_tokens), _count(usage.reasoning_tokens)
+    hidden = _count(usage.total_tokens) - prompt - completion
+    if hidden > 0:
+        return completion, hidden
+    details = usage.completion_tokens_details
+    reasoning = min(_count(details.reasoning_tokens) if details else 0, completion)
+    return completion - reasoning, reasoning
+
+
+def _count(value: Count) -> int:
+    return max(int(value), 0) if value is not None else 0
