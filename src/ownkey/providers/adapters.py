@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from ownkey.domain.provider import Dialect
+from ownkey.providers.anthropic_messages import AnthropicMessages
 from ownkey.providers.dialect import Adapter
 from ownkey.providers.openai_chat import OpenAIChat
 
 _ADAPTERS: Final[dict[Dialect, Adapter]] = {
     Dialect.OPENAI_CHAT: OpenAIChat(),
+    Dialect.ANTHROPIC_MESSAGES: AnthropicMessages(),
 }
 
 

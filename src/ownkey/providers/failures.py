@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import structs
 
 from ownkey.domain.exchange import Failure
+from ownkey.domain.retry_after import parse_retry_after
 from ownkey.domain.usage import Outcome
 from ownkey.providers.error_body import ErrorBody, read_error_body
 
@@ -120,6 +121,20 @@ _OUTCOME_BY_STATUS: Final = {
     524: Outcome.TIMEOUT,
 }
 
+# What an error inside a stream or an answer stands for, where it has a type and no number.
+_STATUS_BY_TYPE: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
 # (statuses, words, outcome). Where a provider has no code:
 _OUTCOME_BY_WORDS: Final = (
     # xAI answers 400 or 403 with prose; NVIDIA 403; Bedrock 403.
@@ -136,7 +151,7 @@ _OUTCOME_BY_WORDS: Final = (
         frozenset({400, 403, 429}),
         re.compile(
             r"credit balance is too low|insufficient balance|used all available credits|doesn't have any credits"
-            r"|\bno credits\b|reached its monthly spending limit",
+            r"|\bno credits\b|reached its monthly spending limit|reached your specified API usage limits",
             re.I,
         ),
         Outcome.CREDIT_EXHAUSTED,
@@ -150,6 +165,9 @@ _OUTCOME_BY_WORDS: Final = (
 )
 _LONG_CONTEXT: Final = re.compile(
     r"prompt is too long|maximum context length|input token count .{0,40}exceeds|context window|too many tokens", re.I
+)
+_HELPED_BY_WAITING: Final = frozenset(
+    {Outcome.RATE_LIMITED, Outcome.QUOTA_DAILY, Outcome.OVERLOADED, Outcome.CREDIT_EXHAUSTED}
 )
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id",
@@ -178,7 +196,7 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failur
 def read_failure_in_answer(error: bytes) -> Failure:
     """What an `error` object means that came inside an answer with status 200, or inside a stream.
 
-    Some providers put the status into its `code`; without one it is a provider's trouble.
+    The status it stands for is in its `code` or follows from its type; else it is the provider's trouble.
     """
     body = read_error_body(error)
     document = body.document
@@ -186,7 +204,8 @@ def read_failure_in_answer(error: bytes) -> Failure:
     if isinstance(document, dict):
         numbers = (document.get(name) for name in ("code", "status", "status_code", "http_status"))
         status = next((int(str(number)) for number in numbers if _is_status(number)), 0)
-    failure = classify(status or 500, body, {})
+    by_type = next((_STATUS_BY_TYPE[code] for code in body.codes if code in _STATUS_BY_TYPE), 500)
+    failure = classify(status or by_type, body, {})
     return failure if status else structs.replace(failure, http_status=None)
 
 
@@ -207,17 +226,16 @@ def classify(status: int, error: ErrorBody, headers: Mapping[str, str]) -> Failu
         message=error.message or f"The provider answered with status {status}.",
         http_status=status,
         provider_code=code,
-        retry_after_seconds=parse_retry_after(headers, datetime.now(UTC), body=error.document),
+        retry_after_seconds=_retry_after(outcome, headers, error),
         provider_request_id=request_id[:128] if request_id else None,
     )
 
 
-def parse_retry_after(headers: Mapping[str, str], now: datetime, *, body: object = None) -> float | None:
-    """Seconds, where the header gives seconds."""
-    try:
-        return float(headers["retry-after"])
-    except (KeyError, ValueError):
+def _retry_after(outcome: Outcome, headers: Mapping[str, str], error: ErrorBody) -> float | None:
+    """Rate headers come with every answer; they mean something only where waiting helps."""
+    if outcome not in _HELPED_BY_WAITING:
         return None
+    return parse_retry_after(headers, datetime.now(UTC), body=error.document)
 
 
 def _outcome(status: int, error: ErrorBody) -> Outcome:
