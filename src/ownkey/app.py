@@ -137,6 +137,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         total_timeout_seconds=config.total_timeout_seconds,
         max_answer_bytes=config.max_answer_bytes,
         guard=AddressGuard(),
+        trusted_base_urls=[provider.base_url for provider in catalog.values()],
     )
     stack.push_async_callback(pool.close)
     cache = SnapshotCache(database, size=config.snapshot_cache_size, poll_seconds=config.snapshot_max_age_seconds)

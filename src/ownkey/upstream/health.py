@@ -1,0 +1,141 @@
+"""What is broken right now: hosts that do not answer, and credentials that would be refused.
+
+Kept in memory and per process. A host's breaker counts only failures that are the host's own (`provider_fault`),
+so that no user's bad key, empty account or rate limit closes a provider to others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from ownkey.domain.exchange import CONSEQUENCES, Failure
+from ownkey.domain.usage import Outcome
+
+_FAILURES_TO_OPEN: Final = 5
+_FIRST_BACK_OFF_SECONDS: Final = 1.0
+_MAX_BACK_OFF_SECONDS: Final = 30.0
+_JITTER: Final = 0.25
+# A probe that was granted may never be sent: a preview asks too, and an earlier attempt of the chain may succeed.
+_PROBE_SECONDS: Final = 10.0
+_MAX_HOSTS: Final = 4096
+_MAX_CREDENTIALS: Final = 100_000
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class _Breaker(Struct):
+    """One host with at least one failure since its last success. Open from the moment that `until` is set."""
+
+    failures: int = 0
+    openings: int = 0
+    until: datetime | None = None
+    probing: bool = False
+
+
+class HealthBoard:
+    """Implements `domain.routing.Health`. Not thread-safe; times are UTC."""
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        jitter: Callable[[], float] = random.random,
+        max_hosts: int = _MAX_HOSTS,
+        max_credentials: int = _MAX_CREDENTIALS,
+    ) -> None:
+        """`jitter` gives numbers from 0 to 1. Beyond the two limits, what was touched longest ago is forgotten."""
+        self._now, self._jitter = now, jitter
+        self._max_hosts, self._max_credentials = max_hosts, max_credentials
+        # Both are empty while nothing is broken: then a look-up is one test of a dict.
+        self._breakers: dict[str, _Breaker] = {}
+        self._blocked: dict[str, datetime] = {}
+        self._hosts: dict[str, str] = {}
+
+    def provider_down_until(self, base_url: str) -> datetime | None:
+        """Until when the host of this URL is not worth trying; None: try it.
+
+        After that time one caller gets None, and the others wait for what comes of its try.
+        """
+        if not self._breakers:
+            return None
+        breaker = self._breakers.get(self._host(base_url))
+        if breaker is None or breaker.until is None:
+            return None
+        now = self._now()
+        if breaker.until > now:
+            return breaker.until
+        breaker.probing, breaker.until = True, now + timedelta(seconds=_PROBE_SECONDS)
+        return None
+
+    def credential_blocked_until(self, credential_id: str) -> datetime | None:
+        """Until when this credential would be refused; None: use it."""
+        if not self._blocked:
+            return None
+        until = self._blocked.get(credential_id)
+        if until is None:
+            return None
+        if until > self._now():
+            return until
+        del self._blocked[credential_id]
+        return None
+
+    def note_success(self, base_url: str, credential_id: str) -> None:
+        """An attempt worked: its host and its credential are fine."""
+        if self._breakers:
+            self._breakers.pop(self._host(base_url), None)
+        if self._blocked:
+            self._blocked.pop(credential_id, None)
+
+    def note_failure(self, base_url: str, credential_id: str, failure: Failure) -> datetime | None:
+        """An attempt failed. Returns until when its credential is left alone, or None."""
+        consequence = CONSEQUENCES[failure.outcome]
+        if consequence.provider_fault:
+            self._count_failure(self._host(base_url))
+        if not consequence.cool_down_seconds:
+            return None
+        seconds = failure.retry_after_seconds
+        if seconds is None or failure.outcome is Outcome.CREDIT_EXHAUSTED:
+            # An account without money is not refilled by the reset of a rate limit.
+            seconds = max(seconds or 0, consequence.cool_down_seconds)
+        return self._block(credential_id, seconds)
+
+    def _count_failure(self, host: str) -> None:
+        # Taken out and put back at the end: the order of the dict is the order of last use.
+        breaker = self._breakers.pop(host, None) or _Breaker()
+        self._breakers[host] = breaker
+        _forget_oldest(self._breakers, self._max_hosts)
+        breaker.failures += 1
+        if breaker.failures < _FAILURES_TO_OPEN or (breaker.until is not None and not breaker.probing):
+            # Below the limit, or open already: then this is the end of a request that had left before.
+            return
+        back_off = min(_FIRST_BACK_OFF_SECONDS * 2**breaker.openings, _MAX_BACK_OFF_SECONDS)
+        breaker.openings += 1
+        breaker.probing = False
+        breaker.until = self._now() + timedelta(seconds=back_off * (1 - _JITTER * self._jitter()))
+
+    def _block(self, credential_id: str, seconds: float) -> datetime:
+        until = self._now() + timedelta(seconds=seconds)
+        longer = self._blocked.pop(credential_id, until)
+        self._blocked[credential_id] = until = max(until, longer)
+        _forget_oldest(self._blocked, self._max_credentials)
+        return until
+
+    def _host(self, base_url: str) -> str:
+        """scheme://host:port of a URL."""
+        host = self._hosts.get(base_url)
+        if host is None:
+            parts = urlsplit(base_url)
+            host = f"{parts.scheme}://{parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme)}"
+            self._hosts[base_url] = host
+            _forget_oldest(self._hosts, self._max_hosts)
+        return host
+
+
+def _forget_oldest(entries: dict[str, Any], limit: int) -> None:
+    while len(entries) > limit:
+        del entries[next(iter(entries))]
