@@ -126,8 +126,11 @@ def ownkey(upstream: Target, directory: Path) -> Iterator[Target]:
         _wait(f"{base}/readyz", process, log=directory / "serve.log")
         started = time.monotonic() - begin
         machine.pin(process.pid, machine.GATEWAY_CORE)
-        for child in machine.children(process.pid):
-            machine.pin(child, machine.OTHER_CORE)
+        # PostgreSQL detaches itself, so it is no child; its later processes inherit the core.
+        (postmaster,) = (directory / "data").rglob("postmaster.pid")
+        postgres = int(postmaster.read_text().splitlines()[0])
+        for pid in (postgres, *machine.children(postgres)):
+            machine.pin(pid, machine.OTHER_CORE)
         yield Target(
             "ownkey",
             f"{base}{_PATH}",

@@ -379,6 +379,41 @@ def test_the_same_over_http(sim: SimulatedProviders) -> None:
     assert post(sim, "/_sim/no_such_action", {})[0] == 404
 
 
+def request(sim: SimulatedProviders, provider: Provider, method: str, path: str, key: str) -> tuple[int, Any]:
+    name = "authorization" if provider.auth == "bearer" else provider.auth.removeprefix("header:")
+    headers = {name: f"Bearer {key}" if provider.auth == "bearer" else key, **provider.headers}
+    connection = http.client.HTTPConnection(urlsplit(sim.url).netloc, timeout=10)
+    try:
+        body = "{}" if method == "POST" else None
+        connection.request(method, urlsplit(sim.base_url(provider.id)).path + path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_every_provider_of_the_catalogue_takes_its_probe_and_a_chat() -> None:
+    with SimulatedProviders() as sim:
+        for provider in sim.providers.values():
+            method, _, path = provider.probe.partition(" ")
+            # A POST goes without a body: a good key is told from a wrong one by the complaint.
+            good = {"GET": 200, "POST": 422 if provider.id == "cohere" else 400}[method]
+            assert request(sim, provider, method, path, "good-key-0000")[0] == good, provider.id
+            if provider.auth != "none":
+                sim.accept_keys(provider.id, "good-key-0000")
+                status, answer = request(sim, provider, method, path, "wrong-key-0000")
+                assert status in {400, 401}, (provider.id, answer)
+                assert sim.ledger()[-1].fault == "bad_key"
+            if provider.dialect is Dialect.OPENAI_CHAT and provider.auth == "bearer":
+                stream = client(sim, provider.id, "good-key-0000").chat.completions.create(
+                    model="m", messages=MESSAGES, stream=True
+                )
+                assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "stop", provider.id
+        groq = sim.providers["groq"]
+        listed = request(sim, groq, "GET", "/models", "good-key-0000")[1]
+        assert [model["id"] for model in listed["data"]] == list(groq.models)
+
+
 def test_the_catalogue_file_points_every_provider_here(sim: SimulatedProviders) -> None:
     tables = tomllib.loads(sim.catalog_overrides())
     assert {name: table["base_url"] for name, table in tables.items()} == {name: sim.base_url(name) for name in ROWS}

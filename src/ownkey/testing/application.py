@@ -120,6 +120,10 @@ class _Exchange:
         if problem is not None:
             await self._finish(problem[0], _JSON, problem[1])
             return
+        own = wire.find_own_answer(provider, entry.method, self._rest)
+        if own is not None:
+            await self._finish(200, _JSON, own)
+            return
         body = wire.prepare_body(provider, entry.body, self._raw)
         path = routes.llmock_path(provider, self._rest)
         headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]

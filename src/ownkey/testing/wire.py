@@ -4,6 +4,7 @@ llmock speaks the formats; these are the differences that matter to a gateway th
 - providers that report stream usage unasked (Mistral and others) do so, in the chunk with the finish reason;
 - Mistral refuses fields that it does not know, `stream_options` among them;
 - a body that does not validate is status 400, not 422, where the provider says 400;
+- the list of models is the catalogue's;
 - embeddings come as base64 of float32 when asked for, cut to `dimensions`;
 - usage objects carry the detail fields of the provider, which tests may set.
 """
@@ -44,6 +45,13 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
     return None
 
 
+def find_own_answer(provider: Provider, method: str, rest: str) -> bytes | None:
+    """The answer to a request that only this provider knows, or None."""
+    if (provider.id, method, rest) == ("openrouter", "GET", "/key"):
+        return b'{"data":{"label":"sk-or-v1-simulated","usage":0,"limit":null,"is_free_tier":false}}'
+    return None
+
+
 def prepare_body(provider: Provider, body: Any, raw: bytes) -> bytes:
     """What llmock is given."""
     if isinstance(body, dict) and body.get("stream") is True and reports_usage_unasked(provider):
@@ -75,6 +83,8 @@ class AnswerShaper:
             return raw
         if not isinstance(answer, dict):
             return raw
+        if self._provider.models and isinstance(answer.get("data"), list) and "usage" not in answer:
+            answer["data"] = [{**item, "id": name} for name in self._provider.models for item in answer["data"][:1]]
         if isinstance(answer.get("usage"), dict):
             answer["usage"] = self._complete(answer["usage"], details=answer.get("object") != "list")
         if answer.get("object") == "list" and "usage" in answer:
