@@ -38,6 +38,11 @@ class DataKeys:
         """The id of the wrapping key under which new data keys are wrapped."""
         return self._wrapping.primary_id
 
+    @property
+    def known_ids(self) -> tuple[str, ...]:
+        """Every wrapping key that is loaded, the primary first."""
+        return self._wrapping.ids
+
     def new(self, user_id: str, *, version: int = 1) -> WrappedDataKey:
         """A new random data key for this user, wrapped. `open` gives the key itself.
 

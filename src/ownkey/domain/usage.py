@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from datetime import datetime
@@ -11,6 +12,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class Outcome(StrEnum):
@@ -101,3 +104,8 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def is_record_id(text: str) -> bool:
+    """Whether a text has the one form in which `new_id` gives ids out: anything else is the id of nothing."""
+    return _ID.fullmatch(text) is not None

@@ -72,6 +72,11 @@ class HealthBoard:
         breaker.probing, breaker.until = True, now + timedelta(seconds=_PROBE_SECONDS)
         return None
 
+    def find_down_until(self, base_url: str) -> datetime | None:
+        """The same for a report: asking changes nothing, and nobody's try is taken."""
+        breaker = self._breakers.get(self._host(base_url))
+        return breaker.until if breaker and breaker.until and breaker.until > self._now() else None
+
     def credential_blocked_until(self, credential_id: str) -> datetime | None:
         """Until when this credential would be refused; None: use it."""
         if not self._blocked:
@@ -90,6 +95,10 @@ class HealthBoard:
             self._breakers.pop(self._host(base_url), None)
         if self._blocked:
             self._blocked.pop(credential_id, None)
+
+    def forgive(self, credential_id: str) -> None:
+        """A credential got a new secret: what the old one was blocked for is over."""
+        self._blocked.pop(credential_id, None)
 
     def note_failure(self, base_url: str, credential_id: str, failure: Failure) -> datetime | None:
         """An attempt failed. Returns until when its credential is left alone, or None."""

@@ -1,0 +1,255 @@
+"""What callers may send to the management API. Unknown fields are refused: a typo must not pass as a change."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from ownkey.domain.settings import DEFAULT_PRIORITY
+from ownkey.domain.user import holds_control_characters
+from ownkey.services.choices import PRIORITY_LIMIT
+from ownkey.services.credentials import POSITION_LIMIT
+
+
+def _plain(text: str) -> str:
+    if holds_control_characters(text):
+        raise ValueError("The text holds a control character or half of a character.")
+    return text
+
+
+def _only_text(value: Any) -> Any:
+    # pydantic would read a number as seconds since 1970.
+    if value is not None and not isinstance(value, str):
+        raise ValueError("A time is a text such as 2030-01-31T12:00:00Z.")
+    return value
+
+
+def _only_a_day(value: Any) -> Any:
+    # pydantic would read a number as seconds since 1970, and a time of day as a day.
+    if value is not None and not (isinstance(value, str) and _DAY.fullmatch(value)):
+        raise ValueError("A day is a text such as 2030-01-31.")
+    return value
+
+
+def _split_commas(value: Any) -> Any:
+    """`group_by=day,provider` means the same as `group_by=day&group_by=provider`."""
+    return [part for item in value for part in str(item).split(",")] if isinstance(value, list) else value
+
+
+def _secret_is_text(secret: SecretStr) -> SecretStr:
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("The key holds half of a character.") from None
+    return secret
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+Day = Annotated[date, BeforeValidator(_only_a_day)]
+Text = Annotated[str, AfterValidator(_plain)]
+Name = Annotated[str, Field(max_length=80), AfterValidator(_plain)]
+ProviderId = Annotated[str, Field(min_length=1, max_length=60, examples=["groq"]), AfterValidator(_plain)]
+Model = Annotated[
+    str, Field(min_length=1, max_length=200, examples=["llama-3.3-70b-versatile"]), AfterValidator(_plain)
+]
+RecordId = Annotated[
+    str,
+    Field(min_length=36, max_length=36, examples=["0192d0c4-6f1e-7cc2-a1b2-334455667788"]),
+    AfterValidator(_plain),
+]
+Instant = Annotated[
+    datetime, BeforeValidator(_only_text), Field(strict=False, examples=["2030-01-31T12:00:00Z"]), AwareDatetime
+]
+Payer = Literal["own_only", "own_then_shared", "shared_only"]
+Priority = Annotated[int, Field(ge=0, le=PRIORITY_LIMIT, description="Smaller is tried first.")]
+Position = Annotated[int, Field(ge=0, le=POSITION_LIMIT, description="Smaller is tried first.")]
+BaseUrl = Annotated[str, Field(max_length=300, examples=["https://llm.example.com/v1"]), AfterValidator(_plain)]
+PastedSecret = Annotated[
+    SecretStr,
+    Field(
+        max_length=2048,
+        description="The API key as the provider shows it; empty where the provider needs none. No answer holds it.",
+        examples=["gsk_1234567890abcdef1234567890abcdef"],
+    ),
+    AfterValidator(_secret_is_text),
+]
+
+
+class Input(BaseModel):
+    """Strict: `"5"` is not a number and `1` is not true."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SettingsChange(Input):
+    """What is left out stays as it is."""
+
+    payer: Payer = Field("own_then_shared", description="Who may pay for requests in general.")
+    allow_fallback: bool = Field(True, description="Whether a failed request may go to another provider.")
+    default_task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = Field(
+        None, description="The task of requests that name none.", examples=["chat"]
+    )
+
+
+class SecretAtProvider(Input):
+    """A secret, and where it belongs."""
+
+    provider: ProviderId
+    secret: PastedSecret
+    base_url: BaseUrl | None = Field(None, description="Only where the deployment allows addresses of one's own.")
+    fields: dict[Name, Text] = Field({}, description="The parts of the provider's address, see GET /api/providers.")
+
+
+class NewCredential(SecretAtProvider):
+    """A key to store."""
+
+    label: Name = Field("", examples=["work"])
+    expires_at: Instant | None = None
+    position: Position | None = Field(None, description="Its place among your keys at this provider; default: last.")
+
+
+class CredentialChange(Input):
+    """What is left out stays as it is. A new base URL erases the stored key: enter it again with `replace`."""
+
+    label: Name = ""
+    enabled: bool = True
+    position: Position = 0
+    expires_at: Instant | None = Field(None, description="null: never.")
+    base_url: BaseUrl | None = Field(None, description="null: the provider's own address.")
+    fields: dict[Name, Text] = Field({}, description="The parts of the provider's address; they make a new base URL.")
+
+
+class ReplacedSecret(Input):
+    """The new key; id, label, order and history stay. The address stays too, unless one is given."""
+
+    secret: PastedSecret
+    base_url: BaseUrl | None = Field(None, description="null: the provider's own address.")
+    fields: dict[Name, Text] = Field({}, description="The parts of the provider's address, see GET /api/providers.")
+
+
+class CredentialOrder(Input):
+    """Every key of the provider, each once, first to last."""
+
+    provider: ProviderId
+    credential_ids: list[RecordId] = Field(max_length=100)
+
+
+class PreferenceChange(Input):
+    """The whole preference: what is left out takes its default."""
+
+    enabled: bool = True
+    priority: Priority = DEFAULT_PRIORITY
+    default_model: Model | None = None
+    may_fall_back: bool = Field(True, description="false: only ever used as the first choice.")
+    backup_only: bool = Field(False, description="true: behind all other providers.")
+
+
+class ListedPreference(PreferenceChange):
+    """A preference and its provider."""
+
+    provider: ProviderId
+
+
+class TaskChange(Input):
+    """The whole override: what is left out takes its default."""
+
+    provider: ProviderId
+    model: Model | None = Field(None, description="null: your default model at this provider.")
+    credential_id: RecordId | None = Field(None, description="One particular key of several at this provider.")
+    payer: Payer | None = Field(None, description="null: as in the general settings.")
+    allow_fallback: bool | None = Field(None, description="null: as in the general settings.")
+
+
+class NeedsInput(Input):
+    """What the request would ask of a model."""
+
+    tools: bool = False
+    images: bool = False
+    json_schema: bool = False
+    input_tokens: int = Field(0, ge=0, le=100_000_000)
+
+
+class RoutePreviewInput(Input):
+    """A request that is not sent."""
+
+    model: Text = Field(
+        "auto",
+        min_length=1,
+        max_length=300,
+        description="`auto`, `task:coding`, `groq/llama-3.3-70b-versatile` or a bare model name.",
+    )
+    task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = None
+    operation: Literal["chat", "embeddings"] = "chat"
+    needs: NeedsInput = NeedsInput()
+    allow_fallback: bool | None = None
+
+
+class NewTokenInput(Input):
+    """A token to make."""
+
+    name: Name = Field(min_length=1, examples=["laptop"])
+    scopes: list[Literal["gateway", "settings", "admin"]] | None = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description="Default: gateway and settings, as far as your own token has them.",
+    )
+    expires_at: Instant | None = Field(None, description="null: never.")
+
+
+class Filter(BaseModel):
+    """Query parameters. They are text by nature, so numbers are read from it; unknown ones are refused all the same."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+
+class UsageFilter(Filter):
+    """Which days, and what to sum by."""
+
+    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
+    end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    group_by: Annotated[
+        list[Literal["day", "provider", "model", "task", "credential", "payer"]],
+        BeforeValidator(_split_commas),
+        Field(min_length=1, max_length=20, description="Repeat it, or separate with commas."),
+    ] = ["day"]
+
+
+class AdminUsageFilter(Filter):
+    """Which days, and what to sum by; everybody's usage."""
+
+    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
+    end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    group_by: Annotated[
+        list[Literal["user", "day", "provider", "model", "task", "credential", "payer"]],
+        BeforeValidator(_split_commas),
+        Field(min_length=1, max_length=20, description="Repeat it, or separate with commas."),
+    ] = ["user"]
+
+
+class PageFilter(Filter):
+    """One page of a list that grows."""
+
+    limit: int = Field(100, ge=1, le=500)
+    before: Annotated[datetime, BeforeValidator(_only_text), AwareDatetime] | None = Field(
+        None, description="Only what is older: `occurred_at` of the last entry of the page before."
+    )
+
+
+class AdminPageFilter(PageFilter):
+    """One page of everybody's, or of one user's."""
+
+    user_id: Annotated[str, Field(max_length=255), AfterValidator(_plain)] | None = None
+
+
+class UserFilter(Filter):
+    """One page of users, by id."""
+
+    limit: int = Field(100, ge=1, le=500)
+    after: Annotated[str, Field(max_length=255), AfterValidator(_plain)] | None = Field(
+        None, description="The id of the last user of the page before."
+    )

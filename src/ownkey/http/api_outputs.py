@@ -1,0 +1,297 @@
+"""What the management API answers. None of these has a field that could hold a stored secret."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Output(BaseModel):
+    """Read from the attributes of the domain's structs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class SettingsOut(Output):
+    """A user's general choices."""
+
+    payer: str
+    allow_fallback: bool
+    default_task: str | None
+
+
+class CredentialOut(Output):
+    """Everything about a stored key but the key."""
+
+    id: str
+    provider: str
+    label: str
+    hint: str = Field(description="Enough of the key to tell it from your others.", examples=["sk-…AbCd"])
+    base_url: str | None
+    position: int
+    enabled: bool
+    status: str = Field(
+        description="unverified, ok, limited, rate_limited, out_of_credit, invalid, expired or unreadable."
+    )
+    status_reason: str | None
+    status_until: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+    last_tested_at: datetime | None
+    request_count: int
+    input_tokens: int
+    output_tokens: int
+
+
+class TestOut(Output):
+    """What trying a key at its provider found."""
+
+    outcome: str = Field(description="works, wrong_key, no_credit, limited, rate_limited or unreachable.")
+    message: str
+    duration_ms: int
+    model_count: int | None
+    http_status: int | None
+    retry_after_seconds: float | None
+
+
+class FieldOut(Output):
+    """A part of the provider's address that the user fills in."""
+
+    name: str
+    label: str
+    pattern: str
+    example: str
+
+
+class ModelOut(Output):
+    """What a model can do, where known."""
+
+    id: str
+    context_tokens: int | None
+    tools: bool
+    images: bool
+    json_schema: bool
+    embedding: bool
+
+
+class ProviderOut(Output):
+    """What a form for a key at this provider needs."""
+
+    id: str
+    label: str
+    dialect: str
+    needs_key: bool
+    get_key_url: str | None
+    docs_url: str | None
+    key_prefixes: list[str] = Field(description="A hint which provider a pasted key belongs to, not a rule.")
+    fields: list[FieldOut]
+    default_models: dict[str, str] = Field(description="By task; `default` for the others.")
+    models: list[ModelOut]
+    embeddings: bool
+    allowed: bool
+    shared_key: bool = Field(description="Whether the operator's key stands behind yours.")
+    custom_base_url: bool
+
+
+class PreferenceOut(Output):
+    """A user's wish for one provider."""
+
+    provider: str
+    enabled: bool
+    priority: int
+    default_model: str | None
+    may_fall_back: bool
+    backup_only: bool
+
+
+class TaskOut(Output):
+    """A user's override for one task."""
+
+    task: str
+    provider: str
+    model: str | None
+    credential_id: str | None
+    payer: str | None
+    allow_fallback: bool | None
+
+
+class AttemptCredentialOut(Output):
+    """Which of the user's keys an attempt would use."""
+
+    id: str
+    label: str
+    hint: str
+
+
+class AttemptOut(Output):
+    """One hop of the chain."""
+
+    provider: str
+    model: str
+    payer: str = Field(description="own or shared.")
+    credential: AttemptCredentialOut | None
+
+
+class SkippedOut(Output):
+    """A hop that would be left out, and why."""
+
+    provider: str
+    model: str | None
+    payer: str
+    reason: str
+    credential: str | None = Field(description="The key's label.")
+    until: datetime | None = Field(description="When it may work again, where known.")
+
+
+class RouteOut(Output):
+    """What a request would try, in order. Both the preview and the gateway compute it with the same function."""
+
+    task: str | None
+    best: AttemptOut | None
+    attempts: list[AttemptOut]
+    skipped: list[SkippedOut]
+
+
+class UsageRowOut(Output):
+    """One group. Keys that were not asked for are null."""
+
+    user_id: str | None
+    day: date | None
+    provider: str | None
+    model: str | None
+    task: str | None
+    credential_id: str | None = Field(description="null also for the operator's key.")
+    payer: str | None
+    requests: int
+    errors: int
+    input_uncached: int
+    cache_read: int
+    cache_write: int
+    output_text: int
+    output_reasoning: int
+    cost_microdollars: int | None = Field(description="Of the priced requests; null when none has a known price.")
+    unpriced_requests: int
+    mean_duration_ms: int | None
+    mean_first_byte_ms: int | None
+
+
+class UsageOut(Output):
+    """Usage in a range of days (UTC), both ends included."""
+
+    start: date
+    end: date
+    group_by: list[str]
+    rows: list[UsageRowOut]
+    total: UsageRowOut
+
+
+class AuditEntryOut(Output):
+    """One thing that was done."""
+
+    chain: int
+    position: int
+    occurred_at: datetime
+    actor: str
+    user_id: str
+    action: str
+    subject: str | None
+    details: dict[str, Any]
+
+
+class TokenOut(Output):
+    """A gateway token, without its text."""
+
+    id: str
+    name: str
+    hint: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewTokenOut(TokenOut):
+    """The only answer that ever holds the token's text."""
+
+    token: str = Field(description="Shown this once. Only its hash is stored.", examples=["ok-…"])
+
+
+class SessionOut(Output):
+    """Who is asking."""
+
+    user_id: str
+    role: str
+    scopes: list[str]
+    token_id: str
+
+
+class ConfiguredProviderOut(Output):
+    """A provider that this user's requests can go to."""
+
+    provider: str
+    label: str
+    credentials: int = Field(description="How many keys of one's own.")
+    shared: bool = Field(description="Whether the operator's key stands behind them.")
+    enabled: bool
+    default_model: str | None
+
+
+class SignedInOut(SessionOut):
+    """The session, with what the user chose: providers best first."""
+
+    settings: SettingsOut
+    providers: list[ConfiguredProviderOut]
+
+
+class HeldCredentialsOut(Output):
+    """How many keys at one provider have one status."""
+
+    provider: str
+    status: str
+    count: int
+
+
+class UserOut(Output):
+    """One user as an administrator sees them."""
+
+    id: str
+    role: str
+    status: str = Field(description="active or suspended.")
+    created_at: datetime
+    last_active_at: datetime | None = Field(description="The last use of a gateway token.")
+    credentials: list[HeldCredentialsOut]
+
+
+class ProviderHealthOut(Output):
+    """null: nothing is known to be wrong."""
+
+    provider: str
+    label: str
+    allowed: bool
+    shared_key: bool
+    down_until: datetime | None
+    shared_key_blocked_until: datetime | None
+
+
+class AdminProviderOut(ProviderOut):
+    """A provider with what only the operator needs to know."""
+
+    base_url: str
+    environment: str | None = Field(description="The variable that holds the operator's key.")
+    local: bool
+
+
+class EncryptionOut(Output):
+    """Data keys per wrapping key."""
+
+    primary_key: str
+    known_keys: list[str]
+    users: dict[str, int] = Field(description="By wrapping key: how many users' data keys it wraps.")
+    missing: list[str] = Field(
+        description="Wrapping keys that are in use and not loaded: those users' keys cannot be read."
+    )

@@ -1,0 +1,116 @@
+"""`/api/settings`, `/api/preferences`, `/api/tasks` and `/api/route/preview`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from ownkey.domain.routing import Attempt, Needs, Route, RouteRequest, select_best
+from ownkey.domain.settings import Preference, check_task
+from ownkey.http.access import Caller, CoreDep
+from ownkey.http.api_inputs import (
+    ListedPreference,
+    PreferenceChange,
+    RoutePreviewInput,
+    SettingsChange,
+    TaskChange,
+)
+from ownkey.http.api_outputs import AttemptOut, PreferenceOut, RouteOut, SettingsOut, SkippedOut, TaskOut
+
+router = APIRouter(prefix="/api")
+
+
+@router.get("/settings", tags=["Settings"])
+async def get_settings(core: CoreDep, caller: Caller) -> SettingsOut:
+    """Your general settings."""
+    return SettingsOut.model_validate(await core.settings.get_settings(caller.user_id))
+
+
+@router.patch("/settings", tags=["Settings"])
+async def update_settings(core: CoreDep, caller: Caller, change: SettingsChange) -> SettingsOut:
+    """Change what is given."""
+    changed = await core.settings.update_settings(
+        caller.user_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
+    )
+    return SettingsOut.model_validate(changed)
+
+
+@router.get("/preferences", tags=["Preferences"])
+async def list_preferences(core: CoreDep, caller: Caller) -> list[PreferenceOut]:
+    """Your wishes per provider. A provider that is not listed has the defaults."""
+    return [PreferenceOut.model_validate(one) for one in await core.settings.list_preferences(caller.user_id)]
+
+
+@router.put("/preferences", tags=["Preferences"])
+async def put_preferences(core: CoreDep, caller: Caller, wishes: list[ListedPreference]) -> list[PreferenceOut]:
+    """Set several wishes at once, all or none. Providers that are not listed keep theirs."""
+    await core.settings.put_preferences(
+        caller.user_id, [Preference(**wish.model_dump()) for wish in wishes], actor=caller.actor
+    )
+    return [PreferenceOut.model_validate(one) for one in await core.settings.list_preferences(caller.user_id)]
+
+
+@router.put("/preferences/{provider}", tags=["Preferences"])
+async def put_preference(core: CoreDep, caller: Caller, provider: str, wish: PreferenceChange) -> PreferenceOut:
+    """Set your wish for one provider."""
+    stored = await core.settings.put_preference(caller.user_id, provider, actor=caller.actor, **wish.model_dump())
+    return PreferenceOut.model_validate(stored)
+
+
+@router.get("/tasks", tags=["Tasks"])
+async def list_tasks(core: CoreDep, caller: Caller) -> list[TaskOut]:
+    """Your overrides by task. A task that is not listed follows the general preferences."""
+    return [TaskOut.model_validate(one) for one in await core.settings.list_task_overrides(caller.user_id)]
+
+
+@router.get("/tasks/{task}", tags=["Tasks"])
+async def get_task(core: CoreDep, caller: Caller, task: str) -> TaskOut:
+    """Your override for one task."""
+    return TaskOut.model_validate(await core.settings.get_task_override(caller.user_id, task))
+
+
+@router.put("/tasks/{task}", tags=["Tasks"])
+async def put_task(core: CoreDep, caller: Caller, task: str, change: TaskChange) -> TaskOut:
+    """Set provider, model and payer for one task, built in or of your own."""
+    stored = await core.settings.put_task_override(caller.user_id, task, actor=caller.actor, **change.model_dump())
+    return TaskOut.model_validate(stored)
+
+
+@router.delete("/tasks/{task}", status_code=204, tags=["Tasks"])
+async def remove_task(core: CoreDep, caller: Caller, task: str) -> Response:
+    """Let a task follow the general preferences again."""
+    await core.settings.remove_task_override(caller.user_id, task, actor=caller.actor)
+    return Response(status_code=204)
+
+
+@router.post("/route/preview", tags=["Routing"])
+async def preview_route(core: CoreDep, caller: Caller, asked: RoutePreviewInput) -> RouteOut:
+    """What a request would do, with your keys, now: every hop in order, and why the others are left out."""
+    request = RouteRequest(
+        model=asked.model,
+        operation=asked.operation,
+        task=None if asked.task is None else check_task(asked.task),
+        needs=Needs(**asked.needs.model_dump()),
+        allow_fallback=asked.allow_fallback,
+    )
+    return _describe_route(await core.settings.preview_route(caller.user_id, request))
+
+
+def _describe_route(route: Route) -> RouteOut:
+    best = select_best(route)
+    return RouteOut(
+        task=route.task,
+        best=None if best is None else _describe_attempt(best),
+        attempts=[_describe_attempt(one) for one in route.attempts],
+        skipped=[SkippedOut.model_validate(one) for one in route.skipped],
+    )
+
+
+def _describe_attempt(attempt: Attempt) -> AttemptOut:
+    return AttemptOut.model_validate(
+        {
+            "provider": attempt.provider.id,
+            "model": attempt.model,
+            "payer": attempt.payer,
+            "credential": attempt.credential,
+        }
+    )

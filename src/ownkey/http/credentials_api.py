@@ -1,0 +1,138 @@
+"""`/api/credentials` and `/api/providers`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider, Quirk
+from ownkey.http.access import Caller, CoreDep
+from ownkey.http.api_inputs import (
+    CredentialChange,
+    CredentialOrder,
+    NewCredential,
+    ReplacedSecret,
+    SecretAtProvider,
+)
+from ownkey.http.api_outputs import CredentialOut, FieldOut, ModelOut, ProviderOut, TestOut
+
+router = APIRouter(prefix="/api", tags=["API keys"])
+
+
+@router.get("/providers", tags=["Providers"])
+async def list_providers(core: CoreDep, caller: Caller) -> list[ProviderOut]:
+    """All providers of this deployment, with what a form for a key needs."""
+    return [describe_provider(one, core.router.policy, core.config.custom_base_urls) for one in core.catalog.values()]
+
+
+@router.get("/credentials")
+async def list_credentials(core: CoreDep, caller: Caller) -> list[CredentialOut]:
+    """Your API keys by provider and order, masked."""
+    return [CredentialOut.model_validate(one) for one in await core.settings.list_credentials(caller.user_id)]
+
+
+@router.post("/credentials", status_code=201)
+async def add_credential(core: CoreDep, caller: Caller, new: NewCredential) -> CredentialOut:
+    """Store an API key. It is sealed before it reaches the database and never shown again."""
+    stored = await core.settings.add_credential(
+        caller.user_id,
+        new.provider,
+        new.secret.get_secret_value(),
+        label=new.label,
+        base_url=new.base_url,
+        fields=new.fields or None,
+        expires_at=new.expires_at,
+        position=new.position,
+        actor=caller.actor,
+    )
+    return CredentialOut.model_validate(stored)
+
+
+@router.post("/credentials/test")
+async def test_secret(core: CoreDep, caller: Caller, tried: SecretAtProvider) -> TestOut:
+    """Try an API key at its provider before saving it. Nothing is stored."""
+    result = await core.settings.test_secret(
+        caller.user_id,
+        tried.provider,
+        tried.secret.get_secret_value(),
+        base_url=tried.base_url,
+        fields=tried.fields or None,
+    )
+    return TestOut.model_validate(result)
+
+
+@router.put("/credentials/order")
+async def order_credentials(core: CoreDep, caller: Caller, order: CredentialOrder) -> list[CredentialOut]:
+    """In which order your keys at one provider are tried."""
+    ordered = await core.settings.reorder_credentials(
+        caller.user_id, order.provider, order.credential_ids, actor=caller.actor
+    )
+    return [CredentialOut.model_validate(one) for one in ordered]
+
+
+@router.patch("/credentials/{credential_id}")
+async def update_credential(
+    core: CoreDep, caller: Caller, credential_id: str, change: CredentialChange
+) -> CredentialOut:
+    """Change what is given. A new base URL erases the stored key: it was not given for that address."""
+    changed = await core.settings.update_credential(
+        caller.user_id, credential_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
+    )
+    return CredentialOut.model_validate(changed)
+
+
+@router.delete("/credentials/{credential_id}", status_code=204)
+async def remove_credential(
+    core: CoreDep,
+    caller: Caller,
+    credential_id: str,
+    force: Annotated[bool, Query(description="Remove it even from the tasks that are bound to it.")] = False,
+) -> Response:
+    """Erase an API key. Without `force`, one that a task is bound to stays and the answer names the tasks."""
+    await core.settings.remove_credential(caller.user_id, credential_id, force=force, actor=caller.actor)
+    return Response(status_code=204)
+
+
+@router.post("/credentials/{credential_id}/test")
+async def test_credential(core: CoreDep, caller: Caller, credential_id: str) -> TestOut:
+    """Try a stored API key at its provider and keep the result as its status."""
+    return TestOut.model_validate(
+        await core.settings.test_credential(caller.user_id, credential_id, actor=caller.actor)
+    )
+
+
+@router.post("/credentials/{credential_id}/replace")
+async def replace_credential(core: CoreDep, caller: Caller, credential_id: str, new: ReplacedSecret) -> CredentialOut:
+    """Put a new key in the place of the old one: id, label, order and history stay."""
+    moved = {"base_url": new.base_url} if "base_url" in new.model_fields_set else {}
+    replaced = await core.settings.replace_credential(
+        caller.user_id,
+        credential_id,
+        new.secret.get_secret_value(),
+        fields=new.fields or None,
+        actor=caller.actor,
+        **moved,
+    )
+    return CredentialOut.model_validate(replaced)
+
+
+def describe_provider(provider: Provider, policy: Policy, custom_base_urls: bool) -> ProviderOut:
+    """A provider for a form. Its address stays out: a local one would show the operator's network."""
+    return ProviderOut(
+        id=provider.id,
+        label=provider.label,
+        dialect=provider.dialect,
+        needs_key=provider.auth != "none",
+        get_key_url=provider.get_key_url,
+        docs_url=provider.docs_url,
+        key_prefixes=list(provider.key_prefixes),
+        fields=[FieldOut.model_validate(field) for field in provider.fields],
+        default_models=provider.defaults,
+        models=[ModelOut.model_validate(model) for model in provider.models.values()],
+        embeddings=Quirk.NO_EMBEDDINGS not in provider.quirks,
+        allowed=policy.allows(provider.id),
+        shared_key=provider.id in policy.shared,
+        custom_base_url=custom_base_urls,
+    )

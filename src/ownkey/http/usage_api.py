@@ -1,0 +1,62 @@
+"""`/api/usage`, `/api/usage.csv` and `/api/audit`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response
+
+from ownkey.http.access import Caller, CoreDep
+from ownkey.http.api_inputs import PageFilter, UsageFilter
+from ownkey.http.api_outputs import AuditEntryOut, UsageOut, UsageRowOut
+from ownkey.services.usage_report import Usage, write_csv
+
+router = APIRouter(prefix="/api")
+
+CSV_TABLE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "A table with a header line.", "content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get("/usage", tags=["Usage"])
+async def get_usage(core: CoreDep, caller: Caller, asked: Annotated[UsageFilter, Query()]) -> UsageOut:
+    """Your usage, summed by the keys you name. `payer` tells your own keys from the operator's."""
+    return describe_usage(
+        await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
+    )
+
+
+@router.get("/usage.csv", tags=["Usage"], response_class=Response, responses=CSV_TABLE)
+async def get_usage_csv(core: CoreDep, caller: Caller, asked: Annotated[UsageFilter, Query()]) -> Response:
+    """The same as a file for a spreadsheet. No cell can act as a formula."""
+    return csv_response(
+        await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
+    )
+
+
+@router.get("/audit", tags=["Audit"])
+async def list_audit(core: CoreDep, caller: Caller, asked: Annotated[PageFilter, Query()]) -> list[AuditEntryOut]:
+    """What was done to your settings, keys and tokens, and by whom; newest first."""
+    entries = await core.audit.list_entries(caller.user_id, limit=asked.limit, before=asked.before)
+    return [AuditEntryOut.model_validate(entry) for entry in entries]
+
+
+def describe_usage(usage: Usage) -> UsageOut:
+    """A report as JSON."""
+    return UsageOut(
+        start=usage.query.start,
+        end=usage.query.end,
+        group_by=list(usage.query.group_by),
+        rows=[UsageRowOut.model_validate(row) for row in usage.rows],
+        total=UsageRowOut.model_validate(usage.total),
+    )
+
+
+def csv_response(usage: Usage) -> Response:
+    """A report as a download."""
+    name = f"ownkey-usage-{usage.query.start}-{usage.query.end}.csv"
+    return Response(
+        write_csv(usage),
+        media_type="text/csv; charset=utf-8",
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )

@@ -1,0 +1,31 @@
+"""Reading the audit chain: a user their own part, an administrator all of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from ownkey.domain.audit import AuditEntry
+from ownkey.services.changes import Changes
+from ownkey.storage import audit as rows
+
+PAGE_LIMIT: Final = 500
+
+
+class AuditTrail:
+    """Newest first, in pages."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+
+    async def list_entries(self, user_id: str, *, limit: int = 100, before: datetime | None = None) -> list[AuditEntry]:
+        """What was done to the user's rows, by whomever."""
+        async with self._changes.read(user_id) as tx:
+            return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before)
+
+    async def list_all(
+        self, admin_id: str, *, limit: int = 100, before: datetime | None = None, user_id: str | None = None
+    ) -> list[AuditEntry]:
+        """What was done by anybody to anybody, or to one user, for an administrator."""
+        async with self._changes.oversee(admin_id) as tx:
+            return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before, user_id=user_id)

@@ -1,0 +1,85 @@
+"""What an administrator watches: users, the health of providers, and how secrets are encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider
+from ownkey.domain.routing import shared_credential_id
+from ownkey.services.changes import Changes
+from ownkey.storage import data_keys as data_key_rows
+from ownkey.storage import overview
+from ownkey.storage.overview import UserOverview
+from ownkey.upstream.health import HealthBoard
+
+
+class ProviderHealth(Struct, frozen=True, kw_only=True):
+    """A provider as this process sees it. None: nothing is known to be wrong."""
+
+    provider: str
+    label: str
+    allowed: bool
+    shared_key: bool
+    down_until: datetime | None
+    shared_key_blocked_until: datetime | None
+
+
+class Encryption(Struct, frozen=True, kw_only=True):
+    """Which wrapping keys are in use. `users` counts data keys per wrapping key; `missing` cannot be opened."""
+
+    primary_key: str
+    known_keys: tuple[str, ...]
+    users: dict[str, int]
+    missing: tuple[str, ...]
+
+
+class Oversight:
+    """Read-only, and without a way to any secret. Whether somebody may ask is the caller's to check."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        *,
+        data_keys: DataKeys,
+        catalog: Mapping[str, Provider],
+        policy: Policy,
+        health: HealthBoard,
+    ) -> None:
+        self._changes, self._data_keys = changes, data_keys
+        self._catalog, self._policy, self._health = catalog, policy, health
+
+    async def list_users(self, admin_id: str, *, after: str = "", limit: int = 100) -> list[UserOverview]:
+        """A page of users by id, with the status of their credentials per provider."""
+        async with self._changes.oversee(admin_id) as tx:
+            return await overview.list_overviews(tx, after=after, limit=limit)
+
+    async def describe_encryption(self, admin_id: str) -> Encryption:
+        """Data keys per wrapping key: after a rotation, zero are left under the old one."""
+        async with self._changes.count_keys(admin_id) as tx:
+            users = await data_key_rows.count_by_wrapping_key(tx)
+        known = self._data_keys.known_ids
+        return Encryption(
+            primary_key=self._data_keys.primary_id,
+            known_keys=known,
+            users=users,
+            missing=tuple(sorted(set(users) - set(known))),
+        )
+
+    def list_health(self) -> list[ProviderHealth]:
+        """Every provider as this process has met it lately."""
+        return [
+            ProviderHealth(
+                provider=one.id,
+                label=one.label,
+                allowed=self._policy.allows(one.id),
+                shared_key=one.id in self._policy.shared,
+                down_until=self._health.find_down_until(one.base_url),
+                shared_key_blocked_until=self._health.credential_blocked_until(shared_credential_id(one.id)),
+            )
+            for one in self._catalog.values()
+        ]

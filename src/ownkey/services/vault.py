@@ -1,0 +1,54 @@
+"""Between a secret and its row: sealed under the user's data key, which is made at first need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.envelope import Binding, fingerprint, open_secret, seal_secret
+from ownkey.domain.credential import SealedCredential, Secret
+from ownkey.errors import CredentialUnreadable
+from ownkey.storage import data_keys as rows
+
+
+class Vault:
+    """Seals and opens the secrets of users, each bound to its row and generation."""
+
+    def __init__(self, data_keys: DataKeys, deployment_id: str) -> None:
+        self._data_keys, self._deployment_id = data_keys, deployment_id
+
+    async def seal(
+        self, tx: Any, user_id: str, provider: str, credential_id: str, secret: Secret, generation: int
+    ) -> tuple[bytes, bytes]:
+        """The sealed secret and its fingerprint.
+
+        Raises CredentialUnreadable when the user's data key does not open with the wrapping keys that are loaded.
+        """
+        key_row = await rows.get_data_key(tx, user_id)
+        if key_row is None:
+            made = self._data_keys.new(user_id)
+            # Another process may have been faster: what the database kept is the data key.
+            key_row = await rows.put_data_key(tx, user_id, made.wrapped, made.wrapping_key_id, made.version)
+        wrapped, wrapping_key_id, version = key_row
+        data_key = self._data_keys.open(user_id, wrapped, wrapping_key_id, version)
+        binding = self._binding(user_id, provider, credential_id, generation)
+        sealed = seal_secret(data_key, secret, binding, data_key_version=version)
+        return sealed, fingerprint(data_key, user_id, provider, secret)
+
+    async def open(self, tx: Any, user_id: str, credential: SealedCredential) -> Secret:
+        """The secret of a stored credential. Raises CredentialUnreadable."""
+        key_row = await rows.get_data_key(tx, user_id)
+        if key_row is None or not credential.sealed:
+            raise CredentialUnreadable("No readable API key is stored here. Enter it again.")
+        data_key = self._data_keys.open(user_id, *key_row)
+        binding = self._binding(user_id, credential.provider, credential.id, credential.generation)
+        return open_secret(data_key, credential.sealed, binding)
+
+    def _binding(self, user_id: str, provider: str, credential_id: str, generation: int) -> Binding:
+        return Binding(
+            deployment_id=self._deployment_id,
+            user_id=user_id,
+            provider=provider,
+            record_id=credential_id,
+            generation=generation,
+        )
