@@ -11,18 +11,21 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ownkey.upstream.address_guard import AddressGuard
 
-# Whether the connection of the request that this task is sending was opened for it.
-_opened: Final[ContextVar[bool]] = ContextVar("connection_opened", default=True)
+# For the request that this task is sending: whether it must not use an idle connection, and whether its
+# connection was opened for it.
+_wanted_new: Final[ContextVar[bool]] = ContextVar("wanted_new", default=False)
+_is_new: Final[ContextVar[bool]] = ContextVar("is_new", default=True)
 
 
-def forget_connection() -> None:
-    """To be called before a request is sent; `connection_is_new` then speaks of that request."""
-    _opened.set(False)
+def prepare_connection(*, new: bool) -> None:
+    """To be called before each request; `new` keeps it from using an idle connection."""
+    _wanted_new.set(new)
+    _is_new.set(False)
 
 
 def connection_is_new() -> bool:
     """Whether the last request of this task opened its connection, rather than finding it idle in the pool."""
-    return _opened.get()
+    return _is_new.get()
 
 
 class PoolConnector(aiohttp.TCPConnector):
@@ -30,7 +33,7 @@ class PoolConnector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         connection = await super()._create_connection(*args, **kwargs)
-        _opened.set(True)
+        _is_new.set(True)
         return connection
 
     async def _get(self, *args: Any, **kwargs: Any) -> Any:
@@ -39,6 +42,8 @@ class PoolConnector(aiohttp.TCPConnector):
         aiohttp 3.14 keeps bytes that come between two requests and gives them to the next one as its answer,
         and so on, one behind for ever: one user would read another's.
         """
+        if _wanted_new.get():
+            return None
         while (connection := await super()._get(*args, **kwargs)) is not None:
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from io import BytesIO
 from time import monotonic
 from typing import Final
+from weakref import WeakSet
 
 import aiohttp
 from msgspec import Struct
@@ -20,7 +21,7 @@ from ownkey.domain.credential import Secret
 from ownkey.domain.exchange import UpstreamRequest
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.address_guard import AddressGuard, AddressRefused, check_base_url
-from ownkey.upstream.connections import GuardedResolver, PoolConnector, connection_is_new, forget_connection
+from ownkey.upstream.connections import GuardedResolver, PoolConnector, connection_is_new, prepare_connection
 from ownkey.upstream.failures import TransportFailure, answer_failure, connect_failure
 from ownkey.upstream.proxies import Proxies
 from ownkey.upstream.response import ReadLimits, UpstreamResponse
@@ -33,7 +34,6 @@ _DNS_CACHE_SECONDS: Final = 30
 # A connection that the other side closed while it lay idle fails within a round trip. A failure after longer than
 # this may come from a provider that worked on the request.
 _STALE_WITHIN_SECONDS: Final = 1.0
-_STALE_TRIES: Final = 3
 # From here on a body is written piece by piece, so that other requests are served in between.
 _LARGE_BODY_BYTES: Final = 512 * 1024
 _MAX_HEADER_BYTES: Final = 16 * 1024
@@ -80,6 +80,7 @@ class UpstreamPool:
         self._proxies = Proxies()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._targets: dict[str, _Target] = {}
+        self._open_responses: WeakSet[UpstreamResponse] = WeakSet()
         self._closed = False
 
     async def send(self, request: UpstreamRequest, secret: Secret | None = None) -> UpstreamResponse:
@@ -89,8 +90,8 @@ class UpstreamPool:
         """
         answer = await self._try(request, secret)
         if isinstance(answer, TransportFailure):
-            # Raised here, where no local variable and no chained error holds the secret.
-            raise answer
+            # Raised here, and without the way it came: there a local variable holds the secret.
+            raise answer.with_traceback(None)
         return answer
 
     async def close(self) -> None:
@@ -99,6 +100,9 @@ class UpstreamPool:
         sessions = list(self._sessions.values())
         self._sessions.clear()
         self._targets.clear()
+        for response in list(self._open_responses):
+            # aiohttp would leave whoever reads it waiting.
+            await response.close()
         for session in sessions:
             await session.close()
         if self._guard is not None:
@@ -110,18 +114,16 @@ class UpstreamPool:
             headers = _build_headers(request, secret)
         except TransportFailure as failure:
             return failure
-        answer, stale = await self._try_once(request, target, headers)
-        tries = 1
-        while stale and tries < _STALE_TRIES:
-            answer, stale = await self._try_once(request, target, headers)
-            tries += 1
+        answer, stale = await self._try_once(request, target, headers, new_connection=False)
+        if stale:
+            answer, _ = await self._try_once(request, target, headers, new_connection=True)
         return answer
 
     async def _try_once(
-        self, request: UpstreamRequest, target: _Target, headers: list[tuple[str, str]]
+        self, request: UpstreamRequest, target: _Target, headers: list[tuple[str, str]], *, new_connection: bool
     ) -> tuple[UpstreamResponse | TransportFailure, bool]:
         """The answer or the failure, and whether the failure is that of a connection that had died in the pool."""
-        forget_connection()
+        prepare_connection(new=new_connection)
         started = monotonic()
         try:
             answer = await target.session.request(
@@ -132,7 +134,9 @@ class UpstreamPool:
                 allow_redirects=False,
                 proxy=target.proxy,
             )
-            return UpstreamResponse(answer, target.host, self._limits), False
+            response = UpstreamResponse(answer, target.host, self._limits)
+            self._open_responses.add(response)
+            return response, False
         except TransportFailure as failure:
             return failure, False
         except (aiohttp.ClientError, AddressRefused, OSError, TimeoutError) as error:

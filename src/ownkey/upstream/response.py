@@ -27,7 +27,7 @@ class UpstreamResponse:
     a provider learns that nobody waits any more.
     """
 
-    __slots__ = ("_answer", "_ended", "_headers", "_host", "_inflater", "_limits", "_room", "status")
+    __slots__ = ("__weakref__", "_answer", "_ended", "_headers", "_host", "_inflater", "_limits", "_room", "status")
 
     def __init__(self, answer: aiohttp.ClientResponse, host: str, limits: ReadLimits) -> None:
         self._answer, self._host, self._limits = answer, host, limits
@@ -38,10 +38,12 @@ class UpstreamResponse:
         self.status = answer.status
         if "content-encoding" in answer.headers:
             self._prepare_inflater(answer.headers["content-encoding"])
-        if (connection := answer.connection) is not None and connection.protocol is not None:
-            # Takes effect with the next bytes: until the body begins, a provider may think as long as it
-            # may before its headers. Some send those at once and the first token two minutes later.
-            connection.protocol.read_timeout = limits.idle_timeout_seconds
+        if (connection := answer.connection) is not None and (protocol := connection.protocol) is not None:
+            # Until the body begins, a provider may think as long as it may before its headers: some send
+            # those at once and the first token two minutes later.
+            protocol.read_timeout = limits.idle_timeout_seconds
+            if answer.content.total_bytes:
+                protocol.start_timeout()
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -1,0 +1,348 @@
+"""Every way in which a provider or the network can fail, told apart and told safely."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import ssl
+import traceback
+from contextlib import closing
+
+import pytest
+from requests_to import SECRET, SECRET_TEXT, request_to
+from scripted_server import CHUNKED, Connection, ScriptedServer, chunk, sends
+
+from ownkey.domain.usage import Outcome
+from ownkey.upstream.address_guard import AddressGuard
+from ownkey.upstream.pool import TransportFailure
+
+PATH = "/v1/hidden-path?key=hidden-query"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def fail(pool, base_url: str) -> TransportFailure:
+    """Send and read until it fails; whatever is shown of the failure must hold no secret."""
+    with pytest.raises(TransportFailure) as caught:
+        await (await pool.send(request_to(base_url, PATH), SECRET)).read()
+    error = caught.value
+    assert error.__cause__ is None
+    assert error.__context__ is None or SECRET_TEXT not in repr(error.__context__)
+    # With the local variables of every frame, as error trackers and debuggers show them.
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    shown += repr(error) + str(error) + repr(error.failure)
+    assert SECRET_TEXT not in shown
+    assert "hidden" not in str(error) + repr(error.failure)
+    return error
+
+
+def described(error: TransportFailure) -> tuple[Outcome, bool]:
+    return error.failure.outcome, error.unsent
+
+
+# After the request was sent: the provider may have done the work.
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "words"),
+    [
+        (b"", Outcome.UNREACHABLE, "closed the connection before it answered"),
+        (b"HTTP/1.1 200", Outcome.UNREACHABLE, "closed the connection before it answered"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"content-length: 5\r\ncontent-length: 4\r\n\r\nhello", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"content-length: -1\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"x-long: " + b"a" * 70_000 + b"\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"x: y\r\n" * 500 + b"\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"content-length: 10\r\n\r\nhello", Outcome.STREAM_BROKEN, "inside its answer"),
+        (CHUNKED + chunk(b"hello"), Outcome.STREAM_BROKEN, "inside its answer"),
+        (CHUNKED + b"5\r\nhel", Outcome.STREAM_BROKEN, "inside its answer"),
+        (OK + b"content-encoding: br\r\ncontent-length: 1\r\n\r\nx", Outcome.STREAM_BROKEN, "compressed"),
+        (OK + b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\nabcd", Outcome.STREAM_BROKEN, "damaged"),
+        (
+            OK + b"content-encoding: gzip\r\ncontent-length: 20\r\n\r\n" + gzip.compress(b"a" * 99)[:20],
+            Outcome.STREAM_BROKEN,
+            "ended in the middle",
+        ),
+    ],
+)
+async def test_answers_that_are_cut_or_wrong(open_pool, answer, outcome, words):
+    async with ScriptedServer(sends(answer)) as server:
+        error = await fail(open_pool(), server.base_url)
+        assert described(error) == (outcome, False)
+        assert words in error.failure.message
+        assert server.connections == 1
+
+
+async def test_chunk_sizes_that_are_no_numbers(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        await connection.send(chunk(b"begun") + b"zz\r\n")
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        assert described(await fail(open_pool(), server.base_url)) == (Outcome.STREAM_BROKEN, False)
+
+
+async def test_a_reset_before_the_answer(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        connection.reset()
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(), server.base_url)
+        assert described(error) == (Outcome.UNREACHABLE, False)
+        assert server.connections == 1, "a request that may have been charged for must not be sent again"
+
+
+async def test_a_reset_inside_the_answer(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED + chunk(b"hello"))
+        connection.reset()
+
+    async with ScriptedServer(handler) as server:
+        assert described(await fail(open_pool(), server.base_url)) == (Outcome.STREAM_BROKEN, False)
+
+
+# Time.
+
+
+async def silence(connection: Connection) -> None:
+    await connection.read_request()
+    await connection.wait_gone()
+
+
+async def test_silence_before_the_answer(open_pool):
+    async with ScriptedServer(silence) as server:
+        error = await fail(open_pool(first_byte_timeout_seconds=0.2), server.base_url)
+        assert described(error) == (Outcome.TIMEOUT, False)
+        assert "did not begin to answer within 0.2 seconds" in error.failure.message
+        await asyncio.wait_for(server.all_closed.wait(), 1)
+
+
+async def test_silence_inside_the_answer(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        await connection.send(chunk(b"hello"))
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(idle_timeout_seconds=0.2), server.base_url)
+        assert described(error) == (Outcome.TIMEOUT, False)
+        assert "fell silent for 0.2 seconds" in error.failure.message
+        await asyncio.wait_for(server.all_closed.wait(), 1)
+
+
+async def test_a_provider_may_think_between_headers_and_first_byte(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        await asyncio.sleep(0.4)
+        await connection.send(chunk(b"thought") + chunk(b""))
+
+    async with ScriptedServer(handler) as server:
+        pool = open_pool(idle_timeout_seconds=0.1, first_byte_timeout_seconds=5)
+        assert await (await pool.send(request_to(server.base_url), SECRET)).read() == b"thought"
+
+
+async def test_a_slow_drip_ends_with_the_total_time(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        while True:
+            await connection.send(chunk(b"x"))
+            await asyncio.sleep(0.02)
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(total_timeout_seconds=0.4), server.base_url)
+        assert described(error) == (Outcome.TIMEOUT, False)
+        assert "did not finish its answer in the time allowed" in error.failure.message
+        await asyncio.wait_for(server.all_closed.wait(), 1)
+
+
+async def test_headers_that_drip_end_with_the_total_time(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(OK)
+        while True:
+            await connection.send(b"x: y\r\n")
+            await asyncio.sleep(0.02)
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(total_timeout_seconds=0.4), server.base_url)
+        assert described(error) == (Outcome.TIMEOUT, False)
+
+
+# Size.
+
+
+async def push_without_end(connection: Connection) -> None:
+    await connection.read_request()
+    await connection.send(CHUNKED)
+    while True:
+        await connection.send(chunk(b"x" * 60_000))
+
+
+async def test_an_answer_without_end_is_cut_at_the_limit(open_pool):
+    async with ScriptedServer(push_without_end) as server:
+        error = await fail(open_pool(max_answer_bytes=200_000), server.base_url)
+        assert described(error) == (Outcome.STREAM_BROKEN, False)
+        assert "is larger than 200,000 bytes" in error.failure.message
+        await asyncio.wait_for(server.all_closed.wait(), 1)
+
+
+async def test_an_answer_of_exactly_the_limit_is_whole(open_pool):
+    body = b"x" * 200_000
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(body)
+
+    async with ScriptedServer(handler) as server:
+        assert (
+            await (await open_pool(max_answer_bytes=200_000).send(request_to(server.base_url), SECRET)).read() == body
+        )
+
+
+async def test_the_limit_counts_over_the_chunks_of_a_stream(open_pool):
+    async with ScriptedServer(push_without_end) as server:
+        response = await open_pool(max_answer_bytes=200_000).send(request_to(server.base_url), SECRET)
+        taken = 0
+        with pytest.raises(TransportFailure, match="larger"):
+            while (data := await response.read_chunk()) is not None:
+                taken += len(data)
+        assert taken <= 200_000
+
+
+async def test_a_bomb_is_not_unpacked(open_pool, monkeypatch):
+    bomb = gzip.compress(bytes(50_000_000))
+    largest = 0
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(bomb, headers="content-encoding: gzip\r\n")
+
+    from ownkey.upstream.inflate import Inflater
+
+    feed = Inflater.feed
+
+    def measured_feed(self, data, room):
+        nonlocal largest
+        out = feed(self, data, room)
+        largest = max(largest, len(out))
+        return out
+
+    monkeypatch.setattr(Inflater, "feed", measured_feed)
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(max_answer_bytes=100_000), server.base_url)
+    assert "is larger than 100,000 bytes" in error.failure.message
+    assert 0 < largest <= 100_001
+
+
+# Before the request could leave.
+
+
+async def test_a_refused_connection(open_pool):
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        error = await fail(open_pool(), f"http://127.0.0.1:{port}")
+    assert described(error) == (Outcome.UNREACHABLE, True)
+    assert error.failure.message == f"Could not connect to 127.0.0.1:{port}: connection refused."
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(socket.EAI_NONAME, "name not found"), (socket.EAI_AGAIN, "the name server did not answer")],
+)
+async def test_a_name_that_does_not_resolve(open_pool, number, words):
+    async def resolve(host: str, port: int) -> list[str]:
+        raise socket.gaierror(number, "told by the system")
+
+    error = await fail(open_pool(guard=AddressGuard(resolve=resolve)), "https://api.example.com")
+    assert described(error) == (Outcome.UNREACHABLE, True)
+    assert error.failure.message == f"Could not connect to api.example.com: {words}."
+
+
+async def test_a_name_that_the_system_does_not_know(open_pool):
+    error = await fail(open_pool(), "https://no-such-host.invalid")
+    assert described(error) == (Outcome.UNREACHABLE, True)
+    assert error.failure.message.startswith("Could not connect to no-such-host.invalid: ")
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://[::1", "http://", "nonsense", "", "http://:80"])
+async def test_an_address_that_is_none(open_pool, url):
+    error = await fail(open_pool(), url)
+    assert described(error) == (Outcome.UNREACHABLE, True)
+    assert "not a valid http or https URL" in error.failure.message
+
+
+async def test_a_server_that_accepts_and_says_nothing_in_tls(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(connect_timeout_seconds=0.2), f"https://127.0.0.1:{server.port}")
+        assert described(error) == (Outcome.UNREACHABLE, True)
+        assert "within 0.2 seconds" in error.failure.message
+        await asyncio.wait_for(server.all_closed.wait(), 1)
+
+
+async def test_a_server_that_does_not_speak_tls(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(), f"https://127.0.0.1:{server.port}")
+    assert described(error) == (Outcome.UNREACHABLE, True)
+    assert "the TLS handshake failed" in error.failure.message
+
+
+async def test_a_server_that_closes_inside_the_handshake(open_pool):
+    async def handler(connection: Connection) -> None:
+        await connection.reader.read(10)
+
+    async with ScriptedServer(handler) as server:
+        assert described(await fail(open_pool(), f"https://127.0.0.1:{server.port}")) == (Outcome.UNREACHABLE, True)
+
+
+# Certificates.
+
+
+async def test_trusts_the_given_root(open_pool, authority):
+    async with ScriptedServer(sends(OK + b"content-length: 2\r\n\r\nok"), authority.server_context()) as server:
+        pool = open_pool(trust_roots=authority.root)
+        assert await (await pool.send(request_to(server.base_url), SECRET)).read() == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("names", "expired", "trusted", "words"),
+    [
+        ((), False, False, "unable to get local issuer certificate"),
+        ((), True, True, "certificate has expired"),
+        (("api.example.com",), False, True, "IP address mismatch"),
+    ],
+)
+async def test_certificates_that_do_not_hold(open_pool, authority, names, expired, trusted, words):
+    context = authority.server_context(*names, expired=expired)
+    async with ScriptedServer(silence, context) as server:
+        error = await fail(open_pool(trust_roots=authority.root if trusted else None), server.base_url)
+        assert described(error) == (Outcome.UNREACHABLE, True)
+        assert "its certificate was not accepted" in error.failure.message
+        assert words in error.failure.message
+        assert server.requests == []
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+async def test_an_old_version_of_tls(open_pool, authority):
+    context = authority.server_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with ScriptedServer(silence, context) as server:
+        error = await fail(open_pool(trust_roots=authority.root), server.base_url)
+        assert described(error) == (Outcome.UNREACHABLE, True)
+        assert server.requests == []
