@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ownkey import startup
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
-from ownkey.crypto.wrapping import LocalWrappingKeys
-from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.policy import Policy
-from ownkey.domain.provider import Provider
-from ownkey.errors import ConfigError, RequestError, StorageError
+from ownkey.errors import ConfigError
 from ownkey.http.server import Server
 from ownkey.providers.catalog import load_catalog
+from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
 from ownkey.services.completion import CompletionService, Router
 from ownkey.services.core import Core
@@ -27,6 +25,7 @@ from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.oversight import Oversight
 from ownkey.services.pricing import Pricing
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.usage_report import UsageReport
@@ -34,11 +33,7 @@ from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
 from ownkey.storage import snapshots, usage
 from ownkey.storage.database import Database
-from ownkey.storage.embedded import EmbeddedPostgres
-from ownkey.storage.migrate import migrate
-from ownkey.upstream.address_guard import AddressGuard
 from ownkey.upstream.health import HealthBoard
-from ownkey.upstream.pool import UpstreamPool
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -94,7 +89,17 @@ class Ownkey:
     @property
     def usage(self) -> UsageReport:
         """What was used, by whom and for how much."""
-        return self.core.usage
+        return self.core.usage_report
+
+    @property
+    def audit(self) -> AuditTrail:
+        """Who changed what."""
+        return self.core.audit
+
+    @property
+    def database(self) -> Database:
+        """The connections to PostgreSQL, for checks."""
+        return self.core.database
 
     def asgi(self) -> Server:
         """The whole server, to be mounted in a host application: `app.mount("/llm", ok.asgi())`."""
@@ -122,31 +127,23 @@ class Ownkey:
 
 async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
     catalog = load_catalog(config.catalog)
-    wrapping = load_wrapping_keys(config)
-    database, listen_url = await _open_database(config, stack)
-    shared_secrets = read_shared_secrets(config, catalog, environ)
+    wrapping = startup.load_wrapping_keys(config)
+    database = await startup.open_database(config, stack)
+    shared_secrets = startup.read_shared_secrets(config, catalog, environ)
     policy = Policy(
         shared=frozenset(shared_secrets),
         allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
         ultimate=config.ultimate_provider,
     )
-    pool = UpstreamPool(
-        connect_timeout_seconds=config.connect_timeout_seconds,
-        first_byte_timeout_seconds=config.first_byte_timeout_seconds,
-        idle_timeout_seconds=config.idle_timeout_seconds,
-        total_timeout_seconds=config.total_timeout_seconds,
-        max_answer_bytes=config.max_answer_bytes,
-        guard=AddressGuard(),
-        trusted_base_urls=[provider.base_url for provider in catalog.values()],
-    )
+    pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
-    cache = SnapshotCache(database, size=config.snapshot_cache_size, poll_seconds=config.snapshot_max_age_seconds)
+    cache = SnapshotCache(database.pool, size=config.snapshot_cache_size, poll_seconds=config.snapshot_max_age_seconds)
     cache.start()
     stack.push_async_callback(cache.close)
-    listener = await snapshots.listen(listen_url, cache.drop, cache.drop_all)
+    listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all)
     stack.push_async_callback(listener.close)
     metering = Metering(
-        usage.EventWriter(database),
+        usage.EventWriter(database.pool),
         catalog,
         Pricing(),
         flush_seconds=config.usage_flush_seconds,
@@ -154,7 +151,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     await metering.start()
     stack.push_async_callback(metering.close)
-    credential_health = CredentialHealth(database)
+    credential_health = CredentialHealth(database.pool)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
     data_keys = DataKeys(wrapping, config.deployment_id)
@@ -169,19 +166,33 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         deployment_id=config.deployment_id,
         retry_wait_seconds=config.retry_wait_seconds,
     )
-    manager = LLMConfigManager(database=database, cache=cache, completion=completion)
-    changes = Changes(database, cache.drop)
+    changes = Changes(database.pool, cache.drop)
     core = Core(
         config=config,
-        database=database,
+        database=database.pool,
         catalog=catalog,
         router=router,
         cache=cache,
-        settings=UserLLMSettingsService(),
-        manager=manager,
+        settings=UserLLMSettingsService(
+            database=database.pool,
+            data_keys=data_keys,
+            catalog=catalog,
+            policy=policy,
+            health=router.health,
+            prober=CredentialProber(pool),
+            deployment_id=config.deployment_id,
+            custom_base_urls=config.custom_base_urls,
+            private_base_urls=config.private_base_urls,
+            on_change=cache.drop,
+        ),
+        manager=LLMConfigManager(database=database.pool, cache=cache, completion=completion),
         tokens=GatewayTokenService(changes),
         users=UserService(changes),
-        usage=UsageReport(database),
+        usage_report=UsageReport(changes),
+        audit=AuditTrail(changes),
+        oversight=Oversight(
+            changes, data_keys=data_keys, catalog=catalog, policy=policy, health=router.health
+        ),
         completion=completion,
         metering=metering,
         models=ModelList(router),

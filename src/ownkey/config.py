@@ -34,6 +34,10 @@ class Config(Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     # The role that owns the schema, where it is not the one that serves; empty: the same URL.
     migration_database_url: str | None = None
+    # A direct URL for hearing of changes, where a pooler in transaction mode stands before the other; empty: the same.
+    listen_database_url: str | None = None
+    # Whether the database URL leads to a pooler in transaction mode (PgBouncer, Supavisor).
+    database_pooler: bool = False
     # Connections to PostgreSQL per process.
     database_pool_size: int = 8
     # The embedded database, the wrapping key and local state.
@@ -58,6 +62,8 @@ class Config(Struct, frozen=True, kw_only=True):
     ultimate_provider: str = "openai"
     # Whether users may set a base URL of their own.
     custom_base_urls: bool = False
+    # Whether those may be http and inside the operator's own network.
+    private_base_urls: bool = False
     # Largest request body under /v1, in bytes: images and documents travel inside.
     max_body_bytes: int = 32 * 1024 * 1024
     # Largest answer of a provider, in bytes, after decompression.

@@ -26,7 +26,7 @@ from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError
 from ownkey.providers.adapters import get_adapter
-from ownkey.providers.dialect import Adapter, Call, StreamDecoder
+from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
 from ownkey.services.answer import Answer, AnswerStream
 from ownkey.services.attempt_report import FailedAttempt, exhausted
 from ownkey.services.client_request import ClientRequest
@@ -208,6 +208,8 @@ class _Walk:
             record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
             return Answer(request_id=self.request_id, attempt=attempt, attempts=self.dispatched, body=decoded.body)
         except TransportFailure as error:
+            return record.fail(error.failure)
+        except AnswerFailed as error:
             return record.fail(error.failure)
         except ValueError:
             message = f"{attempt.provider.label} answered with something that is not a {call.operation} answer."

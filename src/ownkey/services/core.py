@@ -8,11 +8,14 @@ from msgspec import Struct
 
 from ownkey.config import Config
 from ownkey.domain.provider import Provider
+from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService, Router
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.oversight import Oversight
+from ownkey.services.oversight import Oversight
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
@@ -32,7 +35,9 @@ class Core(Struct, frozen=True, kw_only=True):
     manager: LLMConfigManager
     tokens: GatewayTokenService
     users: UserService
-    usage: UsageReport
+    usage_report: UsageReport
+    audit: AuditTrail
+    oversight: Oversight
     completion: CompletionService
     metering: Metering
     models: ModelList

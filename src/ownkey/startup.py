@@ -1,0 +1,129 @@
+"""What has to be there before anything is built: the wrapping key, the database, the operator's provider keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Final
+
+from msgspec import Struct
+
+from ownkey.config import Config
+from ownkey.crypto.wrapping import LocalWrappingKeys
+from ownkey.domain.credential import Secret, clean_secret
+from ownkey.domain.provider import Provider
+from ownkey.errors import ConfigError, RequestError
+from ownkey.storage import usage
+from ownkey.storage.database import Database
+from ownkey.storage.embedded import RUNTIME_ROLE, EmbeddedPostgres, prepare_data_dir
+from ownkey.storage.migrate import create_login, migrate
+from ownkey.upstream.address_guard import AddressGuard
+from ownkey.upstream.pool import UpstreamPool
+
+KEY_FILE_NAME: Final = "wrapping.key"
+
+logger = logging.getLogger(__name__)
+
+
+class OpenDatabase(Struct, frozen=True):
+    """The pool, and where to listen for changes."""
+
+    pool: Database
+    listen_dsn: str
+
+
+def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
+    """The wrapping keys of the configuration.
+
+    With the embedded database a missing key is made, since both live and die in the same directory. With another
+    one that would be a key whose loss nobody expects, so it is refused. Raises ConfigError.
+    """
+    if config.wrapping_keys:
+        return LocalWrappingKeys.parse(config.wrapping_keys)
+    if config.wrapping_key_file is not None:
+        return LocalWrappingKeys.from_file(config.wrapping_key_file.expanduser())
+    if not config.embedded:
+        raise ConfigError(
+            "No wrapping key is configured, so stored API keys could not be sealed. Make one with `ownkey keygen` and "
+            "set OWNKEY_WRAPPING_KEYS, or write it to a file of mode 0600 and set OWNKEY_WRAPPING_KEY_FILE."
+        )
+    path = wrapping_key_path(config)
+    if path.exists():
+        return LocalWrappingKeys.from_file(path)
+    return _make_key_file(path)
+
+
+def wrapping_key_path(config: Config) -> Path:
+    """Where the wrapping key of the embedded database lies."""
+    return config.data_dir.expanduser().resolve() / KEY_FILE_NAME
+
+
+def _make_key_file(path: Path) -> LocalWrappingKeys:
+    data = path.parent / "postgres"
+    if data.exists() and any(data.iterdir()):
+        raise ConfigError(
+            f"The database in {data} exists, but its wrapping key {path} is gone. Restore it from a backup: without "
+            "it the stored API keys stay shut. To start anew without them, remove the database."
+        )
+    prepare_data_dir(path.parent)
+    try:
+        return LocalWrappingKeys.generate_file(path)
+    except ConfigError:
+        # Another process may have made it at the same moment.
+        if path.exists():
+            return LocalWrappingKeys.from_file(path)
+        raise
+
+
+async def open_database(config: Config, stack: AsyncExitStack) -> OpenDatabase:
+    """Start or reach PostgreSQL, migrate, and connect. Raises ConfigError and StorageError."""
+    if config.database_url is None:
+        postgres = await EmbeddedPostgres.start(config.data_dir)
+        stack.push_async_callback(postgres.stop)
+        runtime, migration, listen = postgres.runtime_dsn, postgres.migration_dsn, postgres.runtime_dsn
+    else:
+        runtime = config.database_url
+        migration = config.migration_database_url or runtime
+        listen = config.listen_database_url or migration
+    await migrate(migration, lambda name: logger.info("applying migration %s", name))
+    if config.embedded:
+        # Nobody is asked for it on a socket that only this user can reach.
+        await create_login(migration, RUNTIME_ROLE, token_urlsafe(32))
+    pool = await Database.open(runtime, pool_size=config.database_pool_size, pooler=config.database_pooler)
+    stack.push_async_callback(pool.close)
+    await usage.ensure_partitions(pool)
+    return OpenDatabase(pool, listen)
+
+
+def read_shared_secrets(
+    config: Config, catalog: Mapping[str, Provider], environ: Mapping[str, str]
+) -> dict[str, Secret]:
+    """The operator's provider keys from the environment, by provider. Raises ConfigError for a malformed one."""
+    if not config.shared_keys:
+        return {}
+    found: dict[str, Secret] = {}
+    for provider in catalog.values():
+        value = environ.get(provider.environment, "") if provider.environment else ""
+        if not value.strip():
+            continue
+        try:
+            found[provider.id] = clean_secret(value)
+        except RequestError as error:
+            raise ConfigError(f"{provider.environment} does not hold an API key: {error.message}") from None
+    return found
+
+
+def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:
+    """The connections to providers. The catalogue's addresses are trusted, users' own pass the guard."""
+    return UpstreamPool(
+        connect_timeout_seconds=config.connect_timeout_seconds,
+        first_byte_timeout_seconds=config.first_byte_timeout_seconds,
+        idle_timeout_seconds=config.idle_timeout_seconds,
+        total_timeout_seconds=config.total_timeout_seconds,
+        max_answer_bytes=config.max_answer_bytes,
+        guard=AddressGuard(allow_private=config.private_base_urls),
+        trusted_base_urls=[provider.base_url for provider in catalog.values()],
+    )
