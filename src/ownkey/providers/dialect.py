@@ -52,12 +52,35 @@ class StreamDecoder(Protocol):
     inside the stream: the provider's own error event is not passed on, and nothing after it is.
     """
 
-    committed: bool
-    complete: bool
-    failure: Failure | None
-    tokens: Tokens | None
-    raw_usage: bytes | None
-    finish_reason: str | None
+    @property
+    def committed(self) -> bool:
+        """Whether there was content."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream came to its proper end."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """The error inside the stream."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The usage that was reported so far, of a broken stream too."""
+        ...
+
+    @property
+    def raw_usage(self) -> bytes | None:
+        """That usage in the provider's words."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, in OpenAI's words."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """The client's bytes for these provider bytes: whole events only, possibly none."""

@@ -29,7 +29,7 @@ _KEY_LIKE: Final = re.compile(
     (?:\bBearer\s+\S+)
     | (?<![A-Za-z0-9])(?:sk|gsk|xai|pplx|nvapi|csk|fw|tgp|hf|ok|ABSK)[-_][\w*.\-+/=]{4,}
     | (?<![A-Za-z0-9])(?:AIza|AQ\.|ABSK|bedrock-api-key-)[\w*.\-+/=]{8,}
-    | \S*\*{3,}\S*
+    | (?<!\S)(?:[^\s*]++|\*(?!\*\*))*+\*{3,}\S*
     | (?<![A-Za-z0-9_-])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{24,}(?![A-Za-z0-9_-])
     """,
     re.VERBOSE,

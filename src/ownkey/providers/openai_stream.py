@@ -38,7 +38,7 @@ class _Delta(Struct):
 
 
 class _Choice(Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
     error: Raw = _ABSENT
@@ -77,8 +77,8 @@ class OpenAIStreamDecoder:
         self.committed = False
         self.complete = False
         self.failure: Failure | None = None
-        self.tokens: Tokens | None = None
-        self.raw_usage: bytes | None = None
+        self._tokens: Tokens | None = None
+        self._raw_usage: bytes | None = None
         self.finish_reason: str | None = None
         self._call = call
         self._splitter = EventSplitter()
@@ -87,6 +87,18 @@ class OpenAIStreamDecoder:
         self._finished: set[int] = set()
         self._flowing = False  # after the first content, before the first end
         self._last = b""  # the last block that was passed on unread
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The usage that was reported so far, of a broken stream too."""
+        self._read_last()
+        return self._tokens
+
+    @property
+    def raw_usage(self) -> bytes | None:
+        """That usage in the provider's words."""
+        self._read_last()
+        return self._raw_usage
 
     def feed(self, data: bytes) -> bytes:
         """The client's bytes for these provider bytes."""
@@ -195,7 +207,7 @@ class OpenAIStreamDecoder:
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
-                self._finished.add(choice.index)
+                self._finished.add(choice.index or 0)
                 self.committed, self._flowing = True, False
             elif not self.committed and choice.delta is not None:
                 self.committed = _has_content(choice.delta)
@@ -204,7 +216,7 @@ class OpenAIStreamDecoder:
         tokens = read_usage(raw)
         if tokens is not None:
             # Counters of a stream are cumulative: the last ones count.
-            self.tokens, self.raw_usage = tokens, raw
+            self._tokens, self._raw_usage = tokens, raw
 
     def _all_finished(self) -> bool:
         """Whether every choice that was asked for has said why it ended."""
