@@ -8,8 +8,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -26,8 +26,10 @@ from ownkey.testing import SimulatedProviders
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
+    from ownkey.cli.demo_play import Play
 
 EPILOG: Final = examples("ownkey demo", "ownkey demo --once   # end after the table")
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def demo(
@@ -57,7 +59,7 @@ def demo(
 async def _run(*, once: bool) -> bool:
     """The whole demo. False when a provider saw a key that was not the right user's."""
     screen = Screen()
-    with _signals_cancel(), _workplace() as place:
+    with _stop_on_signals() as stop_with, _workplace() as place:
         begin = time.monotonic()
         with SimulatedProviders() as sim:
             screen.say_done("simulated providers", begin)
@@ -67,10 +69,17 @@ async def _run(*, once: bool) -> bool:
 
             async with Ownkey.open(config, environ={"OPENAI_API_KEY": OPERATOR_KEY}) as ok, _serving(ok) as url:
                 screen.say_done("PostgreSQL, migrations, gateway", begin)
-                return await _perform(ok, sim, url, screen, once=once)
+                play = await _perform(ok, sim, url, screen)
+                if not once:
+                    screen.say_serving(url, sim.url, play.tokens)
+                    stopped = asyncio.Event()
+                    stop_with(stopped.set)
+                    await stopped.wait()
+                    screen.say_stopping()
+                return play.wrong_keys == 0
 
 
-async def _perform(ok: Ownkey, sim: SimulatedProviders, url: str, screen: Screen, *, once: bool) -> bool:
+async def _perform(ok: Ownkey, sim: SimulatedProviders, url: str, screen: Screen) -> Play:
     from ownkey.cli.demo_play import Play
 
     begin = time.monotonic()
@@ -84,12 +93,7 @@ async def _perform(ok: Ownkey, sim: SimulatedProviders, url: str, screen: Screen
     screen.say_done("requests through the official openai client", begin)
     screen.show(play.lines)
     screen.say_ledger(play.requests_seen, play.wrong_keys)
-    if not once:
-        screen.say_serving(url, sim.url, play.tokens)
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        screen.say_stopping()
-    return play.wrong_keys == 0
+    return play
 
 
 @asynccontextmanager
@@ -122,14 +126,15 @@ def _workplace() -> Iterator[Path]:
 
 
 @contextmanager
-def _signals_cancel() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take everything down in order: nothing is left running."""
+def _stop_on_signals() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Ctrl-C and SIGTERM take everything down in order; what they do while serving on is set later."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  # for the type checker: a coroutine always runs in a task
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+    stops: list[Callable[[], object]] = [task.cancel]
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, lambda: stops[-1]())
     try:
-        yield
+        yield stops.append
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -91,7 +91,9 @@ class Play:
         headers = raw.headers
         after = await self._usage(person, at_least=before.requests + 1)
         self._check_ledger(person, headers)
-        priced = after.unpriced_requests == before.unpriced_requests
+        # A failed attempt has no price because it has no tokens: that is not what "unpriced" means here.
+        failed = after.errors - before.errors
+        priced = after.unpriced_requests - before.unpriced_requests <= failed
         return Line(
             user=person.id,
             scene=scene.title,
@@ -103,7 +105,7 @@ class Play:
             attempts=headers["x-ownkey-attempts"],
             input_tokens=_input(after) - _input(before),
             output_tokens=_output(after) - _output(before),
-            cost_microdollars=after.cost_microdollars - before.cost_microdollars if priced else None,
+            cost_microdollars=_cost(after) - _cost(before) if priced else None,
             seconds=seconds,
         )
 
@@ -141,3 +143,7 @@ def _input(total: Any) -> int:
 
 def _output(total: Any) -> int:
     return int(total.output_text + total.output_reasoning)
+
+
+def _cost(total: Any) -> int:
+    return int(total.cost_microdollars or 0)  # None until something was priced

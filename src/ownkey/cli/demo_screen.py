@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ownkey.cli.output import format_cost
-
 _COLUMNS: Final = (
     "user",
     "what happens",
@@ -115,6 +113,6 @@ def _cells(line: Line) -> tuple[str, ...]:
         line.payer,
         line.attempts,
         f"{line.input_tokens} > {line.output_tokens}",
-        format_cost(line.cost_microdollars),
+        "-" if line.cost_microdollars is None else f"${line.cost_microdollars / 1_000_000:.6f}",
         f"{line.seconds * 1000:.0f} ms",
     )
