@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
+from ownkey.domain.user import holds_control_characters
 from ownkey.errors import RequestError
 
 SECRET_MIN_LENGTH: Final = 8
@@ -152,7 +153,7 @@ def mask_secret(secret: Secret) -> str:
 def clean_label(label: str) -> str:
     """A label without control characters and outer blanks; empty becomes "default"."""
     text = " ".join(label.split())
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+    if holds_control_characters(text):
         raise RequestError("The label holds a control character.", param="label")
     if len(text) > LABEL_MAX_LENGTH:
         raise RequestError(f"The label is too long: at most {LABEL_MAX_LENGTH} characters.", param="label")

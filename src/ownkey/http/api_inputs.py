@@ -170,7 +170,7 @@ class NeedsInput(Input):
     tools: bool = False
     images: bool = False
     json_schema: bool = False
-    input_tokens: int = Field(0, ge=0, le=100_000_000)
+    input_tokens: int = Field(default=0, ge=0, le=100_000_000)
 
 
 class RoutePreviewInput(Input):
@@ -235,15 +235,9 @@ class PageFilter(Filter):
     """One page of a list that grows."""
 
     limit: int = Field(100, ge=1, le=500)
-    before: Annotated[datetime, BeforeValidator(_only_text), AwareDatetime] | None = Field(
-        None, description="Only what is older: `occurred_at` of the last entry of the page before."
+    before: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
     )
-
-
-class AdminPageFilter(PageFilter):
-    """One page of everybody's, or of one user's."""
-
-    user_id: Annotated[str, Field(max_length=255), AfterValidator(_plain)] | None = None
 
 
 class UserFilter(Filter):

@@ -192,6 +192,7 @@ class UsageOut(Output):
 class AuditEntryOut(Output):
     """One thing that was done."""
 
+    id: int = Field(description="Grows with time; the next page is `before` the smallest.")
     chain: int
     position: int
     occurred_at: datetime

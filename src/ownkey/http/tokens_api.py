@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
 
 from ownkey.errors import PermissionDenied
@@ -71,7 +73,7 @@ async def sign_out(core: CoreDep, caller: Caller) -> Response:
     return Response(status_code=204)
 
 
-def _grantable_scopes(caller: Principal, wanted: list[str] | None) -> list[str]:
+def _grantable_scopes(caller: Principal, wanted: Sequence[str] | None) -> Sequence[str]:
     """No token makes a stronger one. Raises PermissionDenied."""
     if wanted is None:
         return [scope for scope in DEFAULT_SCOPES if scope in caller.scopes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 from ownkey.domain.audit import AuditEntry
@@ -13,19 +12,17 @@ PAGE_LIMIT: Final = 500
 
 
 class AuditTrail:
-    """Newest first, in pages."""
+    """Newest first, in pages: `before` is the id of the last entry of the page before."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
 
-    async def list_entries(self, user_id: str, *, limit: int = 100, before: datetime | None = None) -> list[AuditEntry]:
+    async def list_entries(self, user_id: str, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
         """What was done to the user's rows, by whomever."""
         async with self._changes.read(user_id) as tx:
             return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before)
 
-    async def list_all(
-        self, admin_id: str, *, limit: int = 100, before: datetime | None = None, user_id: str | None = None
-    ) -> list[AuditEntry]:
-        """What was done by anybody to anybody, or to one user, for an administrator."""
+    async def list_all(self, admin_id: str, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
+        """What was done by anybody to anybody, for an administrator."""
         async with self._changes.oversee(admin_id) as tx:
-            return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before, user_id=user_id)
+            return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before)

@@ -15,7 +15,6 @@ from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
-from ownkey.services.oversight import Oversight
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService

@@ -35,13 +35,6 @@ from ownkey.storage import settings as choice_rows
 CREDENTIALS_LIMIT: Final = 50
 POSITION_LIMIT: Final = 10_000
 _CHANGEABLE: Final = frozenset({"label", "enabled", "position", "expires_at", "base_url", "fields"})
-# What a credential is while its destination has changed and its secret has not come again.
-_WITHOUT_SECRET: Final = {
-    "hint": "",
-    "status": CredentialStatus.INVALID,
-    "status_reason": "base_url_changed",
-    "status_until": None,
-}
 
 
 class CredentialService:
@@ -145,11 +138,11 @@ class CredentialService:
             differing = {name: value for name, value in wanted.items() if getattr(before, name) != value}
             if not differing:
                 return before
-            written = dict(differing)
             if "base_url" in differing:
-                await rows.clear_secret(change.tx, credential_id)
-                written |= _WITHOUT_SECRET
-            await rows.update_credential(change.tx, credential_id, written)
+                await rows.clear_secret(change.tx, credential_id, differing["base_url"])
+            kept = {name: value for name, value in differing.items() if name != "base_url"}
+            if kept:
+                await rows.update_credential(change.tx, credential_id, kept)
             await change.record(
                 AuditAction.CREDENTIAL_UPDATED,
                 credential_id,
@@ -363,7 +356,7 @@ def _check_room(held: Sequence[Credential]) -> None:
         )
 
 
-def _check_position(position: int) -> None:
+def _check_position(position: object) -> None:
     if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position <= POSITION_LIMIT:
         raise RequestError(f"A position is a whole number from 0 to {POSITION_LIMIT}.", param="position")
 

@@ -62,7 +62,7 @@ class GatewayTokenService:
                     f"At most {TOKENS_LIMIT} tokens can be valid at once. Revoke one first.", code="token_limit"
                 )
             if "admin" in wanted:
-                user = await user_rows.get_user(change.tx, user_id)
+                user = await user_rows.find_user(change.tx, user_id)
                 if user is None or user.role != Role.ADMIN:
                     raise PermissionDenied("Only an administrator's token can have the admin scope.", param="scopes")
             await rows.insert_token(

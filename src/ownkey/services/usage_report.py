@@ -14,13 +14,12 @@ from ownkey.errors import RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.expiry import utc_now
 from ownkey.storage import usage as rows
-from ownkey.storage.usage import UsageRow
+from ownkey.storage.usage import UsageKey, UsageRow
 
-USAGE_KEYS: Final = ("day", "provider", "model", "task", "credential", "payer")
-ADMIN_USAGE_KEYS: Final = ("user", *USAGE_KEYS)
+USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("day", "provider", "model", "task", "credential", "payer")
+ADMIN_USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("user", *USAGE_KEYS)
 DEFAULT_DAYS: Final = 30
 RANGE_LIMIT_DAYS: Final = 732
-ONE_DAY: Final = timedelta(days=1)
 
 _COUNTS: Final = (
     "requests",
@@ -52,7 +51,7 @@ class UsageQuery(Struct, frozen=True, kw_only=True):
 
     start: date
     end: date
-    group_by: tuple[str, ...]
+    group_by: tuple[UsageKey, ...]
 
 
 class UsageSums(Struct, frozen=True, kw_only=True):
@@ -103,7 +102,7 @@ class UsageReport:
         """The user's own usage; by default of the last 30 days by day. Raises RequestError."""
         query = self._check(start, end, group_by, USAGE_KEYS)
         async with self._changes.read(user_id) as tx:
-            found = await rows.query_usage(tx, start=query.start, end=query.end + ONE_DAY, group_by=query.group_by)
+            found = await rows.query_usage(tx, start=query.start, end=query.end, group_by=query.group_by)
         return _with_total(query, found)
 
     async def query_all(
@@ -117,12 +116,17 @@ class UsageReport:
         """Everybody's usage, for an administrator; by default of the last 30 days by user. Raises RequestError."""
         query = self._check(start, end, group_by, ADMIN_USAGE_KEYS)
         async with self._changes.oversee(admin_id) as tx:
-            found = await rows.query_usage(tx, start=query.start, end=query.end + ONE_DAY, group_by=query.group_by)
+            found = await rows.query_usage(tx, start=query.start, end=query.end, group_by=query.group_by)
         return _with_total(query, found)
 
-    def _check(self, start: date | None, end: date | None, group_by: Sequence[str], known: Sequence[str]) -> UsageQuery:
-        end = end or (start + timedelta(days=DEFAULT_DAYS - 1) if start else self._now().date())
-        start = start or end - timedelta(days=min(DEFAULT_DAYS - 1, (end - date.min).days))
+    def _check(
+        self, start: date | None, end: date | None, group_by: Sequence[str], known: Sequence[UsageKey]
+    ) -> UsageQuery:
+        span = timedelta(days=DEFAULT_DAYS - 1)
+        if end is None:
+            end = start + min(span, date.max - start) if start else self._now().date()
+        if start is None:
+            start = end - min(span, end - date.min)
         if end < start:
             raise RequestError("The range ends before it starts.", param="to")
         if (end - start).days >= RANGE_LIMIT_DAYS:

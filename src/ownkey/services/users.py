@@ -26,7 +26,7 @@ class UserService:
         async with self._changes.read(user_id) as tx:
             return await _get(tx, user_id)
 
-    async def list_users(self, admin_id: str, *, after: str | None = None, limit: int = 100) -> list[User]:
+    async def list_users(self, admin_id: str, *, after: str = "", limit: int = 100) -> list[User]:
         """A page of all users by id; whether `admin_id` may ask is the caller's to check."""
         async with self._changes.oversee(admin_id) as tx:
             return await rows.list_users(tx, after=after, limit=limit)
@@ -55,11 +55,11 @@ class UserService:
         async with self._changes.begin(user_id, actor, create=False) as change:
             await _get(change.tx, user_id)
             await change.record(AuditAction.USER_DELETED, user_id)
-            await rows.delete_user(change.tx, user_id)
+            await rows.delete_user(change.tx)
 
 
 async def _get(tx: object, user_id: str) -> User:
-    user = await rows.get_user(tx, user_id)
+    user = await rows.find_user(tx, user_id)
     if user is None:
         raise NotFound("There is no such user.", code="user_not_found")
     return user

@@ -33,7 +33,7 @@ class UserOverview(Struct, frozen=True, kw_only=True):
 _CREDENTIALS: Final = msgspec.json.Decoder(tuple[HeldCredentials, ...])
 
 
-async def list_overviews(tx: Any, *, after: str = "", limit: int) -> list[UserOverview]:
+async def list_overviews(tx: Any, *, after: str = "", limit: int = 100) -> list[UserOverview]:
     """A page of users by id, for a transaction with the role `ownkey_admin`."""
     return [
         UserOverview(**{**row, "credentials": _CREDENTIALS.decode(row["credentials"])})
