@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
 class AuditEntry(Struct, frozen=True, kw_only=True):
     """One row of the chain. `details` holds only fields from an allow-list: never a secret."""
 
+    id: int
     chain: int
     position: int
     occurred_at: datetime

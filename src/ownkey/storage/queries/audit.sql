@@ -1,0 +1,19 @@
+-- name: append_audit
+-- One row at the end of the chain of the transaction's user.
+select ownkey_private.append_audit($1, $2, $3, $4, $5);
+
+-- name: list_audit_entries
+-- The trail as far as the identity or the role reaches, the newest first.
+select id, chain, position, occurred_at, actor, user_id, action, subject, details
+from ownkey_private.audit_log
+where ($1::bigint is null or id < $1)
+order by id desc
+limit $2;
+
+-- name: verify_audit
+-- The first faulty row of each chain.
+select chain, "position", reason from ownkey_private.verify_audit() order by chain, "position";
+
+-- name: list_audit_heads
+-- The last position and hash of each chain, to be kept outside the database.
+select chain, position, hash from ownkey_private.audit_heads order by chain;

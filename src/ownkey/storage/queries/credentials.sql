@@ -1,0 +1,105 @@
+-- name: insert_credential
+-- The visible half of a credential.
+insert into ownkey.credentials (user_id, id, provider, label, hint, base_url, position, expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: insert_secret
+-- The sealed half, with the destination that it was given for.
+insert into ownkey_private.credential_secrets (user_id, credential_id, base_url, sealed, fingerprint, generation)
+values ($1, $2, $3, $4, $5, $6);
+
+-- name: list_credentials
+-- The user's credentials without secrets, in the order in which they are tried.
+select
+    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
+    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens
+from ownkey.credentials
+order by provider, position, id;
+
+-- name: find_credential
+-- One credential without its secret.
+select
+    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
+    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens
+from ownkey.credentials
+where id = $1;
+
+-- name: find_sealed
+-- One credential as the hot path needs it; the destination comes from the row of the secret.
+select
+    c.id::text, c.provider, c.label, c.hint, x.base_url, c.position, c.enabled, c.status, c.status_until, c.expires_at,
+    x.generation, coalesce(x.sealed, ''::bytea) as sealed
+from ownkey.credentials c
+join ownkey_private.credential_secrets x on x.user_id = c.user_id and x.credential_id = c.id
+where c.id = $1;
+
+-- name: get_secret_generation
+-- How often the secret of a credential was replaced, plus one.
+select generation from ownkey_private.credential_secrets where credential_id = $1;
+
+-- name: find_by_fingerprint
+-- The credential at this provider that holds the same secret.
+select c.id::text
+from ownkey_private.credential_secrets x
+join ownkey.credentials c on c.user_id = x.user_id and c.id = x.credential_id
+where x.fingerprint = $2 and c.provider = $1;
+
+-- name: update_credential
+-- Columns whose flag is set get the new value, the others keep theirs.
+update ownkey.credentials set
+    label = case when 'label' = any ($2::text[]) then $3 else label end,
+    hint = case when 'hint' = any ($2) then $4 else hint end,
+    position = case when 'position' = any ($2) then $5 else position end,
+    enabled = case when 'enabled' = any ($2) then $6 else enabled end,
+    expires_at = case when 'expires_at' = any ($2) then $7 else expires_at end
+where id = $1
+returning id;
+
+-- name: update_credential_status
+-- What a test or a request taught; apart from the query above, because a status alone rarely concerns other processes.
+update ownkey.credentials set
+    status = case when 'status' = any ($2::text[]) then $3 else status end,
+    status_reason = case when 'status_reason' = any ($2) then $4 else status_reason end,
+    status_until = case when 'status_until' = any ($2) then $5 else status_until end,
+    last_tested_at = case when 'last_tested_at' = any ($2) then $6 else last_tested_at end
+where id = $1
+returning id;
+
+-- name: replace_secret
+-- A new sealed secret in the place of the old one; never an older generation.
+update ownkey_private.credential_secrets
+set sealed = $2, fingerprint = $3, generation = $4, base_url = $5
+where credential_id = $1 and generation < $4
+returning credential_id;
+
+-- name: update_after_replacement
+-- The visible half of a replacement: nothing is known of the new secret yet.
+update ownkey.credentials
+set hint = $2, base_url = $3, status = 'unverified', status_reason = null, status_until = null
+where id = $1;
+
+-- name: clear_secret
+-- Erase a secret whose destination changes; its generation stays, so that an old ciphertext cannot come back.
+update ownkey_private.credential_secrets set sealed = null, fingerprint = null, base_url = null
+where credential_id = $1
+returning credential_id;
+
+-- name: update_after_clearing
+-- The visible half of a credential whose secret was erased: it names the new destination and asks for a secret.
+update ownkey.credentials
+set base_url = $2, hint = '', status = 'invalid', status_reason = 'base_url_changed', status_until = null
+where id = $1;
+
+-- name: delete_credential
+-- The credential with its secret.
+delete from ownkey.credentials where id = $1 returning id;
+
+-- name: lock_credentials
+-- The rows of one provider in the order of their keys, which the usage batches take as well.
+select id::text from ownkey.credentials where provider = $1 order by user_id, id for no key update;
+
+-- name: reorder_credentials
+-- Positions in the order of the given ids.
+update ownkey.credentials c set position = wanted.ordinality - 1
+from unnest($2::uuid[]) with ordinality as wanted (id, ordinality)
+where c.provider = $1 and c.id = wanted.id and c.position <> wanted.ordinality - 1;

@@ -1,0 +1,11 @@
+-- name: load_snapshot
+-- All that serves one user's requests; sets its own identity.
+select ownkey_private.load_snapshot($1);
+
+-- name: load_by_token
+-- The same by a token's hash, with the token's state.
+select ownkey_private.load_by_token($1);
+
+-- name: load_generations
+-- The generations of many users; one who is missing does not exist.
+select user_id, generation from ownkey_private.load_generations($1);

@@ -1,0 +1,174 @@
+"""Usage events and their daily sums.
+
+Writing takes an event as it comes: what PostgreSQL could not store (NUL, half a surrogate pair, a number beyond
+64 bits) is cut to what it can, because one refused event would hold up everybody's.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from ownkey.domain.settings import Payer
+from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
+from ownkey.storage.database import Database
+from ownkey.storage.record_id import parse_record_id
+from ownkey.storage.sql import query
+
+UsageKey = Literal["user", "day", "provider", "model", "task", "credential", "payer"]
+
+# Sums of nine million such counts still fit into 64 bits.
+_COUNT_LIMIT: Final = 10**12
+_SMALL_LIMIT: Final = 2**31 - 1
+_TEXT_LIMIT: Final = 300
+_RAW_LIMIT: Final = 16 * 1024
+_WRITE_TRIES: Final = 3
+
+
+class UsageRow(Struct, frozen=True, kw_only=True):
+    """Sums of one group; keys that were not asked for are None, as are "no task" and "no credential"."""
+
+    user_id: str | None = None
+    day: date | None = None
+    provider: str | None = None
+    model: str | None = None
+    task: str | None = None
+    credential_id: str | None = None
+    payer: str | None = None
+    requests: int
+    errors: int
+    input_uncached: int
+    cache_read: int
+    cache_write: int
+    output_text: int
+    output_reasoning: int
+    cost_microdollars: int
+    unpriced_requests: int
+    duration_ms: int
+    first_byte_ms: int
+    first_byte_requests: int
+
+
+class EventWriter:
+    """Writes events with `insert_events`: what metering calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __call__(self, events: Sequence[UsageEvent]) -> int:
+        """Store the events; says how many were new. Raises StorageError."""
+        return await insert_events(self._database, events)
+
+
+async def insert_events(db: Database, events: Sequence[UsageEvent]) -> int:
+    """Store the events with their daily sums and the counters of their credentials; says how many were new.
+
+    All or none of them are stored. An event that is stored already changes nothing, so a batch whose fate is unknown
+    is to be written again. Raises StorageError, and ValueError for an event whose id is not a UUID.
+    """
+    if not events:
+        return 0
+    rows = msgspec.json.encode([_event_row(event) for event in events]).decode()
+    for attempt in range(_WRITE_TRIES):
+        try:
+            return int(await db.fetch_value("record_usage", rows))
+        except asyncpg.DeadlockDetectedError:
+            # Rows are taken in the order of their keys, so this is not expected; writing again is safe.
+            if attempt == _WRITE_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def query_usage(
+    tx: Any, *, start: date, end: date, group_by: Sequence[UsageKey], limit: int = 100_000
+) -> list[UsageRow]:
+    """Sums over the days (UTC) from `start` to `end`, both included, of all users that the transaction may see."""
+    rows = await tx.fetch(query("query_usage"), start, end, list(group_by), limit)
+    return [UsageRow(**row) for row in rows]
+
+
+async def list_events(tx: Any, *, start: datetime, end: datetime, limit: int = 1000) -> list[UsageEvent]:
+    """Single events from `start` to before `end`, the newest first."""
+    return [_event(row) for row in await tx.fetch(query("list_usage_events"), start, end, limit)]
+
+
+async def ensure_partitions(db: Database, months: int = 3) -> int:
+    """Make the partitions for the months ahead; says how many were missing. Raises StorageError."""
+    return int(await db.fetch_value("ensure_usage_partitions", months))
+
+
+def _event_row(event: UsageEvent) -> dict[str, object]:
+    event_id = parse_record_id(event.id)
+    if event_id is None:
+        raise ValueError("a usage event's id is a UUID")
+    tokens = event.tokens or Tokens()
+    occurred_at = event.occurred_at
+    if occurred_at.tzinfo is None:
+        occurred_at = occurred_at.replace(tzinfo=UTC)
+    return {
+        "id": event_id,
+        "occurred_at": occurred_at,
+        "request_id": _text(event.request_id),
+        "user_id": _text(event.user_id),
+        "attempt": _number(event.attempt, _SMALL_LIMIT),
+        "task": _optional_text(event.task),
+        "provider": _text(event.provider),
+        "model": _text(event.model),
+        "requested_model": _text(event.requested_model),
+        "credential_id": parse_record_id(event.credential_id) if event.credential_id else None,
+        "payer": event.payer,
+        "operation": _text(event.operation),
+        "streamed": event.streamed,
+        "outcome": event.outcome,
+        "http_status": _optional_number(event.http_status, _SMALL_LIMIT),
+        "input_uncached": _number(tokens.input_uncached),
+        "cache_read": _number(tokens.cache_read),
+        "cache_write": _number(tokens.cache_write),
+        "output_text": _number(tokens.output_text),
+        "output_reasoning": _number(tokens.output_reasoning),
+        "tokens_source": event.tokens_source,
+        "raw_usage": b64encode(event.raw_usage[:_RAW_LIMIT]).decode() if event.raw_usage is not None else None,
+        "cost_microdollars": _optional_number(event.cost_microdollars),
+        "price_version": _optional_text(event.price_version),
+        "duration_ms": _number(event.duration_ms),
+        "first_byte_ms": _optional_number(event.first_byte_ms),
+        "provider_request_id": _optional_text(event.provider_request_id),
+        "finish_reason": _optional_text(event.finish_reason),
+    }
+
+
+def _event(row: Any) -> UsageEvent:
+    values = dict(row)
+    tokens = Tokens(**{name: values.pop(name) for name in Tokens.__struct_fields__})
+    source = TokensSource(values.pop("tokens_source"))
+    return UsageEvent(
+        **{
+            **values,
+            "payer": Payer(values["payer"]),
+            "outcome": Outcome(values["outcome"]),
+            "tokens": tokens if source is not TokensSource.NONE else None,
+            "tokens_source": source,
+        }
+    )
+
+
+def _text(value: str) -> str:
+    return value[:_TEXT_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _optional_text(value: str | None) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _number(value: int, limit: int = _COUNT_LIMIT) -> int:
+    return max(0, min(value, limit))
+
+
+def _optional_number(value: int | None, limit: int = _COUNT_LIMIT) -> int | None:
+    return None if value is None else _number(value, limit)
