@@ -1,0 +1,271 @@
+"""Claude's answers and streams become what an OpenAI client expects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stream_reading import SAMPLES, chunks, cut, decode, decoder_for, sample, text
+
+from ownkey.domain.usage import Outcome, Tokens
+from ownkey.providers.anthropic_messages import AnthropicMessages
+from ownkey.providers.dialect import AnswerFailed, Call, Decoded
+
+ADAPTER = AnthropicMessages()
+CALL = Call(operation="chat", body=b"{}", model="m")
+NAMES = sorted(path.stem for path in SAMPLES.glob("anthropic*.sse"))
+TOKENS = Tokens(input_uncached=19, cache_read=4, cache_write=7, output_text=7, output_reasoning=3)
+USAGE = {
+    "input_tokens": 19,
+    "cache_read_input_tokens": 4,
+    "cache_creation_input_tokens": 7,
+    "output_tokens": 10,
+    "output_tokens_details": {"thinking_tokens": 3},
+    "service_tier": "standard",
+}
+OPENAI_USAGE = {
+    "prompt_tokens": 30,
+    "completion_tokens": 10,
+    "total_tokens": 40,
+    "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 7},
+    "completion_tokens_details": {"reasoning_tokens": 3},
+}
+
+
+def answer(content: list[dict[str, Any]], stop_reason: str | None = "end_turn", **fields: Any) -> Decoded:
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-5-5",
+        "content": content,
+        "stop_reason": stop_reason,
+        "stop_sequence": None,
+        "usage": USAGE,
+        **fields,
+    }
+    return ADAPTER.decode(json.dumps(body).encode(), CALL)
+
+
+def without_time(output: bytes) -> list[dict[str, Any]]:
+    """The chunks without the second in which they were made."""
+    return [{key: value for key, value in chunk.items() if key != "created"} for chunk in chunks(output)]
+
+
+def test_a_whole_answer() -> None:
+    decoded = answer([{"type": "text", "text": "Hi "}, {"type": "text", "text": "you", "citations": None}])
+    completion = json.loads(decoded.body)
+
+    assert completion.pop("created") > 1_700_000_000
+    assert completion == {
+        "id": "msg_1",
+        "object": "chat.completion",
+        "model": "claude-sonnet-5-5",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hi you", "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": OPENAI_USAGE,
+    }
+    assert decoded.tokens == TOKENS
+    assert json.loads(decoded.raw_usage or b"") == USAGE
+    assert decoded.finish_reason == "stop"
+
+
+def test_tool_calls_and_thinking() -> None:
+    message = json.loads(
+        answer(
+            [
+                {"type": "thinking", "thinking": "Hm", "signature": "s"},
+                {"type": "redacted_thinking", "data": "x"},
+                {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "café"}},
+                {"type": "tool_use", "id": "toolu_2", "name": "now", "input": {}},
+            ],
+            "tool_use",
+        ).body
+    )["choices"][0]["message"]
+
+    assert message["content"] is None
+    assert message["reasoning_content"] == "Hm"
+    assert [(call["id"], call["function"]["name"]) for call in message["tool_calls"]] == [
+        ("toolu_1", "look"),
+        ("toolu_2", "now"),
+    ]
+    assert [json.loads(call["function"]["arguments"]) for call in message["tool_calls"]] == [{"at": "café"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "finish_reason"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool_calls"),
+        ("refusal", "content_filter"),
+        ("a_new_reason", "stop"),
+    ],
+)
+def test_why_an_answer_ended(stop_reason: str, finish_reason: str) -> None:
+    decoded = answer([], stop_reason)
+
+    assert decoded.finish_reason == finish_reason
+    assert json.loads(decoded.body)["choices"][0]["finish_reason"] == finish_reason
+
+
+def test_an_error_that_came_as_a_success() -> None:
+    body = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    with pytest.raises(AnswerFailed) as caught:
+        ADAPTER.decode(json.dumps(body).encode(), CALL)
+    assert caught.value.failure.outcome is Outcome.OVERLOADED
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"type":"message"}', b"<html>", b"\xff"])
+def test_another_kind_of_body_is_not_an_answer(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        ADAPTER.decode(body, CALL)
+
+
+def test_a_text_stream() -> None:
+    decoder = decoder_for("anthropic")
+    output = decode(decoder, [sample("anthropic")])
+    base = {"id": "msg_014p7gG3", "object": "chat.completion.chunk", "model": "claude-sonnet-5-5"}
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {**base, "choices": [choice]}
+
+    assert without_time(output) == [
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "Hello"}),
+        chunk({"content": ' "wörld"\n\u2028[DONE]'}),
+        chunk({}, "stop"),
+    ]
+    assert output.endswith(b"data: [DONE]\n\n")
+    assert (decoder.committed, decoder.complete, decoder.failure) == (True, True, None)
+    assert (decoder.tokens, decoder.finish_reason) == (TOKENS, "stop")
+    assert json.loads(decoder.raw_usage or b"")["output_tokens"] == 10
+
+
+def test_usage_comes_last_for_those_who_asked() -> None:
+    usual = without_time(decode(decoder_for("anthropic"), [sample("anthropic")]))
+    asked = without_time(decode(decoder_for("anthropic", wants_usage=True), [sample("anthropic")]))
+
+    assert asked[:-1] == usual
+    assert (asked[-1]["choices"], asked[-1]["usage"]) == ([], OPENAI_USAGE)
+
+
+def test_thinking_is_reasoning_content() -> None:
+    output = decode(decoder_for("anthropic_thinking"), [sample("anthropic_thinking")])
+
+    assert (text(output, "reasoning_content"), text(output)) == ("Hm", "Hi")
+    assert b"EqQB" not in output
+
+
+def test_parallel_tool_calls_in_a_stream() -> None:
+    decoder = decoder_for("anthropic_tools")
+    output = decode(decoder, [sample("anthropic_tools")])
+    calls: dict[int, dict[str, str]] = {}
+    for chunk in chunks(output):
+        for part in chunk["choices"][0]["delta"].get("tool_calls", ()):
+            call = calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""})
+            call["id"] += part.get("id", "")
+            call["name"] += part["function"].get("name", "")
+            call["arguments"] += part["function"]["arguments"]
+
+    assert calls == {
+        0: {"id": "toolu_1", "name": "get_weather", "arguments": '{"city": "Paris"}'},
+        1: {"id": "toolu_2", "name": "now", "arguments": "{}"},
+    }
+    assert decoder.finish_reason == "tool_calls"
+
+
+def test_nothing_goes_out_before_the_first_content() -> None:
+    decoder = decoder_for("anthropic")
+    events = [event + b"\n\n" for event in sample("anthropic").split(b"\n\n")]
+
+    assert b"".join(map(decoder.feed, events[:3])) == b""
+    assert not decoder.committed
+    assert text(decoder.feed(events[3])) == "Hello"
+    assert decoder.committed
+    # From then on a ping keeps the client's connection alive.
+    assert decoder.feed(events[4]) == b": ping\n\n"
+
+
+def test_an_error_before_content_leaves_room_for_another_provider() -> None:
+    decoder = decoder_for("anthropic_error_first")
+
+    assert decode(decoder, [sample("anthropic_error_first")]) == b""
+    assert not decoder.committed
+    assert decoder.failure is not None
+    assert decoder.failure.outcome is Outcome.OVERLOADED
+    assert decoder.tokens is not None  # the input was counted and is billed
+
+
+def test_an_error_after_content() -> None:
+    decoder = decoder_for("anthropic_error_later")
+    output = decode(decoder, [sample("anthropic_error_later")])
+
+    assert text(output) == "Hel"
+    assert decoder.failure is not None
+    assert not decoder.complete
+    assert b"[DONE]" not in output
+
+
+def test_a_refusal_is_an_answer() -> None:
+    decoder = decoder_for("anthropic_refusal")
+    output = decode(decoder, [sample("anthropic_refusal")])
+
+    assert decoder.complete
+    assert chunks(output)[-1]["choices"][0]["finish_reason"] == "content_filter"
+
+
+def test_a_stream_that_breaks_off_is_not_complete() -> None:
+    decoder = decoder_for("anthropic_cut")
+    output = decode(decoder, [sample("anthropic_cut")])
+
+    assert (decoder.complete, decoder.failure) == (False, None)
+    assert b"[DONE]" not in output
+    assert decoder.tokens is not None
+
+
+def test_events_of_tomorrow_are_ignored() -> None:
+    decoder = decoder_for("anthropic_new_events")
+    output = decode(decoder, [sample("anthropic_new_events")])
+
+    assert text(output) == "Hi"
+    assert decoder.complete
+    assert decoder.finish_reason == "stop"
+
+
+@given(st.sampled_from(NAMES), st.booleans(), st.lists(st.integers(0, 10_000), max_size=10))
+def test_where_the_network_cuts_makes_no_difference(name: str, wants_usage: bool, places: list[int]) -> None:
+    whole, pieces = decoder_for(name, wants_usage=wants_usage), decoder_for(name, wants_usage=wants_usage)
+
+    at_once = decode(whole, [sample(name)])
+    in_pieces = decode(pieces, cut(sample(name), places))
+
+    assert without_time(in_pieces) == without_time(at_once)
+    assert in_pieces.endswith(b"data: [DONE]\n\n") is at_once.endswith(b"data: [DONE]\n\n") is whole.complete
+    for attribute in ("committed", "complete", "failure", "tokens", "raw_usage", "finish_reason"):
+        assert getattr(pieces, attribute) == getattr(whole, attribute), attribute
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_crlf_streams_are_the_same(name: str) -> None:
+    data = sample(name)
+
+    crlf = decode(decoder_for(name), [data.replace(b"\n", b"\r\n")])
+    assert without_time(crlf) == without_time(decode(decoder_for(name), [data]))
+
+
+@given(st.lists(st.binary(max_size=60), max_size=20))
+def test_no_bytes_can_break_the_decoder(pieces: list[bytes]) -> None:
+    assert decode(decoder_for("anthropic"), pieces) in (b"", b": ping\n\n")
