@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from secrets import token_urlsafe
 from typing import Final
 
 from msgspec import Struct
@@ -18,8 +17,8 @@ from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, RequestError
 from ownkey.storage import usage
 from ownkey.storage.database import Database
-from ownkey.storage.embedded import RUNTIME_ROLE, EmbeddedPostgres, prepare_data_dir
-from ownkey.storage.migrate import create_login, migrate
+from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
+from ownkey.storage.migrate import migrate
 from ownkey.upstream.address_guard import AddressGuard
 from ownkey.upstream.pool import UpstreamPool
 
@@ -89,9 +88,6 @@ async def open_database(config: Config, stack: AsyncExitStack) -> OpenDatabase:
         migration = config.migration_database_url or runtime
         listen = config.listen_database_url or migration
     await migrate(migration, lambda name: logger.info("applying migration %s", name))
-    if config.embedded:
-        # Nobody is asked for it on a socket that only this user can reach.
-        await create_login(migration, RUNTIME_ROLE, token_urlsafe(32))
     pool = await Database.open(runtime, pool_size=config.database_pool_size, pooler=config.database_pooler)
     stack.push_async_callback(pool.close)
     await usage.ensure_partitions(pool)

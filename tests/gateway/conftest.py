@@ -83,7 +83,7 @@ async def serve(application: object) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session")
 async def platform(data_dir: Path, providers: SimulatedProviders) -> AsyncIterator[Platform]:
     """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
-    config = Config(data_dir=data_dir, catalog=providers.catalog_overrides(), usage_flush_seconds=0.05)
+    config = Config(data_dir=data_dir, catalog=providers.write_catalog(data_dir / "catalog.toml"), usage_flush_seconds=0.05)
     async with Ownkey.open(config, environ=SHARED) as ok, serve(ok.asgi()) as url:
         yield Platform(ok, url, providers)
 
