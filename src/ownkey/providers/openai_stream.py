@@ -1,7 +1,7 @@
 """The OpenAI dialect's stream: bytes pass through, and only what matters is looked at.
 
 Until the first content and from the first `finish_reason` on, every event is parsed. In between, where nearly
-all chunks are, a chunk costs a few substring searches: a JSON string cannot hold an unescaped quote, so
+all events are, one costs a few substring searches: a JSON string cannot hold an unescaped quote, so
 `"error"` in a chunk is a field (or a whole string) and never a part of somebody's text.
 """
 
@@ -114,11 +114,8 @@ class OpenAIStreamDecoder:
         except EventTooLong:
             self._fail(Failure(outcome=Outcome.STREAM_BROKEN, message="The provider sent an endless event."))
             return b""
-        if self._flowing and _is_plain(block):
-            self._last = block or self._last
-            return block
         if self.committed:
-            return b"".join([event for event in split_events(block) if self._keep(event)])
+            return b"".join([event for event in split_events(block) if self._pass(event)])
         return self._hold(block)
 
     def finish(self) -> bytes:
@@ -155,6 +152,13 @@ class OpenAIStreamDecoder:
         if self._held_bytes > _HELD_LIMIT_BYTES:
             return self._release()
         return self._release() if self.committed or self.complete else b""
+
+    def _pass(self, event: bytes) -> bool:
+        """Whether the client gets an event after the commit; most of them go unread."""
+        if self._flowing and _is_plain(event):
+            self._last = event
+            return True
+        return self._keep(event)
 
     def _release(self) -> bytes:
         held, self._held = b"".join(self._held), []
@@ -238,7 +242,7 @@ def _is_plain(block: bytes) -> bool:
     if b'"error"' in block:
         return False
     position = block.rfind(b'"finish_reason":')
-    if position > 0 and block.startswith(b"null", position + 16) and block.find(b"\n") == len(block) - 2:
+    if position > 0 and block.startswith((b"null", b" null"), position + 16) and block.find(b"\n") == len(block) - 2:
         return True  # one event of one line that says `"finish_reason":null`
     return not (
         b'"finish_reason":"' in block
