@@ -194,7 +194,7 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failur
 
 
 def read_failure_in_answer(error: bytes) -> Failure:
-    """What an `error` object means that came inside an answer with status 200, or inside a stream.
+    """What an `error` object, or a body with one, means that came inside an answer with status 200, or inside a stream.
 
     The status it stands for is in its `code` or follows from its type; else it is the provider's trouble.
     """
@@ -202,6 +202,8 @@ def read_failure_in_answer(error: bytes) -> Failure:
     document = body.document
     status = 0
     if isinstance(document, dict):
+        inner = document.get("error")
+        document = inner if isinstance(inner, dict) else document
         numbers = (document.get(name) for name in ("code", "status", "status_code", "http_status"))
         status = next((int(str(number)) for number in numbers if _is_status(number)), 0)
     by_type = next((_STATUS_BY_TYPE[code] for code in body.codes if code in _STATUS_BY_TYPE), 500)

@@ -123,6 +123,9 @@ class OpenAIStreamDecoder:
         self._read_last()
         rest = self._splitter.finish()
         output = b""
+        if not self.committed and rest.lstrip().startswith((b"{", b"[")):
+            # Not a stream at all: some providers answer an error as plain JSON with status 200.
+            self._fail(read_failure_in_answer(rest))
         if self.failure is None and rest.strip():
             # Only an event that can be read whole is an event; the spec drops one that was cut off.
             event = rest.rstrip(b"\r\n") + b"\n\n"

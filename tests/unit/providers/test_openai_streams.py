@@ -166,6 +166,21 @@ def test_an_error_inside_the_stream(name: str, outcome: Outcome, committed: bool
     assert bool(output) is committed
 
 
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b'{"error":{"message":"Slow down","code":429}}', Outcome.RATE_LIMITED),
+        (b'[{"error":{"code":503,"message":"Overloaded","status":"UNAVAILABLE"}}]\n', Outcome.OVERLOADED),
+    ],
+)
+def test_an_error_instead_of_a_stream(body: bytes, outcome: Outcome) -> None:
+    decoder = decoder_for("openai")
+
+    assert decode(decoder, [body]) == b""
+    assert decoder.failure is not None
+    assert decoder.failure.outcome is outcome
+
+
 @pytest.mark.parametrize("name", ["openai_cut", "xai_cut", "two_choices_cut", "only_comments"])
 def test_a_stream_that_breaks_off_is_not_complete(name: str) -> None:
     decoder = decoder_for(name, body=b'{"n":2}' if name == "two_choices_cut" else b"{}")
