@@ -262,7 +262,7 @@ async def _starting(data_dir: Path) -> AsyncIterator[None]:
     """Only one process at a time starts or stops the server."""
     lock = _open_lock(data_dir / "postgres.starting")
     try:
-        while not _try_lock(lock):
+        while not _try_lock(lock):  # noqa: ASYNC110  # other processes hold it, so there is no event to wait for
             await asyncio.sleep(_RETRY_SECONDS)
         yield
     finally:
