@@ -16,7 +16,7 @@ from ownkey.errors import RequestError
 from ownkey.providers.anthropic_answer import decode_answer
 from ownkey.providers.anthropic_request import build_request
 from ownkey.providers.anthropic_stream import AnthropicStreamDecoder
-from ownkey.providers.dialect import Call, Decoded, StreamDecoder, auth_header
+from ownkey.providers.dialect import Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure
 
 _VERSION_HEADER: Final = "anthropic-version"
@@ -35,7 +35,7 @@ class AnthropicMessages:
         headers = {"content-type": "application/json", "accept": accept, _VERSION_HEADER: _VERSION, **provider.headers}
         return UpstreamRequest(
             "POST",
-            base_url + "/messages",
+            request_url(provider, base_url, "/messages"),
             tuple(headers.items()),
             msgspec.json.encode(body),
             auth_header(provider),

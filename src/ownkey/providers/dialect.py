@@ -10,6 +10,7 @@ from msgspec import Struct
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider
 from ownkey.domain.usage import Tokens
+from ownkey.errors import RequestError
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -89,6 +90,18 @@ class StreamDecoder(Protocol):
     def finish(self) -> bytes:
         """What remains at the end of the provider's stream, the terminator included if it was complete."""
         ...
+
+
+def request_url(provider: Provider, base_url: str, path: str) -> str:
+    """Where a request goes. Raises RequestError for a base URL whose fields nobody has filled in."""
+    if "{" in base_url:
+        names = ", ".join(field.label for field in provider.fields) or "part of its address"
+        raise RequestError(
+            f"{provider.label} needs its {names}. Users give it with their key; for the operator's key, set `base_url` "
+            f"and `fields = []` under [{provider.id}] in the file named by OWNKEY_CATALOG.",
+            param="model",
+        )
+    return base_url.rstrip("/") + path
 
 
 def auth_header(provider: Provider) -> tuple[str, str] | None:

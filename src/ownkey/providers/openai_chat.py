@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.errors import RequestError
-from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header
+from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
 from ownkey.providers.openai_stream import OpenAIStreamDecoder
 from ownkey.providers.openai_usage import read_usage
@@ -72,7 +72,7 @@ class OpenAIChat:
                 _rename_max_tokens(body)
         accept = "text/event-stream" if call.stream else "application/json"
         headers = (("content-type", "application/json"), ("accept", accept), *provider.headers.items())
-        url = base_url + _PATHS[call.operation]
+        url = request_url(provider, base_url, _PATHS[call.operation])
         return UpstreamRequest("POST", url, headers, _encode(body), auth_header(provider))
 
     def decode(self, body: bytes, call: Call) -> Decoded:

@@ -269,3 +269,78 @@ def test_crlf_streams_are_the_same(name: str) -> None:
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_no_bytes_can_break_the_decoder(pieces: list[bytes]) -> None:
     assert decode(decoder_for("anthropic"), pieces) in (b"", b": ping\n\n")
+
+
+def events(*documents: dict[str, Any]) -> bytes:
+    return b"".join(f"event: {document['type']}\ndata: {json.dumps(document)}\n\n".encode() for document in documents)
+
+
+START = {
+    "type": "message_start",
+    "message": {"id": "m", "model": "c", "usage": {"input_tokens": 3, "output_tokens": 0}},
+}
+STOP = {"type": "message_stop"}
+
+
+def test_a_tool_whose_input_came_at_once() -> None:
+    block = {"type": "tool_use", "id": "t", "name": "look", "input": {"at": "café"}}
+    output = decode(
+        decoder_for("anthropic"),
+        [
+            events(
+                START,
+                {"type": "content_block_start", "index": 0, "content_block": block},
+                {"type": "content_block_stop", "index": 0},
+                STOP,
+            )
+        ],
+    )
+    parts = [part for chunk in chunks(output) for part in chunk["choices"][0]["delta"].get("tool_calls", ())]
+
+    assert json.loads("".join(part["function"]["arguments"] for part in parts)) == {"at": "café"}
+
+
+def test_text_that_came_with_the_start_of_its_block() -> None:
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}}
+
+    assert text(decode(decoder_for("anthropic"), [events(START, block, STOP)])) == "Hi"
+
+
+def test_an_answer_of_nothing_is_still_an_answer() -> None:
+    decoder = decoder_for("anthropic")
+    output = decode(decoder, [events(START, STOP)])
+
+    assert (decoder.committed, decoder.complete) == (True, True)
+    assert chunks(output)[-1]["choices"][0]["finish_reason"] == "stop"
+    assert output.endswith(b"data: [DONE]\n\n")
+
+
+def test_what_cannot_be_read_is_passed_over() -> None:
+    odd = (
+        b"data: {broken\n\n: comment\n\n"
+        + events({"type": "content_block_start"}, {"type": "content_block_delta"}, {"type": "message_delta"})
+        + events({"type": "content_block_delta", "index": 9, "delta": {"partial_json": "{}"}})
+        + events({"type": "message_delta", "delta": {}, "usage": []})
+    )
+    decoder = decoder_for("anthropic")
+
+    assert decode(decoder, [odd]) == b""
+    assert decoder.failure is None
+
+
+def test_nothing_follows_the_end_or_an_error() -> None:
+    ended, failed = decoder_for("anthropic"), decoder_for("anthropic_error_later")
+    decode(ended, [sample("anthropic")])
+    decode(failed, [sample("anthropic_error_later")])
+
+    assert ended.feed(sample("anthropic")) == b""
+    assert failed.feed(sample("anthropic")) == b""
+
+
+def test_an_endless_event_is_a_broken_stream() -> None:
+    decoder = decoder_for("anthropic")
+    for _ in range(17):
+        assert decoder.feed(b"x" * (1 << 20)) == b""
+
+    assert decoder.failure is not None
+    assert decoder.failure.outcome is Outcome.STREAM_BROKEN

@@ -12,7 +12,7 @@ import pytest
 
 from ownkey.domain.provider import Dialect, Provider, Quirk
 from ownkey.domain.settings import BUILT_IN_TASKS
-from ownkey.errors import ConfigError
+from ownkey.errors import ConfigError, RequestError
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
@@ -112,6 +112,20 @@ def test_no_example_of_a_field_can_move_the_host(provider: Provider) -> None:
             "é",
         ):
             assert not re.fullmatch(field.pattern, hostile, re.ASCII), hostile
+
+
+@pytest.mark.parametrize("provider", [provider for provider in CATALOG.values() if provider.fields])
+def test_a_template_that_nobody_filled_in_is_never_sent_anywhere(provider: Provider) -> None:
+    call = Call(operation="chat", body=b'{"messages":[{"role":"user","content":"x"}]}', model="m")
+
+    with pytest.raises(RequestError, match=provider.fields[0].label):
+        get_adapter(provider.dialect).encode(provider, provider.base_url, call)
+
+
+def test_an_operator_fills_a_template_in_the_file(tmp_path: Path) -> None:
+    extra = write(tmp_path, '[azure_openai]\nbase_url = "https://us.openai.azure.com/openai/v1"\nfields = []')
+
+    assert load_catalog(extra)["azure_openai"].base_url == "https://us.openai.azure.com/openai/v1"
 
 
 def test_the_order_is_the_files_order() -> None:
