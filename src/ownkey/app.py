@@ -195,6 +195,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         ),
         completion=completion,
         metering=metering,
+        credential_health=credential_health,
         models=ModelList(router),
     )
     return Ownkey(core, Server(core))

@@ -18,6 +18,7 @@ from msgspec import Struct
 from openai import AsyncOpenAI
 
 from ownkey import Config, Ownkey
+from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
 
 SHARED = {"OPENAI_API_KEY": "sk-operator-openai-0001", "GROQ_API_KEY": "gsk_operator-groq-0001"}
@@ -27,6 +28,15 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def data_dir() -> Iterator[Path]:
     """Outside pytest's own directories: PostgreSQL runs as another user when we are root."""
+    path = Path(tempfile.mkdtemp(prefix="ownkey-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def private_dir() -> Iterator[Path]:
+    """A data directory of this test alone."""
     path = Path(tempfile.mkdtemp(prefix="ownkey-test-"))
     path.chmod(0o755)
     yield path
@@ -83,13 +93,16 @@ async def serve(application: object) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session")
 async def platform(data_dir: Path, providers: SimulatedProviders) -> AsyncIterator[Platform]:
     """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
-    config = Config(data_dir=data_dir, catalog=providers.write_catalog(data_dir / "catalog.toml"), usage_flush_seconds=0.05)
+    config = Config(
+        data_dir=data_dir, catalog=providers.write_catalog(data_dir / "catalog.toml"), usage_flush_seconds=0.05
+    )
     async with Ownkey.open(config, environ=SHARED) as ok, serve(ok.asgi()) as url:
         yield Platform(ok, url, providers)
 
 
 @pytest.fixture(autouse=True)
-def fresh_providers(providers: SimulatedProviders) -> Iterator[None]:
-    """Every test starts with healthy providers and an empty ledger."""
-    providers.reset()
-    yield
+def fresh_providers(platform: Platform) -> None:
+    """Every test starts with healthy providers, an empty ledger, and nothing learnt from the test before."""
+    platform.providers.reset()
+    for provider in platform.ok.core.catalog.values():
+        platform.ok.core.router.health.note_success(provider.base_url, shared_credential_id(provider.id))

@@ -46,6 +46,8 @@ class AnswerStream:
                 self._settle_once(None)
             return first
         while not self._ended:
+            if decoder.failure is not None:  # it came in one piece with the first content
+                return await self._end(decoder.failure)
             try:
                 chunk = await self._response.read_chunk()
             except TransportFailure as error:
@@ -56,8 +58,6 @@ class AnswerStream:
                 failure = decoder.failure or (None if decoder.complete else _BROKE_OFF)
                 return tail + (await self._end(failure) or b"") or None
             data = decoder.feed(chunk)
-            if decoder.failure is not None:
-                return data + (await self._end(decoder.failure) or b"")
             if decoder.complete:
                 self._settle_once(None)
             if data:

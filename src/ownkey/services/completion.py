@@ -198,6 +198,9 @@ class _Walk:
         try:
             response = await self.service.pool.send(upstream_request, secret)
             record.first_byte()
+            if 300 <= response.status < 400:
+                await response.close()
+                return record.fail(_redirected(attempt, response.status))
             if not 200 <= response.status < 300:
                 body = await response.read()
                 return record.fail(adapter.read_failure(response.status, response.headers, body))
@@ -233,14 +236,10 @@ class _Walk:
                 buffered.append(decoder.finish())
                 break
             buffered.append(decoder.feed(chunk))
-        failure = decoder.failure
-        if failure is None and not (decoder.committed or decoder.complete):
-            failure = Failure(
-                outcome=Outcome.STREAM_BROKEN, message=f"{record.attempt.provider.label} ended its stream at once."
-            )
-        if failure is not None:
+        if not (decoder.committed or decoder.complete):
             await response.close()
-            return record.fail(failure)
+            message = f"{record.attempt.provider.label} ended its stream at once."
+            return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message))
         record.first_byte()
         stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream)
         return Answer(request_id=self.request_id, attempt=record.attempt, attempts=self.dispatched, stream=stream)
@@ -330,6 +329,11 @@ def _replace_message(failure: Failure, message: str) -> Failure:
         retry_after_seconds=failure.retry_after_seconds,
         provider_request_id=failure.provider_request_id,
     )
+
+
+def _redirected(attempt: Attempt, status: int) -> Failure:
+    message = f"{attempt.provider.label} redirects elsewhere, where no key of yours is sent."
+    return Failure(outcome=Outcome.UNREACHABLE, message=message, http_status=status)
 
 
 def _provider_request_id(headers: Mapping[str, str]) -> str | None:

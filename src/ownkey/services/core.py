@@ -10,6 +10,7 @@ from ownkey.config import Config
 from ownkey.domain.provider import Provider
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService, Router
+from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
@@ -39,4 +40,5 @@ class Core(Struct, frozen=True, kw_only=True):
     oversight: Oversight
     completion: CompletionService
     metering: Metering
+    credential_health: CredentialHealth
     models: ModelList

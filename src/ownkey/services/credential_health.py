@@ -69,6 +69,10 @@ class CredentialHealth:
             self._waiting[credential.id] = _Change(user_id, credential.id, status, reason, until)
             self._wake.set()
 
+    async def flush(self) -> None:
+        """Write what waits now."""
+        await self._write()
+
     async def _run(self) -> None:
         while True:
             await self._wake.wait()

@@ -1,7 +1,9 @@
-"""What is broken right now: hosts that do not answer, and credentials that would be refused.
+"""What is broken right now: endpoints that do not answer, and credentials that would be refused.
 
-Kept in memory and per process. A host's breaker counts only failures that are the host's own (`provider_fault`),
-so that no user's bad key, empty account or rate limit closes a provider to others.
+Kept in memory and per process. An endpoint is a base URL: many stand behind one host name where a gateway leads to
+several providers, or where users set addresses of their own, and the trouble of one says nothing about the others.
+Its breaker counts only failures that are its own (`provider_fault`), so that no user's bad key, empty account or
+rate limit closes a provider to others.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -23,13 +24,12 @@ _MAX_BACK_OFF_SECONDS: Final = 30.0
 _JITTER: Final = 0.25
 # A probe that was granted may never be sent: a preview asks too, and an earlier attempt of the chain may succeed.
 _PROBE_SECONDS: Final = 10.0
-_MAX_HOSTS: Final = 4096
+_MAX_ENDPOINTS: Final = 4096
 _MAX_CREDENTIALS: Final = 100_000
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class _Breaker(Struct):
-    """One host with at least one failure since its last success. Open from the moment that `until` is set."""
+    """One endpoint with at least one failure since its last success. Open from the moment that `until` is set."""
 
     failures: int = 0
     openings: int = 0
@@ -45,25 +45,24 @@ class HealthBoard:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
-        max_hosts: int = _MAX_HOSTS,
+        max_endpoints: int = _MAX_ENDPOINTS,
         max_credentials: int = _MAX_CREDENTIALS,
     ) -> None:
         """`jitter` gives numbers from 0 to 1. Beyond the two limits, what was touched longest ago is forgotten."""
         self._now, self._jitter = now, jitter
-        self._max_hosts, self._max_credentials = max_hosts, max_credentials
+        self._max_endpoints, self._max_credentials = max_endpoints, max_credentials
         # Both are empty while nothing is broken: then a look-up is one test of a dict.
         self._breakers: dict[str, _Breaker] = {}
         self._blocked: dict[str, datetime] = {}
-        self._hosts: dict[str, str] = {}
 
     def provider_down_until(self, base_url: str) -> datetime | None:
-        """Until when the host of this URL is not worth trying; None: try it.
+        """Until when this base URL is not worth trying; None: try it.
 
         After that time one caller gets None, and the others wait for what comes of its try.
         """
         if not self._breakers:
             return None
-        breaker = self._breakers.get(self._host(base_url))
+        breaker = self._breakers.get(base_url)
         if breaker is None or breaker.until is None:
             return None
         now = self._now()
@@ -74,7 +73,7 @@ class HealthBoard:
 
     def find_down_until(self, base_url: str) -> datetime | None:
         """The same for a report: asking changes nothing, and nobody's try is taken."""
-        breaker = self._breakers.get(self._host(base_url))
+        breaker = self._breakers.get(base_url)
         return breaker.until if breaker and breaker.until and breaker.until > self._now() else None
 
     def credential_blocked_until(self, credential_id: str) -> datetime | None:
@@ -90,9 +89,9 @@ class HealthBoard:
         return None
 
     def note_success(self, base_url: str, credential_id: str) -> None:
-        """An attempt worked: its host and its credential are fine."""
+        """An attempt worked: its endpoint and its credential are fine."""
         if self._breakers:
-            self._breakers.pop(self._host(base_url), None)
+            self._breakers.pop(base_url, None)
         if self._blocked:
             self._blocked.pop(credential_id, None)
 
@@ -104,7 +103,7 @@ class HealthBoard:
         """An attempt failed. Returns until when its credential is left alone, or None."""
         consequence = CONSEQUENCES[failure.outcome]
         if consequence.provider_fault:
-            self._count_failure(self._host(base_url))
+            self._count_failure(base_url)
         if not consequence.cool_down_seconds:
             return None
         seconds = failure.retry_after_seconds
@@ -113,11 +112,11 @@ class HealthBoard:
             seconds = max(seconds or 0, consequence.cool_down_seconds)
         return self._block(credential_id, seconds)
 
-    def _count_failure(self, host: str) -> None:
+    def _count_failure(self, base_url: str) -> None:
         # Taken out and put back at the end: the order of the dict is the order of last use.
-        breaker = self._breakers.pop(host, None) or _Breaker()
-        self._breakers[host] = breaker
-        _forget_oldest(self._breakers, self._max_hosts)
+        breaker = self._breakers.pop(base_url, None) or _Breaker()
+        self._breakers[base_url] = breaker
+        _forget_oldest(self._breakers, self._max_endpoints)
         breaker.failures += 1
         if breaker.failures < _FAILURES_TO_OPEN or (breaker.until is not None and not breaker.probing):
             # Below the limit, or open already: then this is the end of a request that had left before.
@@ -133,16 +132,6 @@ class HealthBoard:
         self._blocked[credential_id] = until = max(until, longer)
         _forget_oldest(self._blocked, self._max_credentials)
         return until
-
-    def _host(self, base_url: str) -> str:
-        """scheme://host:port of a URL."""
-        host = self._hosts.get(base_url)
-        if host is None:
-            parts = urlsplit(base_url)
-            host = f"{parts.scheme}://{parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme)}"
-            self._hosts[base_url] = host
-            _forget_oldest(self._hosts, self._max_hosts)
-        return host
 
 
 def _forget_oldest(entries: dict[str, Any], limit: int) -> None:

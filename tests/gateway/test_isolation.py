@@ -1,0 +1,122 @@
+"""Two users in one process, thousands of requests at once, many of them abandoned: no key ever crosses over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ownkey import Config, Ownkey
+from tests.gateway.conftest import serve
+from tests.gateway.ledger_server import LedgerServer
+
+REQUESTS = 20_000
+AT_ONCE = 200
+KEYS = {"ada": "gsk_ada_0000000000000001", "bob": "gsk_bob_0000000000000002"}
+
+
+@pytest.fixture(autouse=True)
+def fresh_providers() -> None:
+    """These tests bring a provider of their own."""
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[LedgerServer]:
+    async with LedgerServer() as server:
+        yield server
+
+
+def catalog(path: Path, base_url: str) -> Path:
+    path.write_text(f'[groq]\nbase_url = "{base_url}"\nlocal = true\n')
+    return path
+
+
+async def add_users(ok: Ownkey) -> dict[str, str]:
+    tokens = {}
+    for user, key in KEYS.items():
+        await ok.manager.load_user_settings(user)
+        await ok.settings.add_credential(user, "groq", key)
+        tokens[user] = (await ok.tokens.create(user, "load")).text
+    return tokens
+
+
+async def test_twenty_thousand_requests_and_no_key_crosses_over(provider: LedgerServer, private_dir: Path) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    config = Config(
+        data_dir=private_dir, catalog=catalog(private_dir / "catalog.toml", provider.base_url), shared_keys=False
+    )
+    async with Ownkey.open(config, environ={}) as ok:
+        tokens = await add_users(ok)
+        async with serve(ok.asgi()) as url:
+            connector = aiohttp.TCPConnector(limit=AT_ONCE)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                answered = await storm(session, f"{url}/v1/chat/completions", tokens, chance)
+        seen = set(provider.keys)
+        assert seen == {(key, user) for user, key in KEYS.items()}, f"seed {seed}"
+        assert answered > REQUESTS / 2
+        assert provider.calls >= answered
+        await ok.core.metering.flush()
+        for user in KEYS:
+            async with ok.database.transaction(user) as tx:
+                rows = await tx.fetch("select distinct user_id, credential_id from ownkey.usage_events")
+                count = await tx.fetchval("select count(*) from ownkey.usage_events")
+            assert [row["user_id"] for row in rows] == [user]
+            # Every call that the provider saw has exactly one record; one that was cut before it was sent may too.
+            assert count >= provider.keys[KEYS[user], user]
+
+
+async def storm(session: aiohttp.ClientSession, url: str, tokens: dict[str, str], chance: random.Random) -> int:
+    """All requests, `AT_ONCE` at a time; a quarter is cancelled at a random moment. How many were answered."""
+    answered = 0
+    numbers = iter(range(REQUESTS))
+
+    async def one(user: str, stream: bool) -> None:
+        nonlocal answered
+        body = f'{{"model":"auto","user":"{user}","stream":{"true" if stream else "false"},"messages":[]}}'
+        async with session.post(url, data=body, headers={"Authorization": f"Bearer {tokens[user]}"}) as answer:
+            text = await answer.read()
+            assert answer.status == 200, text
+            answered += 1
+
+    async def worker() -> None:
+        for _ in numbers:
+            user, stream = chance.choice(("ada", "bob")), chance.random() < 0.3
+            task = asyncio.create_task(one(user, stream))
+            if chance.random() < 0.25:
+                asyncio.get_running_loop().call_later(chance.random() * 0.02, task.cancel)
+            try:
+                await task
+            except asyncio.CancelledError:
+                continue
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return answered
+
+
+async def test_a_client_that_leaves_stops_the_provider(private_dir: Path) -> None:
+    """Chunks flowing or not: what nobody reads is not paid for."""
+    silence = asyncio.Event()
+    async with LedgerServer(chunk_pause=silence) as provider:
+        config = Config(
+            data_dir=private_dir, catalog=catalog(private_dir / "catalog.toml", provider.base_url), shared_keys=False
+        )
+        async with Ownkey.open(config, environ={}) as ok:
+            tokens = await add_users(ok)
+            async with serve(ok.asgi()) as url, aiohttp.ClientSession() as session:
+                answer = await session.post(
+                    f"{url}/v1/chat/completions",
+                    data='{"model":"auto","user":"ada","stream":true,"messages":[]}',
+                    headers={"Authorization": f"Bearer {tokens['ada']}"},
+                )
+                assert await answer.content.readany()
+                answer.close()
+                await asyncio.wait_for(provider.someone_left.wait(), 5)
+            await ok.core.metering.flush()
+            async with ok.database.transaction("ada") as tx:
+                outcomes = [row["outcome"] for row in await tx.fetch("select outcome from ownkey.usage_events")]
+            assert outcomes == ["client_gone"]
