@@ -20,6 +20,7 @@ from bench import load, machine, report, targets
 RESULTS = Path(__file__).parent / "results"
 # An embedded PostgreSQL that is started by root gives itself to another user, who must be able to walk there.
 SCRATCH = "/var/tmp"  # a directory of our own is made inside
+_METERED_SECONDS = 10.0
 
 
 def main() -> int:
@@ -37,18 +38,23 @@ def main() -> int:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ownkey-bench-", dir=SCRATCH)))
         directory.chmod(0o755)
         opened = _open_targets(stack, options.targets, directory)
+        reached: dict[str, int] = {}
         for target in opened:  # caches, connections and code paths are warm before anything counts
-            for case in load.CASES:
-                load.run_case(target, case, scale=0.1)
+            reached[target.name] = sum(
+                int(load.run_case(target, case, scale=0.1)["reached_provider"]) for case in load.CASES
+            )
         for run in range(options.runs):
             order = opened[run % len(opened) :] + opened[: run % len(opened)]
             for case in load.CASES:
                 for target in order:
                     figures = load.run_case(target, case, scale=options.scale)
                     found[target.name].setdefault(case.name, []).append(figures)
+                    reached[target.name] += int(figures["reached_provider"])
                     _say(f"run {run + 1}/{options.runs}  {case.name:<8}{target.name:<8}{figures['per_second']:9.0f}/s")
+        metering = {t.name: _check_metering(t, reached[t.name]) for t in opened if t.count_metered}
         result["memory_mib"] = {t.name: machine.memory_mib(t.pids) for t in opened if t.pids}
         result["start_seconds"] = {t.name: round(t.start_seconds, 2) for t in opened if t.pids}
+        result["metering"] = metering
     medians = report.summarize(found)
     ratios = report.compare(medians)
     result |= {"medians": medians, "ratios": ratios, "figures": found, "seconds": round(time.monotonic() - begin)}
@@ -59,7 +65,21 @@ def main() -> int:
     print(f"memory {result['memory_mib']} MiB, start {result['start_seconds']} s, {result['seconds']} s in all\n")
     print(report.format_table(medians, found))
     print(report.format_ratios(ratios))
-    return 0
+    print("\n".join(f"  {name}: {found} of {sent} calls are in the usage" for name, (found, sent) in metering.items()))
+    for warning in report.find_noise(medians):
+        print(f"  {warning}")
+    return 0 if all(found == sent for found, sent in metering.values()) else 1
+
+
+def _check_metering(target: targets.Target, sent: int) -> tuple[int, int]:
+    """How many of the calls that reached the provider are in the usage, once that has been written."""
+    assert target.count_metered is not None
+    deadline = time.monotonic() + _METERED_SECONDS
+    found = target.count_metered()
+    while found != sent and time.monotonic() < deadline:
+        time.sleep(0.1)
+        found = target.count_metered()
+    return found, sent
 
 
 def _open_targets(stack: ExitStack, names: list[str], directory: Path) -> list[targets.Target]:

@@ -62,10 +62,11 @@ def run_case(target: Target, case: Case, *, scale: float) -> dict[str, float]:
     seconds = max(1, round(case.seconds * scale))
     command = ["taskset", "-c", str(machine.OTHER_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s"]
     command += ["--timeout", "10s", "-s", str(SCRIPT), url]
-    events_before = target.count_events() if case.paced else 0
+    served = target.count()
     before = machine.take_sample(target.pids)
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     after = machine.take_sample(target.pids)
+    now_served = target.count()
     line = next(line for line in output.splitlines() if line.startswith("JSON "))
     found = json.loads(line.removeprefix("JSON "))
     if found["failed"] or found["socket_errors"] or not found["requests"]:
@@ -75,6 +76,8 @@ def run_case(target: Target, case: Case, *, scale: float) -> dict[str, float]:
     requests = found["requests"]
     result = {
         "requests": requests,
+        # More than what wrk counts: it breaks off what is under way at the end.
+        "reached_provider": now_served.requests - served.requests,
         "per_second": requests / wall,
         "p50_us": found["p50_us"],
         "p99_us": found["p99_us"],
@@ -84,6 +87,6 @@ def run_case(target: Target, case: Case, *, scale: float) -> dict[str, float]:
         "other_work_percent": 100 * max(0.0, after.gateway_core_busy - before.gateway_core_busy - cpu) / wall,
     }
     if case.paced:
-        # Streams that wrk breaks off at the end have cost their events too: count at the provider.
-        result["cpu_us_per_event"] = cpu * 1e6 / max(1, target.count_events() - events_before)
+        # Streams that were broken off have cost their events too: count at the provider.
+        result["cpu_us_per_event"] = cpu * 1e6 / max(1, now_served.events - served.events)
     return result

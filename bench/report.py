@@ -8,6 +8,7 @@ from typing import Any
 
 Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 
+_NOISE_PERCENT = 10
 # Column, case, figure, digits after the point.
 COLUMNS = (
     ("c1 p50 us", "c1", "p50_us", 0),
@@ -49,6 +50,18 @@ def compare(medians: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[st
             ownkey["streams"]["per_second"] / direct["streams"]["per_second"], 3
         ),
     }
+
+
+def find_noise(medians: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Why the figures should not be believed, if so."""
+    found = []
+    for target, cases in medians.items():
+        busy = cases["c64"]["other_work_percent"]
+        if target != "direct" and busy > _NOISE_PERCENT:
+            found.append(f"NOT CLEAN: other work took {busy:.0f} % of the gateway's core while {target} was measured")
+        if cases["c64"]["steal_percent"] > _NOISE_PERCENT:
+            found.append(f"NOT CLEAN: the hypervisor took {cases['c64']['steal_percent']:.0f} % while {target} ran")
+    return found
 
 
 def format_table(medians: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Runs) -> str:

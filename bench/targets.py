@@ -25,6 +25,14 @@ _PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What the provider has answered so far."""
+
+    requests: int
+    events: int
+
+
+@dataclass(frozen=True)
 class Target:
     """Something to put load on. `pids` are the processes whose CPU time counts.
 
@@ -36,7 +44,9 @@ class Target:
     paced_url: str
     token: str
     pids: list[int]
-    count_events: Callable[[], int]
+    count: Callable[[], Counts]
+    # How many requests are in the usage of the benchmark's user, for a target that keeps books.
+    count_metered: Callable[[], int] | None = None
     paced_model: str = "gpt-4o-mini"
     start_seconds: float = 0.0
 
@@ -53,10 +63,11 @@ def provider() -> Iterator[Target]:
         assert process.stdout is not None
         root = f"http://127.0.0.1:{int(process.stdout.readline())}"
 
-        def count_events() -> int:
-            return int(json.loads(_get(f"{root}/counts"))["events"])
+        def count() -> Counts:
+            counts = json.loads(_get(f"{root}/counts"))
+            return Counts(requests=counts["answered"], events=counts["events"])
 
-        yield Target("direct", f"{root}{_PATH}", f"{root}/paced{_PATH}", PROVIDER_KEY, [], count_events)
+        yield Target("direct", f"{root}{_PATH}", f"{root}/paced{_PATH}", PROVIDER_KEY, [], count)
     finally:
         _stop(process)
 
@@ -83,7 +94,7 @@ def nginx(upstream: Target, directory: Path) -> Iterator[Target]:
             f"{root}/paced{_PATH}",
             "ok-bench",
             pids,
-            upstream.count_events,
+            upstream.count,
             start_seconds=started,
         )
     finally:
@@ -137,7 +148,8 @@ def ownkey(upstream: Target, directory: Path) -> Iterator[Target]:
             f"{base}{_PATH}",
             token,
             [process.pid],
-            upstream.count_events,
+            upstream.count,
+            count_metered=lambda: int(json.loads(_get(f"{base}/api/usage", token))["total"]["requests"]),
             paced_model="groq/llama-3.3-70b-versatile",
             start_seconds=started,
         )
@@ -160,8 +172,9 @@ def _wait(url: str, process: subprocess.Popen[bytes] | subprocess.Popen[str], lo
     raise TimeoutError(url)
 
 
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+def _get(url: str, token: str = "") -> bytes:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(request, timeout=5) as answer:
         content: bytes = answer.read()
         return content
 
