@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+
+from ownkey import Ownkey
+from ownkey.domain.user import Role
 
 
 class ApiClient:
     """Sends requests as the owner of one token. Answers are checked for what must be true of all of them."""
 
-    def __init__(self, application: Any, token: str | None, *, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, application: Any, token: str | None, *, user_id: str = "", secrets: tuple[str, ...] = ()
+    ) -> None:
+        self.user_id, self.token = user_id, token
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._client = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=application, raise_app_exceptions=False),
@@ -70,3 +79,27 @@ class ApiClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
+
+
+def unique(name: str) -> str:
+    """A user id, or part of a secret, that no other test has."""
+    return f"{name}-{uuid.uuid4().hex}"
+
+
+@asynccontextmanager
+async def caller(
+    ok: Ownkey, name: str = "ann", *, role: Role = Role.USER, scopes: Sequence[str] = ("gateway", "settings")
+) -> AsyncIterator[ApiClient]:
+    """A new user with a token, calling the application that would be served."""
+    user_id = unique(name)
+    await ok.users.create(user_id, role=role)
+    token = (await ok.tokens.create(user_id, "test", scopes=scopes)).text
+    async with ApiClient(ok.asgi(), token, user_id=user_id) as client:
+        yield client
+
+
+@asynccontextmanager
+async def administrator(ok: Ownkey) -> AsyncIterator[ApiClient]:
+    """A new administrator."""
+    async with caller(ok, "root", role=Role.ADMIN, scopes=("gateway", "settings", "admin")) as client:
+        yield client

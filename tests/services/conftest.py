@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from stand import Stand, point_at
 
 from ownkey.config import Config
 from ownkey.crypto.key_text import generate_key_line
@@ -22,6 +21,7 @@ from ownkey.startup import open_database
 from ownkey.storage.database import Database
 from ownkey.testing import SimulatedProviders
 from ownkey.upstream.pool import UpstreamPool
+from tests.services.stand import Stand, point_at
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stand import Stand, unique
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.routing import RouteRequest
 from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, TaskOverride
 from ownkey.errors import NotFound, RequestError
 from ownkey.services.choices import OVERRIDES_LIMIT, PRIORITY_LIMIT
+from tests.services.stand import Stand, unique
 
 SECRET = "sk-abcdefghijklmnopqrstuvwx0001"
 

@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from stand import Stand, unique
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import CredentialStatus
@@ -14,6 +13,7 @@ from ownkey.errors import Conflict, CredentialUnreadable, NotFound, OwnkeyError,
 from ownkey.services.credential_test import ProbeOutcome
 from ownkey.services.credentials import CREDENTIALS_LIMIT
 from ownkey.testing import SimulatedProviders
+from tests.services.stand import Stand, unique
 
 SECRET = "gsk_abcdefghijklmnopqrstuvwx0001"
 OTHER = "gsk_abcdefghijklmnopqrstuvwx0002"

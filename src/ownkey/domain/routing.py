@@ -371,8 +371,9 @@ def check_provider(provider_id: str, catalog: Mapping[str, Provider]) -> Provide
     """The provider of this name. Raises RequestError(unknown_provider)."""
     provider = catalog.get(provider_id)
     if provider is None:
+        # The name is not repeated: what was pasted into the wrong field may be a key.
         raise RequestError(
-            f"There is no provider named {provider_id[:60]!r}. GET /api/providers lists them.",
+            "There is no such provider. GET /api/providers lists them.",
             code="unknown_provider",
             param="provider",
         )

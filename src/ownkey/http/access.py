@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ownkey.domain.user import Role
 from ownkey.errors import PermissionDenied
@@ -24,7 +24,9 @@ def get_core(request: Request) -> Core:
     return core
 
 
-def get_principal(request: Request) -> Principal:
+def get_principal(
+    request: Request, _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+) -> Principal:
     """The caller, whatever their scopes."""
     principal: Principal = request.state.principal
     return principal
@@ -45,6 +47,6 @@ def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Pr
 
 
 CoreDep = Annotated[Core, Depends(get_core)]
-AnyCaller = Annotated[Principal, Depends(get_principal), Depends(_BEARER)]
-Caller = Annotated[Principal, Depends(require_settings), Depends(_BEARER)]
-Admin = Annotated[Principal, Depends(require_admin), Depends(_BEARER)]
+AnyCaller = Annotated[Principal, Depends(get_principal)]
+Caller = Annotated[Principal, Depends(require_settings)]
+Admin = Annotated[Principal, Depends(require_admin)]

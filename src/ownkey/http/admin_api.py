@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from ownkey.http.access import Admin, CoreDep
-from ownkey.http.api_inputs import AdminUsageFilter, PageFilter, UserFilter
+from ownkey.http.api_inputs import AdminPageFilter, AdminUsageFilter, UserFilter
 from ownkey.http.api_outputs import (
     AdminProviderOut,
     AuditEntryOut,
@@ -67,10 +67,10 @@ async def list_providers_for_admins(core: CoreDep, admin: Admin) -> list[AdminPr
 
 @router.get("/audit")
 async def list_audit_of_all(
-    core: CoreDep, admin: Admin, asked: Annotated[PageFilter, Query()]
+    core: CoreDep, admin: Admin, asked: Annotated[AdminPageFilter, Query()]
 ) -> list[AuditEntryOut]:
     """What was done by anybody, newest first."""
-    entries = await core.audit.list_all(admin.user_id, limit=asked.limit, before=asked.before)
+    entries = await core.audit.list_all(admin.user_id, user_id=asked.user_id, limit=asked.limit, before=asked.before)
     return [AuditEntryOut.model_validate(entry) for entry in entries]
 
 

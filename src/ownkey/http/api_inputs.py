@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -62,7 +62,7 @@ RecordId = Annotated[
     AfterValidator(_plain),
 ]
 Instant = Annotated[
-    datetime, BeforeValidator(_only_text), Field(strict=False, examples=["2030-01-31T12:00:00Z"]), AwareDatetime
+    AwareDatetime, BeforeValidator(_only_text), Field(strict=False, examples=["2030-01-31T12:00:00Z"])
 ]
 Payer = Literal["own_only", "own_then_shared", "shared_only"]
 Priority = Annotated[int, Field(ge=0, le=PRIORITY_LIMIT, description="Smaller is tried first.")]
@@ -238,6 +238,12 @@ class PageFilter(Filter):
     before: int | None = Field(
         None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
     )
+
+
+class AdminPageFilter(PageFilter):
+    """One page of everybody's entries, or of one user's."""
+
+    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = None
 
 
 class UserFilter(Filter):

@@ -22,7 +22,11 @@ class AuditTrail:
         async with self._changes.read(user_id) as tx:
             return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before)
 
-    async def list_all(self, admin_id: str, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
-        """What was done by anybody to anybody, for an administrator."""
+    async def list_all(
+        self, admin_id: str, *, user_id: str | None = None, limit: int = 100, before: int | None = None
+    ) -> list[AuditEntry]:
+        """What was done by anybody to anybody, or to one user. Whether somebody may ask is the caller's to check."""
+        if user_id is not None:
+            return await self.list_entries(user_id, limit=limit, before=before)
         async with self._changes.oversee(admin_id) as tx:
             return await rows.list_entries(tx, limit=min(limit, PAGE_LIMIT), before=before)

@@ -193,7 +193,7 @@ def _check_settings(changes: dict[str, Any]) -> dict[str, Any]:
     _refuse_unknown(changes, Settings)
     wanted = dict(changes)
     if wanted.get("default_task") is not None:
-        wanted["default_task"] = check_task(wanted["default_task"])
+        wanted["default_task"] = _check_default_task(wanted["default_task"])
     if "payer" in wanted:
         wanted["payer"] = _check_payer(wanted["payer"])
     _check_flags(wanted, "allow_fallback")
@@ -210,6 +210,13 @@ def _check_flags(values: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if name in values and not isinstance(values[name], bool):
             raise RequestError(f"{name} is true or false.", param=name)
+
+
+def _check_default_task(task: str) -> str:
+    try:
+        return check_task(task)
+    except RequestError as error:
+        raise RequestError(error.message, param="default_task") from None
 
 
 def _check_payer(payer: str) -> PayerRule:

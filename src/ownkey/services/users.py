@@ -26,10 +26,10 @@ class UserService:
         async with self._changes.read(user_id) as tx:
             return await _get(tx, user_id)
 
-    async def list_users(self, admin_id: str, *, after: str = "", limit: int = 100) -> list[User]:
+    async def list_users(self, admin_id: str, *, after: str | None = None, limit: int = 100) -> list[User]:
         """A page of all users by id; whether `admin_id` may ask is the caller's to check."""
         async with self._changes.oversee(admin_id) as tx:
-            return await rows.list_users(tx, after=after, limit=limit)
+            return await rows.list_users(tx, after=after or "", limit=limit)
 
     async def set_role(self, user_id: str, role: Role, *, actor: str | None = None) -> User:
         """Make somebody an administrator or an ordinary user. Their tokens lose no scope. Raises NotFound."""
