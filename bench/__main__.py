@@ -65,21 +65,23 @@ def main() -> int:
     print(f"memory {result['memory_mib']} MiB, start {result['start_seconds']} s, {result['seconds']} s in all\n")
     print(report.format_table(medians, found))
     print(report.format_ratios(ratios))
-    print("\n".join(f"  {name}: {found} of {sent} calls are in the usage" for name, (found, sent) in metering.items()))
+    for name, (metered, sent) in metering.items():
+        # More are metered than arrived: the load breaks off at its end what is on the way.
+        print(f"  {name}: {sent} calls reached the provider, {metered} are in the usage")
     for warning in report.find_noise(medians):
         print(f"  {warning}")
-    return 0 if all(found == sent for found, sent in metering.values()) else 1
+    return 0 if all(metered >= sent for metered, sent in metering.values()) else 1
 
 
 def _check_metering(target: targets.Target, sent: int) -> tuple[int, int]:
     """How many of the calls that reached the provider are in the usage, once that has been written."""
     assert target.count_metered is not None
     deadline = time.monotonic() + _METERED_SECONDS
-    found = target.count_metered()
-    while found != sent and time.monotonic() < deadline:
+    metered = target.count_metered()
+    while metered < sent and time.monotonic() < deadline:
         time.sleep(0.1)
-        found = target.count_metered()
-    return found, sent
+        metered = target.count_metered()
+    return metered, sent
 
 
 def _open_targets(stack: ExitStack, names: list[str], directory: Path) -> list[targets.Target]:
