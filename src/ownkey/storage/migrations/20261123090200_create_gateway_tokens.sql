@@ -41,9 +41,11 @@ grant select on ownkey.gateway_tokens to ownkey_admin;
 
 -- The hash that the client proved to know, set for one transaction by load_by_token.
 create function ownkey_private.presented_token_hash() returns bytea
-language sql stable parallel safe set search_path = ''
+language plpgsql stable parallel safe set search_path = ''
 as $$
-    select decode(nullif(current_setting('ownkey.token_hash', true), ''), 'hex')
+begin
+    return decode(nullif(current_setting('ownkey.token_hash', true), ''), 'hex');
+end
 $$;
 revoke execute on function ownkey_private.presented_token_hash() from public;
 grant execute on function ownkey_private.presented_token_hash() to ownkey_gateway;
