@@ -84,7 +84,7 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Versions of everything that takes part."""
-    names = ("ownkey", "uvicorn", "uvloop", "httptools", "pyreqwest", "msgspec", "asyncpg", "cryptography")
+    names = ("ownkey", "uvicorn", "uvloop", "httptools", "msgspec", "asyncpg", "cryptography")
     found = {"python": platform.python_version(), **{name: version(name) for name in names}}
     for command, flag in (("nginx", "-v"), ("wrk", "-v")):
         result = subprocess.run([command, flag], capture_output=True, text=True, check=False)

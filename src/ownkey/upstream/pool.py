@@ -1,59 +1,74 @@
 """The connections to all providers: one pool for all users, and each request brings its own key.
 
-The pool is aiohttp's. pyreqwest 0.15.1 takes half the processor time, but a cancelled task leaves its request
-running until the provider answers: the user would go on paying for an answer that nobody reads.
+It speaks HTTP/1.1 itself (`http1`), because neither client library held:
+
+- pyreqwest 0.15.1 leaves the request of a cancelled task running until the provider answers, so that a user goes
+  on paying for an answer that nobody reads;
+- aiohttp 3.14.5 gives bytes that arrive on an idle connection to the next request as its answer, and aborts the
+  process when connections are cancelled while they open under uvloop 0.22.1 (libuv issue 5130).
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl
+from collections import deque
 from collections.abc import Iterable
-from io import BytesIO
-from time import monotonic
 from typing import Final
-from weakref import WeakSet
+from urllib.parse import SplitResult, urlsplit
 
-import aiohttp
 from msgspec import Struct
-from yarl import URL
 
 from ownkey.domain.credential import Secret
 from ownkey.domain.exchange import UpstreamRequest
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.address_guard import AddressGuard, AddressRefused, check_base_url
-from ownkey.upstream.connections import GuardedResolver, PoolConnector, connection_is_new, prepare_connection
-from ownkey.upstream.failures import TransportFailure, answer_failure, connect_failure
+from ownkey.upstream.connecting import (
+    DEFAULT_PORTS,
+    CachedNames,
+    Destination,
+    ProxyRefused,
+    connect,
+    proxy_authorization,
+    resolve_by_system,
+)
+from ownkey.upstream.failures import TransportFailure, connect_failure, head_failure
+from ownkey.upstream.http1 import Connection, Deadlines, ExchangeBroken, Fault
 from ownkey.upstream.proxies import Proxies
-from ownkey.upstream.response import ReadLimits, UpstreamResponse
+from ownkey.upstream.response import UpstreamResponse
 
 __all__ = ["TransportFailure", "UpstreamPool", "UpstreamResponse"]
 
 # Below the 60 seconds after which AWS load balancers, the shortest of the common ones, close an idle connection.
 _KEEP_ALIVE_SECONDS: Final = 50.0
-_DNS_CACHE_SECONDS: Final = 30
+_NAMES_SECONDS: Final = 30.0
 # A connection that the other side closed while it lay idle fails within a round trip. A failure after longer than
 # this may come from a provider that worked on the request.
 _STALE_WITHIN_SECONDS: Final = 1.0
-# From here on a body is written piece by piece, so that other requests are served in between.
-_LARGE_BODY_BYTES: Final = 512 * 1024
-_MAX_HEADER_BYTES: Final = 16 * 1024
+_MAX_IDLE_PER_HOST: Final = 512
 _MAX_TARGETS: Final = 4096
+# Set here and nowhere else: two of a kind would let a request be read in two ways.
+_OWN_HEADERS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
+_NO_URL: Final = "The provider's address is not a valid http or https URL."
 
 
 class _Target(Struct, frozen=True):
-    """A URL, read once: where it leads and over which connections."""
+    """A URL, read once. `head` is what every request to it begins with, after the method; it has `ends` line ends."""
 
-    url: URL
-    host: str
-    session: aiohttp.ClientSession
-    proxy: str | None
+    destination: Destination
+    label: str
+    head: str
+    ends: int
+    idle: deque[Connection]
 
 
 class UpstreamPool:
     """Sends requests to providers. Create and use it inside one event loop.
 
-    URLs outside `trusted_base_urls` are reached through `guard` only, without a proxy. Without a guard, every URL
-    is trusted. `trust_roots` are certificates in PEM form, accepted besides the system's.
+    URLs outside `trusted_base_urls` are reached through `guard` only, and never by a proxy. Without a guard, every
+    URL is trusted. `trust_roots` are certificates in PEM form, accepted besides the system's.
     """
 
     def __init__(
@@ -68,19 +83,23 @@ class UpstreamPool:
         guard: AddressGuard | None = None,
         trusted_base_urls: Iterable[str] = (),
     ) -> None:
-        self._timeout = aiohttp.ClientTimeout(
-            total=total_timeout_seconds, connect=connect_timeout_seconds, sock_read=first_byte_timeout_seconds
-        )
         self._connect_timeout_seconds = connect_timeout_seconds
-        self._first_byte_timeout_seconds = first_byte_timeout_seconds
-        self._limits = ReadLimits(idle_timeout_seconds=idle_timeout_seconds, max_answer_bytes=max_answer_bytes)
-        self._trust_roots = trust_roots
+        self._deadlines = Deadlines(
+            first_byte=first_byte_timeout_seconds,
+            idle=idle_timeout_seconds,
+            total=total_timeout_seconds,
+            keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+        self._max_answer_bytes = max_answer_bytes
+        self._tls = _tls_context(trust_roots)
         self._guard = guard
-        self._trusted_origins = {URL(url).origin() for url in trusted_base_urls if "{" not in url}
+        self._trusted = {_origin(parts) for url in trusted_base_urls if (parts := _read_url(url)) is not None}
         self._proxies = Proxies()
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._names = CachedNames(resolve_by_system, _NAMES_SECONDS)
+        self._guarded_names = CachedNames(guard.resolve, _NAMES_SECONDS) if guard is not None else None
         self._targets: dict[str, _Target] = {}
-        self._open_responses: WeakSet[UpstreamResponse] = WeakSet()
+        self._idle: dict[Destination, deque[Connection]] = {}
+        self._connections: set[Connection] = set()
         self._closed = False
 
     async def send(self, request: UpstreamRequest, secret: Secret | None = None) -> UpstreamResponse:
@@ -97,118 +116,105 @@ class UpstreamPool:
     async def close(self) -> None:
         """Cut all connections. May be called again."""
         self._closed = True
-        sessions = list(self._sessions.values())
-        self._sessions.clear()
         self._targets.clear()
-        for response in list(self._open_responses):
-            # aiohttp would leave whoever reads it waiting.
-            await response.close()
-        for session in sessions:
-            await session.close()
+        for connection in list(self._connections):
+            connection.cut()
         if self._guard is not None:
             self._guard.close()
 
     async def _try(self, request: UpstreamRequest, secret: Secret | None) -> UpstreamResponse | TransportFailure:
         try:
             target = self._targets.get(request.url) or self._add_target(request.url)
-            headers = _build_headers(request, secret)
+            head = _build_head(request, target, secret)
         except TransportFailure as failure:
             return failure
-        answer, stale = await self._try_once(request, target, headers, new_connection=False)
-        if stale:
-            answer, _ = await self._try_once(request, target, headers, new_connection=True)
-        return answer
-
-    async def _try_once(
-        self, request: UpstreamRequest, target: _Target, headers: list[tuple[str, str]], *, new_connection: bool
-    ) -> tuple[UpstreamResponse | TransportFailure, bool]:
-        """The answer or the failure, and whether the failure is that of a connection that had died in the pool."""
-        prepare_connection(new=new_connection)
-        started = monotonic()
+        while target.idle:
+            connection = target.idle.pop()
+            connection.parked_in = None
+            if connection.is_usable():
+                answer = await self._exchange(connection, target, head, request.body)
+                if answer is not None:
+                    return answer
+                # It had died while it lay idle, and the others probably with it.
+                break
         try:
-            answer = await target.session.request(
-                request.method,
-                target.url,
-                headers=headers,
-                data=BytesIO(request.body) if len(request.body) > _LARGE_BODY_BYTES else request.body or None,
-                allow_redirects=False,
-                proxy=target.proxy,
-            )
-            response = UpstreamResponse(answer, target.host, self._limits)
-            self._open_responses.add(response)
-            return response, False
-        except TransportFailure as failure:
-            return failure, False
-        except (aiohttp.ClientError, AddressRefused, OSError, TimeoutError) as error:
-            failure_before = connect_failure(target.host, error, self._connect_timeout_seconds)
-            if failure_before is not None:
-                return failure_before, False
-            stale = (
-                isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
-                and not connection_is_new()
-                and monotonic() - started < _STALE_WITHIN_SECONDS
-            )
-            return answer_failure(target.host, error, self._first_byte_timeout_seconds), stale
-        except ValueError:
-            return TransportFailure(Outcome.INTERNAL, "The request does not fit into HTTP.", unsent=True), False
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                connection = await connect(target.destination, self._tls, self._open_connection)
+        except (OSError, UnicodeError, AddressRefused, ProxyRefused) as error:
+            return connect_failure(target.label, error, self._connect_timeout_seconds)
+        if self._closed:
+            connection.cut()
+        fresh = await self._exchange(connection, target, head, request.body)
+        return fresh or head_failure(target.label, Fault.CLOSED, self._deadlines.first_byte)
 
-    def _add_target(self, text: str) -> _Target:
+    async def _exchange(
+        self, connection: Connection, target: _Target, head: bytes, body: bytes
+    ) -> UpstreamResponse | TransportFailure | None:
+        """The answer or the failure; None when the connection had died before it got the request."""
+        used_before = connection.exchanges > 0
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await connection.start(head, body)
+            return UpstreamResponse(
+                connection, target.label, self._max_answer_bytes, lambda done: _put_back(done, target.idle)
+            )
+        except TransportFailure as failure:
+            return failure
+        except ExchangeBroken as error:
+            at_once = loop.time() - started < _STALE_WITHIN_SECONDS
+            if used_before and at_once and error.fault is Fault.CLOSED and not connection.heard and not self._closed:
+                return None
+            return head_failure(target.label, error.fault, self._deadlines.first_byte)
+
+    def _open_connection(self) -> Connection:
+        return Connection(self._deadlines, self._connections)
+
+    def _add_target(self, url: str) -> _Target:
         """Read a URL. Raises TransportFailure for one that must not or cannot be reached."""
         if self._closed:
             raise TransportFailure(Outcome.INTERNAL, "The gateway is shutting down.", unsent=True)
-        url = _read_url(text)
-        host, port = url.host, url.port
-        if host is None or port is None or url.scheme not in ("http", "https"):
-            raise TransportFailure(
-                Outcome.UNREACHABLE, "The provider's address is not a valid http or https URL.", unsent=True
-            )
-        guarded = self._guard is not None and url.origin() not in self._trusted_origins
-        if guarded and self._guard is not None:
+        parts = _read_url(url)
+        if parts is None:
+            raise TransportFailure(Outcome.UNREACHABLE, _NO_URL, unsent=True)
+        scheme, host, port = _origin(parts)
+        if self._guard is not None and self._guarded_names is not None and (scheme, host, port) not in self._trusted:
             try:
-                check_base_url(str(url.origin()), allow_private=self._guard.allow_private)
+                check_base_url(f"{scheme}://{parts.netloc}", allow_private=self._guard.allow_private)
             except AddressRefused as error:
                 raise TransportFailure(Outcome.UNREACHABLE, error.message, unsent=True) from None
-        label = host if url.is_default_port() else f"{host}:{port}"
-        proxy = None if guarded else self._proxies.find(url.scheme, host, port)
-        target = _Target(url, label, self._session(guarded=guarded), proxy)
+            destination = Destination(scheme, host, port, self._guarded_names)
+        else:
+            destination = Destination(scheme, host, port, self._names, self._proxies.find(scheme, host, port))
+        return self._keep_target(url, parts, destination)
+
+    def _keep_target(self, url: str, parts: SplitResult, destination: Destination) -> _Target:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        lines = [f" {path} HTTP/1.1", f"host: {destination.label}", "accept-encoding: identity", "user-agent: ownkey"]
+        if destination.proxy is not None and destination.scheme == "http":
+            lines[0] = f" http://{destination.label}{path} HTTP/1.1"
+            lines += proxy_authorization(destination.proxy)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        self._targets[text] = target
+            self._idle = {where: idle for where, idle in self._idle.items() if idle}
+        idle = self._idle.setdefault(destination, deque())
+        target = self._targets[url] = _Target(destination, destination.label, "\r\n".join(lines), len(lines) - 1, idle)
         return target
 
-    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        session = self._sessions.get(guarded)
-        if session is None:
-            session = self._sessions[guarded] = self._open_session(guarded=guarded)
-        return session
 
-    def _open_session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        connector = PoolConnector(
-            limit=0,
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            ttl_dns_cache=_DNS_CACHE_SECONDS,
-            ssl=_tls_context(self._trust_roots),
-            resolver=GuardedResolver(self._guard) if guarded and self._guard is not None else None,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=self._timeout,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-        )
+def _put_back(connection: Connection, idle: deque[Connection]) -> None:
+    if connection.finish():
+        # The last one in is the first one out: it is the least likely to have been closed meanwhile.
+        idle.append(connection)
+        connection.parked_in = idle
+        if len(idle) > _MAX_IDLE_PER_HOST:
+            idle[0].cut()
 
 
-def _read_url(text: str) -> URL:
-    try:
-        return URL(text, encoded=True)
-    except ValueError:
-        return URL()
-
-
-def _build_headers(request: UpstreamRequest, secret: Secret | None) -> list[tuple[str, str]]:
-    headers = [("accept-encoding", "identity"), ("user-agent", "ownkey"), *request.headers]
+def _build_head(request: UpstreamRequest, target: _Target, secret: Secret | None) -> bytes:
+    """The request's head. Raises TransportFailure for what cannot be put into one."""
+    lines = [request.method + target.head]
+    lines += [f"{name}: {value}" for name, value in request.headers if name.lower() not in _OWN_HEADERS]
     if request.auth_header is not None and secret is not None:
         name, prefix = request.auth_header
         value = secret.reveal()
@@ -216,8 +222,31 @@ def _build_headers(request: UpstreamRequest, secret: Secret | None) -> list[tupl
             raise TransportFailure(
                 Outcome.UNREADABLE, "The stored key holds a character that no header may hold.", unsent=True
             )
-        headers.append((name, prefix + value))
-    return headers
+        lines.append(f"{name}: {prefix}{value}")
+    if request.body or request.method not in ("GET", "DELETE"):
+        lines.append(f"content-length: {len(request.body)}")
+    head = "\r\n".join(lines)
+    ends = target.ends + len(lines) - 1
+    # Nothing in a header may end its line: then there would be more ends than lines.
+    if head.count("\n") != ends or head.count("\r") != ends or "\0" in head or not head.isascii():
+        raise TransportFailure(Outcome.INTERNAL, "The request does not fit into HTTP.", unsent=True)
+    return head.encode("ascii") + b"\r\n\r\n"
+
+
+def _read_url(url: str) -> SplitResult | None:
+    """The parts of an http or https URL in ASCII, or None."""
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and _HOST.fullmatch(parts.hostname or "") and "@" not in parts.netloc else None
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _tls_context(trust_roots: bytes | None) -> ssl.SSLContext:

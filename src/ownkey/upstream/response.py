@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
-
-import aiohttp
-from msgspec import Struct
 
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.failures import TransportFailure, body_failure
+from ownkey.upstream.http1 import Connection, ExchangeBroken
 from ownkey.upstream.inflate import Inflater
-
-
-class ReadLimits(Struct, frozen=True, kw_only=True):
-    """How long and how large an answer may be. Bytes count after decompression."""
-
-    idle_timeout_seconds: float
-    max_answer_bytes: int
 
 
 class UpstreamResponse:
@@ -27,54 +18,65 @@ class UpstreamResponse:
     a provider learns that nobody waits any more.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_ended", "_headers", "_host", "_inflater", "_limits", "_room", "status")
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_headers",
+        "_host",
+        "_inflater",
+        "_max_bytes",
+        "_raw_headers",
+        "_release",
+        "_room",
+        "status",
+    )
 
-    def __init__(self, answer: aiohttp.ClientResponse, host: str, limits: ReadLimits) -> None:
-        self._answer, self._host, self._limits = answer, host, limits
-        self._room = limits.max_answer_bytes
+    def __init__(
+        self, connection: Connection, host: str, max_bytes: int, release: Callable[[Connection], None]
+    ) -> None:
+        """`release` takes the connection back. `max_bytes` counts after decompression.
+
+        Raises TransportFailure for a content coding that cannot be undone.
+        """
+        self._connection, self._host, self._max_bytes, self._release = connection, host, max_bytes, release
+        self._room = max_bytes
         self._ended = False
         self._headers: dict[str, str] | None = None
         self._inflater: Inflater | None = None
-        self.status = answer.status
-        if "content-encoding" in answer.headers:
-            self._prepare_inflater(answer.headers["content-encoding"])
-        if (connection := answer.connection) is not None and (protocol := connection.protocol) is not None:
-            # Until the body begins, a provider may think as long as it may before its headers: some send
-            # those at once and the first token two minutes later.
-            protocol.read_timeout = limits.idle_timeout_seconds
-            if answer.content.total_bytes:
-                protocol.start_timeout()
+        self.status = connection.status
+        self._raw_headers = connection.raw_headers
+        for name, value in self._raw_headers:
+            if len(name) == 16 and name.lower() == b"content-encoding":
+                self._prepare_inflater(value.decode("latin-1"))
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers under lower-case names; of a repeated one, the last."""
         if self._headers is None:
-            self._headers = {name.lower(): value for name, value in self._answer.headers.items()}
+            self._headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._raw_headers
+            }
         return self._headers
 
     async def read(self) -> bytes:
         """The rest of the body. Raises TransportFailure; the connection is closed then."""
         chunk = await self.read_chunk()
-        if chunk is None:
-            return b""
-        following = await self.read_chunk()
-        if following is None:
-            return chunk
-        chunks = [chunk, following]
-        while (chunk := await self.read_chunk()) is not None:
+        chunks = []
+        while chunk is not None:
             chunks.append(chunk)
-        return b"".join(chunks)
+            chunk = await self.read_chunk()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def read_chunk(self) -> bytes | None:
-        """The next bytes as they came, or None at the end. Raises TransportFailure; the connection is closed then."""
+        """What has arrived, at least one byte; None at the end. Raises TransportFailure; the connection is closed then.
+
+        The next bytes are taken as they come, several of the provider's chunks at once if they wait already.
+        """
         while not self._ended:
             try:
-                data = await self._answer.content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                failure = body_failure(self._host, error, self._limits.idle_timeout_seconds)
-            except BaseException:
-                self._cut()
-                raise
+                data = await self._connection.read()
+            except ExchangeBroken as error:
+                fault = error.fault
             else:
                 if not data:
                     self._end()
@@ -83,33 +85,28 @@ class UpstreamResponse:
                     data = self._inflate(data, self._inflater)
                 self._room -= len(data)
                 if self._room < 0:
-                    self._fail(f"is larger than {self._limits.max_answer_bytes:,} bytes")
+                    self._fail(f"is larger than {self._max_bytes:,} bytes")
                 if data:
                     return data
                 continue
-            # Outside the handler, so that the library's error, which knows the request's headers, is not chained.
-            self._cut()
-            raise failure
+            self._ended = True
+            raise body_failure(self._host, fault)
         return None
 
     async def close(self) -> None:
-        """Let go of the answer; cuts the connection if the end was not reached. May be called again."""
-        self._cut()
+        """Let go of the answer; cuts the connection if the end has not arrived. May be called again."""
+        self._let_go()
 
     def _end(self) -> None:
         if self._inflater is not None and not self._inflater.complete:
             self._fail("ended in the middle")
-        self._ended = True
-        self._answer.release()
+        self._let_go()
 
-    def _cut(self) -> None:
+    def _let_go(self) -> None:
         if self._ended:
             return
         self._ended = True
-        if (connection := self._answer.connection) is not None and connection.transport is not None:
-            # A polite TLS goodbye could wait for a provider that is busy streaming.
-            connection.transport.abort()
-        self._answer.close()
+        self._release(self._connection)
 
     def _prepare_inflater(self, coding: str) -> None:
         if coding.strip().lower() in ("", "identity"):
@@ -126,5 +123,6 @@ class UpstreamResponse:
             self._fail("is damaged")
 
     def _fail(self, what: str) -> NoReturn:
-        self._cut()
+        self._connection.cut()
+        self._ended = True
         raise TransportFailure(Outcome.STREAM_BROKEN, f"The answer of {self._host} {what}.") from None

@@ -54,14 +54,14 @@ def described(error: TransportFailure) -> tuple[Outcome, bool]:
         (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
         (OK + b"content-length: -1\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
         (OK + b"x-long: " + b"a" * 70_000 + b"\r\n\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
-        (OK + b"x: y\r\n" * 500 + b"\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
+        (OK + b"x: y\r\n" * 5_000 + b"\r\n", Outcome.STREAM_BROKEN, "not HTTP"),
         (OK + b"content-length: 10\r\n\r\nhello", Outcome.STREAM_BROKEN, "inside its answer"),
         (CHUNKED + chunk(b"hello"), Outcome.STREAM_BROKEN, "inside its answer"),
         (CHUNKED + b"5\r\nhel", Outcome.STREAM_BROKEN, "inside its answer"),
         (OK + b"content-encoding: br\r\ncontent-length: 1\r\n\r\nx", Outcome.STREAM_BROKEN, "compressed"),
         (OK + b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\nabcd", Outcome.STREAM_BROKEN, "damaged"),
         (
-            OK + b"content-encoding: gzip\r\ncontent-length: 20\r\n\r\n" + gzip.compress(b"a" * 99)[:20],
+            OK + b"content-encoding: gzip\r\ncontent-length: 20\r\n\r\n" + gzip.compress(b"a" * 99, mtime=0)[:20],
             Outcome.STREAM_BROKEN,
             "ended in the middle",
         ),
@@ -133,7 +133,7 @@ async def test_silence_inside_the_answer(open_pool):
     async with ScriptedServer(handler) as server:
         error = await fail(open_pool(idle_timeout_seconds=0.2), server.base_url)
         assert described(error) == (Outcome.TIMEOUT, False)
-        assert "fell silent for 0.2 seconds" in error.failure.message
+        assert "fell silent" in error.failure.message
         await asyncio.wait_for(server.all_closed.wait(), 1)
 
 
@@ -160,7 +160,7 @@ async def test_a_slow_drip_ends_with_the_total_time(open_pool):
     async with ScriptedServer(handler) as server:
         error = await fail(open_pool(total_timeout_seconds=0.4), server.base_url)
         assert described(error) == (Outcome.TIMEOUT, False)
-        assert "did not finish its answer in the time allowed" in error.failure.message
+        assert "took too long" in error.failure.message
         await asyncio.wait_for(server.all_closed.wait(), 1)
 
 

@@ -1,0 +1,358 @@
+"""One HTTP/1.1 connection to a provider: a request goes out, its answer is taken in, then perhaps the next one.
+
+The bytes are read by llhttp in its strict mode, the parser of Node.js. What is decided here is when an answer
+begins and ends, how long it may take, and whether the connection may carry another request afterwards. In doubt
+it may not: a byte out of place would make one user's answer another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum
+from typing import Any, Final
+
+import httptools
+from msgspec import Struct
+
+_MAX_HEAD_BYTES: Final = 64 * 1024
+# What a header costs besides its own bytes, so that many small ones count too.
+_FIELD_OVERHEAD_BYTES: Final = 32
+# Beyond this the provider has to wait for the client to read.
+_MAX_BUFFERED_BYTES: Final = 256 * 1024
+_WRITE_BYTES: Final = 256 * 1024
+
+
+class Fault(Enum):
+    """Why an exchange did not come to its end."""
+
+    CLOSED = "closed"
+    NOT_HTTP = "not_http"
+    TIMEOUT = "timeout"
+
+
+class ExchangeBroken(Exception):
+    """The exchange on a connection failed; the connection is cut."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class Deadlines(Struct, frozen=True, kw_only=True):
+    """In seconds: until an answer's first byte, between its bytes, for all of it, and for an idle connection."""
+
+    first_byte: float
+    idle: float
+    total: float
+    keep_alive: float
+
+
+class Connection(asyncio.Protocol):
+    """One connection, in `registry` for as long as it is open.
+
+    Between `start` and `finish` it belongs to one request.
+    """
+
+    __slots__ = (
+        "_body_begun",
+        "_body_sent",
+        "_buffered",
+        "_chunks",
+        "_deadlines",
+        "_ends_with_connection",
+        "_fault",
+        "_field_bytes",
+        "_head_bytes",
+        "_head_done",
+        "_keep_alive",
+        "_loop",
+        "_parser",
+        "_patience_until",
+        "_reading_paused",
+        "_registry",
+        "_timer",
+        "_total_until",
+        "_transport",
+        "_waiter",
+        "_writing_paused",
+        "clean",
+        "complete",
+        "exchanges",
+        "heard",
+        "parked_in",
+        "raw_headers",
+        "status",
+    )
+
+    def __init__(self, deadlines: Deadlines, registry: set[Connection]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadlines, self._registry = deadlines, registry
+        self._transport: Any = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading_paused = self._writing_paused = False
+        self._fault: Fault | None = None
+        self._patience_until = self._total_until = 0.0
+        self.exchanges = 0
+        # Where the pool keeps it while it is idle, so that it can leave that when it is closed.
+        self.parked_in: deque[Connection] | None = None
+        # Whether no exchange is under way and nothing speaks against another one.
+        self.clean = True
+        # The state of the exchange; `start` sets it anew.
+        self._parser: Any = None
+        self._chunks: list[bytes] = []
+        self._buffered = self._head_bytes = self._field_bytes = 0
+        self._head_done = self._body_begun = self._body_sent = False
+        self._keep_alive = self._ends_with_connection = False
+        self.complete = self.heard = False
+        self.status = 0
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+
+    # What the pool and the answer do with it.
+
+    @property
+    def transport(self) -> Any:
+        """The transport, for an upgrade to TLS behind a proxy."""
+        return self._transport
+
+    async def start(self, head: bytes, body: bytes) -> None:
+        """Send a request and wait for the head of its answer. Raises ExchangeBroken. Cancelling cuts the connection."""
+        self._begin()
+        try:
+            if len(body) <= _WRITE_BYTES:
+                self._transport.write(head + body)
+                self._body_sent = True
+            else:
+                await self._write_slowly(head, body)
+            while not self._head_done:
+                await self._wait()
+        except BaseException:
+            self.cut()
+            raise
+
+    async def read(self) -> bytes:
+        """What has arrived of the body, at least one byte; empty at its end. Raises ExchangeBroken."""
+        while not self._chunks:
+            if self.complete:
+                return b""
+            try:
+                await self._wait()
+            except BaseException:
+                self.cut()
+                raise
+        chunks, self._chunks = self._chunks, []
+        self._buffered = 0
+        if self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = False
+            self._patience_until = self._loop.time() + self._deadlines.idle
+            self._transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def finish(self) -> bool:
+        """End the exchange. True if the connection can carry another one; otherwise it is cut."""
+        reusable = self.complete and self._keep_alive and self._body_sent and self._fault is None
+        if not reusable or self._transport.is_closing():
+            self.cut()
+            return False
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        self._parser = None
+        self._chunks, self._buffered = [], 0
+        self.clean = True
+        self._patience_until = self._loop.time() + self._deadlines.keep_alive
+        return True
+
+    def is_usable(self) -> bool:
+        """Whether an idle connection can take a request now."""
+        return self.clean and not self._transport.is_closing()
+
+    def cut(self) -> None:
+        """Close at once, without a goodbye for which a busy provider would not listen. May be called again."""
+        self.clean = False
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._registry.add(self)
+        self._timer = self._loop.call_later(self._tick_seconds(), self._check_time)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.clean = False
+        if exc is None and self._head_done and self._ends_with_connection:
+            self.complete = True
+        elif self._fault is None:
+            self._fault = Fault.CLOSED
+        self._wake()
+        self._registry.discard(self)
+        if self.parked_in is not None:
+            self.parked_in.remove(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake()
+
+    def data_received(self, data: bytes) -> None:
+        if self._fault is not None:
+            return
+        if self.clean or self.complete:
+            # Nobody asked: these bytes must not become the answer to the next request.
+            self._fault = Fault.NOT_HTTP
+            self.cut()
+            return
+        self.heard = True
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(Fault.NOT_HTTP)
+            return
+        if not self._head_done and self._head_bytes > _MAX_HEAD_BYTES:
+            self._fail(Fault.NOT_HTTP)
+            return
+        # Until the body begins, a provider may think as long as it may before its head: some send that at once
+        # and the first token two minutes later.
+        patience = self._deadlines.idle if self._body_begun else self._deadlines.first_byte
+        self._patience_until = self._loop.time() + patience
+        if self._buffered > _MAX_BUFFERED_BYTES and not (self._reading_paused or self.complete):
+            self._reading_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            # A second answer in the same breath. The first one is whole; the connection is done for.
+            self._fault = Fault.NOT_HTTP
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return
+        self.raw_headers.append((name, value))
+        self._field_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
+        if self._field_bytes > _MAX_HEAD_BYTES:
+            self._fail(Fault.NOT_HTTP)
+
+    def on_headers_complete(self) -> None:
+        if self.complete or self._fault is not None:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self._ends_with_connection = not self._parser.should_keep_alive()
+        if not self._read_framing() or self._parser.get_http_version() not in ("1.1", "1.0"):
+            self._fail(Fault.NOT_HTTP)
+            return
+        self.status = status
+        self._head_done = True
+
+    def on_body(self, data: bytes) -> None:
+        if not self.complete and self._fault is None:
+            self._body_begun = True
+            self._chunks.append(data)
+            self._buffered += len(data)
+
+    def on_message_complete(self) -> None:
+        if self._fault is not None:
+            return
+        if self._head_done:
+            self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+        else:
+            # The end of an interim answer: the real one follows.
+            self.raw_headers.clear()
+
+    # Within.
+
+    def _read_framing(self) -> bool:
+        """Note how the answer will end; False for a transfer coding that is not plain chunks."""
+        for name, value in self.raw_headers:
+            # The length first: it costs less than lower case, and there may be thirty headers.
+            length = len(name)
+            if length == 14 and name.lower() == b"content-length":
+                self._ends_with_connection = False
+            elif length == 17 and name.lower() == b"transfer-encoding":
+                self._ends_with_connection = False
+                if value.lower() != b"chunked":
+                    return False
+        return True
+
+    def _begin(self) -> None:
+        now = self._loop.time()
+        self._patience_until = now + self._deadlines.first_byte
+        self._total_until = now + self._deadlines.total
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_bytes = self._field_bytes = 0
+        self._head_done = self._body_begun = self._body_sent = False
+        self._keep_alive = self._ends_with_connection = False
+        self.complete = self.heard = self.clean = False
+        self.status = 0
+        self.raw_headers = []
+        self.exchanges += 1
+
+    async def _write_slowly(self, head: bytes, body: bytes) -> None:
+        """Piece by piece, so that other requests are served in between, and an early answer ends it."""
+        self._transport.write(head)
+        view = memoryview(body)
+        for begin in range(0, len(body), _WRITE_BYTES):
+            while self._writing_paused and not self._head_done:
+                await self._wait()
+            if self._head_done or self._fault is not None:
+                return
+            self._transport.write(view[begin : begin + _WRITE_BYTES])
+            await asyncio.sleep(0)
+        self._body_sent = True
+
+    async def _wait(self) -> None:
+        """Wait until something happened. Raises ExchangeBroken when nothing good can."""
+        if self._fault is not None:
+            raise ExchangeBroken(self._fault)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, fault: Fault) -> None:
+        if self._fault is None and not self.complete:
+            self._fault = fault
+        self.cut()
+
+    def _tick_seconds(self) -> float:
+        deadlines = self._deadlines
+        return min(deadlines.first_byte, deadlines.idle, deadlines.total, deadlines.keep_alive)
+
+    def _check_time(self) -> None:
+        """Look whether a deadline has passed.
+
+        One timer for the life of the connection: it fires at least once per shortest deadline, and deadlines only
+        move forward, so moving one costs no more than writing a number.
+        """
+        now = self._loop.time()
+        if self._reading_paused:
+            # It is the client that takes its time, not the provider.
+            self._patience_until = now + self._deadlines.idle
+        until = self._patience_until if self.clean else min(self._patience_until, self._total_until)
+        if now < until:
+            self._timer = self._loop.call_at(min(until, now + self._tick_seconds()), self._check_time)
+            return
+        self._timer = None
+        if not self.clean and not self.complete:
+            self._fault = self._fault or Fault.TIMEOUT
+        self.cut()
