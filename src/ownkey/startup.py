@@ -105,6 +105,14 @@ def read_shared_secrets(
         value = environ.get(provider.environment, "") if provider.environment else ""
         if not value.strip():
             continue
+        if "{" in provider.base_url:
+            logger.warning(
+                "%s is set, but the address of %s is the operator's to name: give its base_url (and fields = []) in "
+                "the file of OWNKEY_CATALOG. Until then this key is not shared.",
+                provider.environment,
+                provider.label,
+            )
+            continue
         try:
             found[provider.id] = clean_secret(value)
         except RequestError as error:

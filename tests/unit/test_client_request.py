@@ -96,7 +96,7 @@ json_values = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional={name: json_values for name in ("model", "messages", "stream", "tools")}))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(("model", "messages", "stream", "tools"), json_values)))
 def test_no_json_breaks_the_reader(content: dict[str, object]) -> None:
     try:
         read_request(msgspec.json.encode(content), "chat", task="coding")

@@ -56,12 +56,12 @@ def snapshot(
     *credentials: SealedCredential,
     preferences: tuple[Preference, ...] = (),
     overrides: tuple[TaskOverride, ...] = (),
-    settings: Settings = Settings(),
+    settings: Settings | None = None,
 ) -> Snapshot:
     return Snapshot(
         user_id="ada",
         generation=1,
-        settings=settings,
+        settings=settings or Settings(),
         preferences={one.provider: one for one in preferences},
         overrides={one.task: one for one in overrides},
         credentials=credentials,
@@ -87,13 +87,13 @@ def route(
     of: Snapshot,
     model: str = "auto",
     *,
-    policy: Policy = Policy(),
+    policy: Policy | None = None,
     health: Board | None = None,
     catalog: dict[str, Provider] = CATALOG,
     **fields: object,
 ) -> Route:
     request = RouteRequest(model=model, **fields)  # type: ignore[arg-type]
-    return attempts(of, request, catalog=catalog, policy=policy, health=health or Board(), now=NOW)
+    return attempts(of, request, catalog=catalog, policy=policy or Policy(), health=health or Board(), now=NOW)
 
 
 def hops(found: Route) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -10,7 +11,6 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-import ownkey
 from ownkey.errors import OwnkeyError
 from ownkey.http import admin_api, choices_api, credentials_api, tokens_api, usage_api
 from ownkey.http.api_shell import ApiShell, Authenticator
@@ -38,7 +38,7 @@ def create_settings_api(core: Core, identity: Authenticator) -> FastAPI:
     """The ASGI application for `/api` and `/openapi.json`; every other path is a 404 problem."""
     app = FastAPI(
         title="Ownkey management API",
-        version=ownkey.__version__,
+        version=version("ownkey"),
         description=_DESCRIPTION,
         openapi_url="/openapi.json",
         # Both pages load their scripts from elsewhere.

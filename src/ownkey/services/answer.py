@@ -55,8 +55,7 @@ class AnswerStream:
                 return await self._end(None if decoder.complete else error.failure)
             if chunk is None:
                 tail = decoder.finish()
-                failure = decoder.failure or (None if decoder.complete else _BROKE_OFF)
-                return tail + (await self._end(failure) or b"") or None
+                return tail + (await self._end(self._final_failure()) or b"") or None
             data = decoder.feed(chunk)
             if decoder.complete:
                 self._settle_once(None)
@@ -70,6 +69,10 @@ class AnswerStream:
             self._settle_once(Failure(outcome=Outcome.CLIENT_GONE, message="The client closed the connection."))
         self._ended = True
         await self._response.close()
+
+    def _final_failure(self) -> Failure | None:
+        """How the stream ended, now that the provider's last byte was read."""
+        return self._decoder.failure or (None if self._decoder.complete else _BROKE_OFF)
 
     async def _end(self, failure: Failure | None) -> bytes | None:
         self._ended = True

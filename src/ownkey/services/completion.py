@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
@@ -239,7 +240,7 @@ class _Walk:
         if not (decoder.committed or decoder.complete):
             await response.close()
             message = f"{record.attempt.provider.label} ended its stream at once."
-            return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message))
+            return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message), decoder)
         record.first_byte()
         stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream)
         return Answer(request_id=self.request_id, attempt=record.attempt, attempts=self.dispatched, stream=stream)
@@ -278,11 +279,17 @@ class _CallRecord:
         """The provider has begun to answer; for a stream, with content."""
         self.event.first_byte_ms = self._elapsed_ms()
 
-    def fail(self, failure: Failure) -> Failure:
-        """Settle as failed, scrub the secret from what the provider said, and note the failure on the walk."""
+    def fail(self, failure: Failure, decoder: StreamDecoder | None = None) -> Failure:
+        """Settle as failed, scrub the secret from what the provider said, and note the failure on the walk.
+
+        A stream that failed may have reported usage already: input is paid for when it is read.
+        """
         if self.secret is not None:
-            failure = _replace_message(failure, self.secret.scrub(failure.message))
-        self.settle(failure)
+            failure = replace(failure, message=self.secret.scrub(failure.message))
+        if decoder is None:
+            self.settle(failure)
+        else:
+            self.settle_stream(decoder, failure)
         self.walk.failed.append(FailedAttempt(self.attempt, failure))
         return failure
 
@@ -316,19 +323,6 @@ class _CallRecord:
 
     def _elapsed_ms(self) -> int:
         return round((perf_counter() - self._started) * 1000)
-
-
-def _replace_message(failure: Failure, message: str) -> Failure:
-    if message == failure.message:
-        return failure
-    return Failure(
-        outcome=failure.outcome,
-        message=message,
-        http_status=failure.http_status,
-        provider_code=failure.provider_code,
-        retry_after_seconds=failure.retry_after_seconds,
-        provider_request_id=failure.provider_request_id,
-    )
 
 
 def _redirected(attempt: Attempt, status: int) -> Failure:
