@@ -15,7 +15,11 @@ from tests.gateway.conftest import Platform, User
 
 NODE = Path(__file__).parents[1] / "node"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello"}]
-PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+# One red pixel.
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
+)
 WEATHER: list[Any] = [
     {
         "type": "function",
