@@ -17,7 +17,7 @@ from ownkey.http.server import Server
 from ownkey.providers.catalog import load_catalog
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
-from ownkey.services.completion import CompletionService, Router
+from ownkey.services.completion import CompletionService
 from ownkey.services.core import Core
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_test import CredentialProber
@@ -27,6 +27,7 @@ from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
 from ownkey.services.pricing import Pricing
+from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
@@ -128,8 +129,8 @@ class Ownkey:
 async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
     catalog = load_catalog(config.catalog)
     wrapping = startup.load_wrapping_keys(config)
-    database = await startup.open_database(config, stack)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
+    database = await startup.open_database(config, stack)
     policy = Policy(
         shared=frozenset(shared_secrets),
         allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
@@ -137,7 +138,19 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
-    cache = SnapshotCache(database.pool, size=config.snapshot_cache_size, poll_seconds=config.snapshot_max_age_seconds)
+    data_keys = DataKeys(wrapping, config.deployment_id)
+    router = Router(catalog=catalog, policy=policy, health=HealthBoard())
+
+    def forget(user_id: str) -> None:
+        data_keys.forget(user_id)
+        router.forget(user_id)
+
+    cache = SnapshotCache(
+        database.pool,
+        size=config.snapshot_cache_size,
+        poll_seconds=config.snapshot_max_age_seconds,
+        on_drop=forget,
+    )
     cache.start()
     stack.push_async_callback(cache.close)
     listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all)
@@ -154,8 +167,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     credential_health = CredentialHealth(database.pool)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
-    data_keys = DataKeys(wrapping, config.deployment_id)
-    router = Router(catalog=catalog, policy=policy, health=HealthBoard())
     completion = CompletionService(
         router=router,
         pool=pool,
@@ -190,9 +201,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         users=UserService(changes),
         usage_report=UsageReport(changes),
         audit=AuditTrail(changes),
-        oversight=Oversight(
-            changes, data_keys=data_keys, catalog=catalog, policy=policy, health=router.health
-        ),
+        oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policy=policy, health=router.health),
         completion=completion,
         metering=metering,
         credential_health=credential_health,

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ownkey.domain.credential import CredentialStatus, SealedCredential
+from ownkey.domain.exchange import Failure
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Dialect, Model, Provider, Quirk
 from ownkey.domain.routing import Needs, Route, RouteRequest, SkipReason, attempts, select_best
 from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, Snapshot, TaskOverride
+from ownkey.domain.usage import Outcome
+from ownkey.services.router import Router
+from ownkey.upstream.health import HealthBoard
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -379,3 +383,25 @@ def test_what_always_holds(
     if not fallback:
         assert len({one.provider.id for one in found.attempts}) <= 1
     assert replace(of) == of
+
+
+def test_a_kept_chain_never_outlives_what_it_follows_from() -> None:
+    """The router keeps chains; trouble, a new snapshot and a date must each be seen at once."""
+    board = HealthBoard(now=lambda: NOW)
+    policy = Policy(shared=frozenset({"openai"}))
+    router = Router(catalog=CATALOG, policy=policy, health=board)
+    request = RouteRequest(model="auto")
+    of = snapshot(credential("groq"), credential("mistral"))
+    before = router.route(of, request)
+    assert router.route(of, request) is before
+    failure = Failure(outcome=Outcome.CREDIT_EXHAUSTED, message="")
+    board.note_failure(CATALOG["groq"].base_url, "groq-1", failure)
+    assert hops(router.route(of, request))[0][0] == "mistral"
+    board.note_success(CATALOG["groq"].base_url, "groq-1")
+    assert hops(router.route(of, request)) == hops(before)
+    changed = replace(of, generation=2, credentials=(credential("mistral"),))
+    assert hops(router.route(changed, request))[0][0] == "mistral"
+    router.forget("ada")
+    assert router.route(of, request) is not before
+    dated = snapshot(credential("groq", expires_at=NOW + timedelta(days=400)))
+    assert router.route(dated, request) is not router.route(dated, request)

@@ -29,9 +29,9 @@ class DataKeys:
         self._wrapping = wrapping
         self._deployment_id = deployment_id
         self._cache_size = cache_size
-        # In order of use, the oldest first. The wrapped bytes are part of the name: a key that was rotated or
-        # tampered with is another entry, never a hit.
-        self._opened: dict[tuple[str, str, int, bytes], bytes] = {}
+        # By user, in order of use, the oldest first: what was unwrapped, and the key. Something else under the same
+        # user (rotated, tampered with) is no hit and takes its place.
+        self._opened: dict[str, tuple[tuple[str, int, bytes], bytes]] = {}
 
     @property
     def primary_id(self) -> str:
@@ -52,16 +52,17 @@ class DataKeys:
 
     def open(self, user_id: str, wrapped: bytes, wrapping_key_id: str, version: int) -> bytes:
         """The data key. Raises CredentialUnreadable if it was not wrapped for this user, deployment and version."""
-        name = (user_id, wrapping_key_id, version, wrapped)
-        data_key = self._opened.pop(name, None)
-        if data_key is None:
+        sealed = (wrapping_key_id, version, wrapped)
+        opened = self._opened.pop(user_id, None)
+        if opened is None or opened[0] != sealed:
             data_key = self._wrapping.unwrap(
                 wrapping_key_id, wrapped, user_id=user_id, deployment_id=self._deployment_id, version=version
             )
             if len(self._opened) >= self._cache_size:
                 del self._opened[next(iter(self._opened))]
-        self._opened[name] = data_key
-        return data_key
+            opened = (sealed, data_key)
+        self._opened[user_id] = opened
+        return opened[1]
 
     def rewrap(self, user_id: str, wrapped: bytes, wrapping_key_id: str, version: int) -> WrappedDataKey:
         """The same data key under the primary wrapping key. Raises CredentialUnreadable as `open` does."""
@@ -69,8 +70,7 @@ class DataKeys:
 
     def forget(self, user_id: str) -> None:
         """Drop what is cached of this user: at sign-out, deletion and rotation."""
-        for name in [name for name in self._opened if name[0] == user_id]:
-            del self._opened[name]
+        self._opened.pop(user_id, None)
 
     def _wrap(self, data_key: bytes, user_id: str, version: int) -> WrappedDataKey:
         key_id, wrapped = self._wrapping.wrap(

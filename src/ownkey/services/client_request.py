@@ -14,6 +14,8 @@ from ownkey.errors import RequestError
 # A token is at least two bytes of JSON on average in every script that was tried (Chinese without escapes: about
 # three bytes a token, English: about four), so a quarter of the bytes would overstate and an eighth errs low.
 _BYTES_PER_TOKEN: Final = 8
+# No model of the catalogue has a smaller context, so below this the size decides nothing.
+_SMALLEST_CONTEXT_TOKENS: Final = 4096
 
 Fallback = Literal["on", "off"]
 
@@ -114,12 +116,13 @@ def _needs(body: bytes, fields: _ChatFields) -> Needs:
     tools = any(raw is not UNSET and bytes(raw) not in _NOTHING for raw in (fields.tools, fields.functions))
     # Quotes inside JSON strings are escaped, so this finds a part's type and hardly ever anything else.
     images = b'"image_url"' in body and _has_image(fields.messages)
+    tokens = len(body) // _BYTES_PER_TOKEN
     return Needs(
         tools=tools,
         images=images,
         json_schema=fields.response_format is not None and fields.response_format.type == "json_schema",
         # An image's base64 says nothing about its tokens.
-        input_tokens=0 if images else len(body) // _BYTES_PER_TOKEN,
+        input_tokens=0 if images or tokens < _SMALLEST_CONTEXT_TOKENS else tokens,
     )
 
 

@@ -13,16 +13,13 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
-from ownkey.domain.policy import Policy
-from ownkey.domain.provider import Provider
-from ownkey.domain.routing import Attempt, Route, attempts, shared_credential_id
+from ownkey.domain.routing import Attempt, Route, shared_credential_id
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError
@@ -33,7 +30,7 @@ from ownkey.services.attempt_report import FailedAttempt, exhausted
 from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.metering import Metering
-from ownkey.upstream.health import HealthBoard
+from ownkey.services.router import Router
 from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamResponse
 
 # Second tries may add a tenth to the load of a provider in trouble, with a small reserve for quiet hours.
@@ -41,25 +38,6 @@ _RETRY_SHARE: Final = 0.1
 _RETRY_RESERVE: Final = 10.0
 _JITTER_SECONDS: Final = (0.05, 0.2)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
-
-
-class Router(Struct, frozen=True, kw_only=True):
-    """What routing needs besides the user's snapshot."""
-
-    catalog: Mapping[str, Provider]
-    policy: Policy
-    health: HealthBoard
-
-    def route(self, snapshot: Snapshot, request: ClientRequest) -> Route:
-        """The chain for a request, now."""
-        return attempts(
-            snapshot,
-            request.route,
-            catalog=self.catalog,
-            policy=self.policy,
-            health=self.health,
-            now=datetime.now(UTC),
-        )
 
 
 class CompletionService:
@@ -91,7 +69,7 @@ class CompletionService:
         """
         self.metering.check_room()
         self._retry_tokens = min(self._retry_tokens + _RETRY_SHARE, _RETRY_RESERVE)
-        route = self.router.route(snapshot, request)
+        route = self.router.route(snapshot, request.route)
         return await _Walk(self, snapshot, request, route, request_id or new_id()).run()
 
     def open_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:

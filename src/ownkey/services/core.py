@@ -9,13 +9,14 @@ from msgspec import Struct
 from ownkey.config import Config
 from ownkey.domain.provider import Provider
 from ownkey.services.audit_trail import AuditTrail
-from ownkey.services.completion import CompletionService, Router
+from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
+from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService

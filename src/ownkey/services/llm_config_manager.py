@@ -14,7 +14,7 @@ from ownkey.domain.routing import Operation, Route, RouteRequest
 from ownkey.domain.settings import Payer, Snapshot
 from ownkey.errors import NotFound, StorageError
 from ownkey.services.answer import Answer
-from ownkey.services.client_request import ClientRequest, read_request
+from ownkey.services.client_request import read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.storage import audit, users
@@ -148,12 +148,12 @@ class LLMConfigManager:
         """The chain that a request would take now, without sending anything."""
         snapshot = await self.get_snapshot(user_id)
         body = msgspec.json.encode({"model": model, "messages": [], "input": ""})
-        return self._completion.router.route(snapshot, read_request(body, operation, task=task))
+        return self._completion.router.route(snapshot, read_request(body, operation, task=task).route)
 
     async def route(self, user_id: str, request: RouteRequest) -> Route:
         """The chain for a request whose needs are already known."""
         snapshot = await self.get_snapshot(user_id)
-        return self._completion.router.route(snapshot, ClientRequest(body=b"", route=request))
+        return self._completion.router.route(snapshot, request)
 
     async def chat(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 from ownkey.domain.routing import AUTO, TASK_PREFIX
 from ownkey.domain.settings import BUILT_IN_TASKS, Payer, Snapshot
 from ownkey.errors import NotFound
-from ownkey.services.completion import Router
+from ownkey.services.router import Router
 
 
 class ModelList:

@@ -38,10 +38,21 @@ class _Entry(Struct):
 
 
 class SnapshotCache:
-    """Bounded by `size` users. When full, the user who was loaded first goes."""
+    """Bounded by `size` users. When full, the user who was loaded first goes.
 
-    def __init__(self, database: Database, *, size: int, poll_seconds: float) -> None:
+    `on_drop` hears of every user who goes, so that whatever else is in memory about them goes too.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        size: int,
+        poll_seconds: float,
+        on_drop: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._database, self._size, self._poll_seconds = database, size, poll_seconds
+        self._on_drop = on_drop
         self._entries: dict[str, _Entry] = {}
         self._owners: dict[bytes, TokenOwner] = {}
         self._unknown: dict[bytes, float] = {}
@@ -101,11 +112,12 @@ class SnapshotCache:
         del self._entries[user_id]
         for token_hash in entry.token_hashes:
             self._owners.pop(token_hash, None)
+        self._on_drop(user_id)
 
     def drop_all(self) -> None:
         """Forget everybody: the notifications were interrupted and anything may have changed."""
-        self._entries.clear()
-        self._owners.clear()
+        for user_id in list(self._entries):
+            self.drop(user_id)
         self._unknown.clear()
 
     async def check_generations(self) -> None:

@@ -55,6 +55,11 @@ class HealthBoard:
         self._breakers: dict[str, _Breaker] = {}
         self._blocked: dict[str, datetime] = {}
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is known to be wrong with anybody: then every answer below is None."""
+        return not self._breakers and not self._blocked
+
     def provider_down_until(self, base_url: str) -> datetime | None:
         """Until when this base URL is not worth trying; None: try it.
 

@@ -1,0 +1,66 @@
+"""Routing with what it needs besides the user's snapshot, and without doing the same work twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from ownkey.domain.policy import Policy
+from ownkey.domain.provider import Provider
+from ownkey.domain.routing import Route, RouteRequest, attempts
+from ownkey.domain.settings import Snapshot
+from ownkey.upstream.health import HealthBoard
+
+_USERS_LIMIT: Final = 10_000
+_ROUTES_PER_USER_LIMIT: Final = 64
+
+
+class Router:
+    """The chain for a request, now.
+
+    While nothing is broken and no date is involved, the chain follows from snapshot and request alone, and both are
+    immutable: then it is kept, for as long as the snapshot is the user's current one.
+    """
+
+    def __init__(self, *, catalog: Mapping[str, Provider], policy: Policy, health: HealthBoard) -> None:
+        self.catalog, self.policy, self.health = catalog, policy, health
+        self._kept: dict[str, tuple[Snapshot, dict[RouteRequest, Route]]] = {}
+
+    def route(self, snapshot: Snapshot, request: RouteRequest) -> Route:
+        """The attempts to make, in order, and the hops that are left out. Raises RequestError."""
+        if not self.health.calm:
+            return self._work_out(snapshot, request)
+        kept = self._kept.get(snapshot.user_id)
+        if kept is None or kept[0] is not snapshot:
+            kept = self._keep(snapshot)
+        route = kept[1].get(request)
+        if route is None:
+            route = self._work_out(snapshot, request)
+            if len(kept[1]) < _ROUTES_PER_USER_LIMIT and not _depends_on_time(snapshot):
+                kept[1][request] = route
+        return route
+
+    def forget(self, user_id: str) -> None:
+        """Let go of what is kept for a user: their snapshot was dropped."""
+        self._kept.pop(user_id, None)
+
+    def _keep(self, snapshot: Snapshot) -> tuple[Snapshot, dict[RouteRequest, Route]]:
+        while len(self._kept) >= _USERS_LIMIT:
+            del self._kept[next(iter(self._kept))]
+        kept = self._kept[snapshot.user_id] = (snapshot, {})
+        return kept
+
+    def _work_out(self, snapshot: Snapshot, request: RouteRequest) -> Route:
+        return attempts(
+            snapshot,
+            request,
+            catalog=self.catalog,
+            policy=self.policy,
+            health=self.health,
+            now=datetime.now(UTC),
+        )
+
+
+def _depends_on_time(snapshot: Snapshot) -> bool:
+    return any(one.expires_at is not None or one.status_until is not None for one in snapshot.credentials)
