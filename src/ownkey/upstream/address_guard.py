@@ -61,7 +61,7 @@ _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
 
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>(?:/[\w.~!$&'()*+,;=:@%-]*)*)",
     re.ASCII | re.IGNORECASE,

@@ -208,7 +208,9 @@ def _put_back(connection: Connection, idle: deque[Connection]) -> None:
         idle.append(connection)
         connection.parked_in = idle
         if len(idle) > _MAX_IDLE_PER_HOST:
-            idle[0].cut()
+            oldest = idle.popleft()
+            oldest.parked_in = None
+            oldest.cut()
 
 
 def _build_head(request: UpstreamRequest, target: _Target, secret: Secret | None) -> bytes:

@@ -74,6 +74,8 @@ class ScriptedServer:
 
     handler: Handler
     tls: ssl.SSLContext | None = None
+    address: str = "127.0.0.1"
+    port: int = 0
     connections: int = 0
     open_connections: int = 0
     requests: list[Request] = field(default_factory=list)
@@ -83,9 +85,9 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        self._server = await asyncio.start_server(self._serve, self.address, self.port, ssl=self.tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.base_url = f"{'https' if self.tls else 'http'}://{self.address}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -165,6 +165,79 @@ async def test_closing_the_pool_ends_what_is_under_way(open_pool, authority, tls
         assert [type(result) for result in results] == [TransportFailure] * 3
 
 
+async def test_an_answer_that_says_close_ends_its_connection(pool, tls):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(b"last", headers="connection: close\r\n")
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler, tls) as server:
+        assert await (await pool.send(request_to(server.base_url), SECRET)).read() == b"last"
+        await asyncio.wait_for(server.all_closed.wait(), AT_ONCE)
+
+
+async def test_an_idle_connection_is_closed_in_time(open_pool, monkeypatch):
+    monkeypatch.setattr(pool_module, "_KEEP_ALIVE_SECONDS", 0.1)
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer()
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        await (await open_pool().send(request_to(server.base_url), SECRET)).read()
+        await asyncio.wait_for(server.all_closed.wait(), AT_ONCE)
+
+
+async def test_only_so_many_idle_connections_are_kept(open_pool, monkeypatch):
+    monkeypatch.setattr(pool_module, "_MAX_IDLE_PER_HOST", 2)
+    all_there, fewer = asyncio.Barrier(5), asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await all_there.wait()
+        await connection.answer()
+        await connection.wait_gone()
+        if connection.server.open_connections == 3:
+            fewer.set()
+
+    pool = open_pool()
+
+    async def ask() -> None:
+        await (await pool.send(request_to(server.base_url), SECRET)).read()
+
+    async with ScriptedServer(handler) as server:
+        await asyncio.gather(*(ask() for _ in range(5)))
+        await asyncio.wait_for(fewer.wait(), AT_ONCE)
+        assert server.open_connections <= 3
+
+
+async def test_a_slow_reader_holds_the_provider_back_and_is_not_blamed_for_it(open_pool, authority, tls):
+    pushed, stalled = 0, asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        nonlocal pushed
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        while not stalled.is_set():
+            connection.writer.write(chunk(b"x" * 60_000))
+            pushed += 60_000
+            try:
+                await asyncio.wait_for(connection.writer.drain(), 0.3)
+            except TimeoutError:
+                stalled.set()
+        await connection.send(chunk(b""))
+
+    pool = open_pool(trust_roots=authority.root, idle_timeout_seconds=0.2, max_answer_bytes=100_000_000)
+    async with ScriptedServer(handler, tls) as server:
+        response = await pool.send(request_to(server.base_url), SECRET)
+        first = await response.read_chunk()
+        await asyncio.wait_for(stalled.wait(), 5)
+        # What lies in between are the buffers of the kernel, of TLS and of both ends.
+        assert pushed < 20_000_000
+        assert len(first) + len(await response.read()) == pushed
+
+
 # Connections that died while they lay idle.
 
 
