@@ -18,7 +18,7 @@ import pwd
 import shlex
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -83,6 +83,9 @@ class EmbeddedPostgres:
                 await _start_and_prepare(home)
             except BaseException:
                 os.close(hold)
+                # Ctrl-C while it starts, most often.
+                if not _is_in_use(home.data_dir):
+                    await _finish(_stop_server, home)
                 raise
         return cls(home, hold)
 
@@ -94,7 +97,7 @@ class EmbeddedPostgres:
         async with _starting(self._home.data_dir):
             os.close(hold)
             if not _is_in_use(self._home.data_dir):
-                await asyncio.to_thread(_stop_server, self._home)
+                await _finish(_stop_server, self._home)
 
 
 def describe(data_dir: Path) -> EmbeddedState:
@@ -107,7 +110,7 @@ async def _start_and_prepare(home: EmbeddedHome) -> None:
     """Start unless it runs, until a connection succeeds: a server that is just ending still answers for a moment."""
     deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_SECONDS
     while True:
-        await asyncio.to_thread(_ensure_started, home)
+        await _finish(_ensure_started, home)
         try:
             with storage_errors(connecting=True):
                 await _prepare_database(home)
@@ -116,6 +119,16 @@ async def _start_and_prepare(home: EmbeddedHome) -> None:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _finish(work: Callable[[EmbeddedHome], None], home: EmbeddedHome) -> None:
+    """Run in a thread and wait for its end even when cancelled: nothing stops a thread half-way through `pg_ctl`."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, home))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _ensure_started(home: EmbeddedHome) -> None:

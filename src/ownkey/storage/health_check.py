@@ -25,21 +25,16 @@ async def find_faults(connection: Any) -> list[Finding]:
 
     `connection` is inside a transaction that did not take an identity.
     """
-    found = await _check_version(connection)
-    if any(finding.level == "error" for finding in found):
-        return found
-    found += await _check_login(connection)
-    schema = await _check_schema(connection)
-    if schema:
-        return found + schema
-    return found + await _check_rows(connection)
-
-
-async def _check_version(connection: Any) -> list[Finding]:
     version = int(await connection.fetchval(query("server_version"))) // 10_000
-    if version >= OLDEST_VERSION:
-        return []
-    return [_error("postgres_too_old", f"PostgreSQL {OLDEST_VERSION} or newer is needed; this is {version}.")]
+    if version < OLDEST_VERSION:
+        return [_error("postgres_too_old", f"PostgreSQL {OLDEST_VERSION} or newer is needed; this is {version}.")]
+    if not await connection.fetchval(query("has_migrations_table")):
+        return [_error("schema_missing", "The database has no schema of Ownkey's. Run `ownkey migrate`.")]
+    found = await _check_login(connection)
+    if any(finding.code == "role_missing" for finding in found):
+        return found
+    schema = await _check_schema(connection)
+    return found + (schema or await _check_rows(connection))
 
 
 async def _check_login(connection: Any) -> list[Finding]:
@@ -74,11 +69,9 @@ async def _check_login(connection: Any) -> list[Finding]:
 
 async def _check_schema(connection: Any) -> list[Finding]:
     migrations = load_migrations()
-    applied: dict[str, str] = {}
-    if await connection.fetchval(query("has_migrations_table")):
-        await connection.fetchrow(query("set_identity"), "ownkey_gateway", "{}")
-        applied = {row["version"]: row["sha256"] for row in await connection.fetch(query("list_applied_migrations"))}
-        await connection.fetchrow(query("set_identity"), "none", "{}")
+    await connection.fetchrow(query("set_identity"), "ownkey_gateway", "{}")
+    applied = {row["version"]: row["sha256"] for row in await connection.fetch(query("list_applied_migrations"))}
+    await connection.fetchrow(query("set_identity"), "none", "{}")
     pending = [migration for migration in migrations if migration.version not in applied]
     changed = [m.name for m in migrations if m.version in applied and applied[m.version] != m.sha256]
     unknown = sorted(applied.keys() - {migration.version for migration in migrations})

@@ -38,7 +38,10 @@ where me.rolname = session_user;
 
 -- name: has_migrations_table
 -- Whether any migration was ever applied here.
-select to_regclass('ownkey_private.schema_migrations') is not null;
+select exists (
+    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'ownkey_private' and c.relname = 'schema_migrations'
+);
 
 -- name: list_applied_migrations
 -- The versions that were applied, with the hash of the file as it was then.
@@ -85,10 +88,6 @@ select format(
     || 'grant ownkey_gateway, ownkey_admin, ownkey_auditor, ownkey_rotator to %1$I',
     $1::text, $2::text
 );
-
--- name: current_time
--- The server's clock.
-select clock_timestamp();
 
 -- name: has_login
 -- Whether the cluster has this role.
