@@ -97,3 +97,9 @@ def custom_stand(
 ) -> Stand:
     """Users may set base URLs of their own, as long as those are public."""
     return Stand(database, pool, catalog, wrapping, custom_base_urls=True)
+
+
+@pytest.fixture
+def stranger_stand(database: Database, pool: UpstreamPool, catalog: dict[str, Provider]) -> Stand:
+    """The same database, served with another wrapping key."""
+    return Stand(database, pool, catalog, LocalWrappingKeys.parse(generate_key_line()))

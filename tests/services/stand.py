@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -48,7 +49,8 @@ class Stand:
         custom_base_urls: bool = False,
         private_base_urls: bool = False,
     ) -> None:
-        self.database, self.catalog = database, catalog
+        self.database, self.pool, self.catalog = database, pool, catalog
+        self._ahead = timedelta()
         self.changed: list[str] = []
         self.health = HealthBoard()
         data_keys = DataKeys(wrapping, DEPLOYMENT)
@@ -64,12 +66,21 @@ class Stand:
             custom_base_urls=custom_base_urls,
             private_base_urls=private_base_urls,
             on_change=self.changed.append,
+            now=self.now,
         )
         changes = Changes(database)
-        self.tokens = GatewayTokenService(changes)
+        self.tokens = GatewayTokenService(changes, now=self.now)
         self.users = UserService(changes)
         self.usage = UsageReport(changes)
         self.audit = AuditTrail(changes)
+
+    def now(self) -> datetime:
+        """The time as the services see it."""
+        return datetime.now(UTC) + self._ahead
+
+    def travel(self, step: timedelta) -> None:
+        """Let time pass for the services."""
+        self._ahead += step
 
     async def audit_of(self, user_id: str) -> list[AuditEntry]:
         """The user's audit entries after their creation, oldest first."""

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ownkey.domain.audit import AuditAction
-from ownkey.domain.credential import CredentialStatus
+from ownkey.domain.credential import CredentialStatus, Secret
+from ownkey.domain.exchange import Failure
+from ownkey.domain.usage import Outcome
 from ownkey.errors import Conflict, CredentialUnreadable, NotFound, OwnkeyError, RequestError
-from ownkey.services.credential_test import ProbeOutcome
+from ownkey.services.credential_test import CredentialProber, ProbeOutcome
 from ownkey.services.credentials import CREDENTIALS_LIMIT
 from ownkey.testing import SimulatedProviders
 from tests.services.stand import Stand, unique
@@ -158,8 +160,10 @@ async def test_a_new_base_url_erases_the_secret_until_it_is_entered_again(custom
     assert moved.base_url == "https://llm.example.com/v1"
     assert moved.status is CredentialStatus.INVALID
     assert await stand.sealed_of(user, stored.id) == b""
-    with pytest.raises(CredentialUnreadable):
+    with pytest.raises(Conflict) as caught:
         await stand.settings.test_credential(user, stored.id)
+    assert caught.value.error_code == "secret_missing"
+    assert (await stand.settings.list_credentials(user))[0].last_tested_at is None
     assert await stand.settings.select_best(user) is None or (await stand.best(user)).credential is None
     again = await stand.settings.replace_credential(user, stored.id, SECRET)
     assert (again.id, again.label, again.base_url) == (stored.id, "work", "https://llm.example.com/v1")
@@ -358,3 +362,133 @@ async def test_a_result_does_not_land_on_a_secret_that_came_later(stand: Stand, 
     (after,) = await stand.settings.list_credentials(user)
     assert after.status is CredentialStatus.UNVERIFIED
     assert after.last_tested_at is None
+
+
+async def test_a_result_does_not_land_on_a_secret_whose_address_changed(
+    custom_stand: Stand, providers: SimulatedProviders
+) -> None:
+    stand, user, secret = custom_stand, unique("ann"), f"gsk_{unique('probe')}"
+    stored = await stand.settings.add_credential(user, "groq", secret)
+    providers.break_provider("groq", "hold", key=secret)
+    providers.clear_ledger()
+    testing = asyncio.create_task(stand.settings.test_credential(user, stored.id))
+    assert await asyncio.to_thread(providers.wait_for_requests, 1)
+    await stand.settings.update_credential(user, stored.id, base_url="https://llm.example.com/v1")
+    providers.release("groq")
+    assert (await testing).outcome is ProbeOutcome.WORKS
+    (after,) = await stand.settings.list_credentials(user)
+    assert (after.status, after.last_tested_at) == (CredentialStatus.INVALID, None)
+
+
+async def test_a_new_address_can_come_with_its_secret_at_once(custom_stand: Stand) -> None:
+    stand, user = custom_stand, unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", SECRET)
+    url = "https://llm.example.com/v1"
+    moved = await stand.settings.replace_credential(user, stored.id, OTHER, base_url=url)
+    assert (moved.base_url, moved.status) == (url, CredentialStatus.UNVERIFIED)
+    assert await stand.open_stored(user, stored.id) == OTHER
+    back = await stand.settings.replace_credential(user, stored.id, SECRET, base_url=None)
+    assert back.base_url is None
+    assert (await stand.audit_of(user))[-1].details == {"provider": "groq", "base_url": None}
+    with pytest.raises(RequestError):
+        await stand.settings.add_credential(user, "azure_openai", SECRET, base_url=url, fields={"resource": "x"})
+
+
+async def test_other_template_fields_are_another_address(stand: Stand) -> None:
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "azure_openai", SECRET, fields={"resource": "one"})
+    assert await stand.settings.update_credential(user, stored.id, fields={}) == stored
+    moved = await stand.settings.update_credential(user, stored.id, fields={"resource": "two"})
+    assert moved.base_url == str(stored.base_url).replace("one", "two")
+    assert await stand.sealed_of(user, stored.id) == b""
+
+
+async def test_a_secret_under_a_lost_wrapping_key_is_unreadable_and_nothing_is_overwritten(
+    stand: Stand, stranger_stand: Stand
+) -> None:
+    """The same database, served with another wrapping key: the cure may be the right file, so no key is replaced."""
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", SECRET)
+    with pytest.raises(CredentialUnreadable) as caught:
+        await stranger_stand.settings.test_credential(user, stored.id)
+    assert caught.value.status == 424
+    assert (await stranger_stand.settings.list_credentials(user))[0].status is CredentialStatus.UNREADABLE
+    for call in (
+        stranger_stand.settings.add_credential(user, "groq", OTHER),
+        stranger_stand.settings.replace_credential(user, stored.id, OTHER),
+    ):
+        with pytest.raises(CredentialUnreadable, match="Ask the administrator"):
+            await call
+    assert await stand.open_stored(user, stored.id) == SECRET
+    again = await stand.settings.replace_credential(user, stored.id, OTHER)
+    assert again.status is CredentialStatus.UNVERIFIED
+
+
+async def test_a_credential_whose_date_has_passed_says_so(stand: Stand) -> None:
+    user = unique("ann")
+    now = datetime.now(UTC)
+    stored = await stand.settings.add_credential(user, "groq", SECRET, expires_at=now + timedelta(hours=1))
+    assert stored.status is CredentialStatus.UNVERIFIED
+    stand.travel(timedelta(hours=2))
+    assert (await stand.settings.list_credentials(user))[0].status is CredentialStatus.EXPIRED
+    best = await stand.best(user)
+    assert best.credential is None, "the operator's key takes over"
+    extended = await stand.settings.update_credential(user, stored.id, expires_at=now + timedelta(days=2))
+    assert extended.status is CredentialStatus.UNVERIFIED
+    assert (await stand.best(user)).credential is not None
+
+
+@pytest.mark.parametrize("fault", ["reset", "not_json", "redirect", "server_error", "overloaded"])
+async def test_a_provider_that_does_not_answer_properly_is_unreachable(
+    stand: Stand, providers: SimulatedProviders, fault: str
+) -> None:
+    secret = f"gsk_{unique('probe')}"
+    providers.break_provider("groq", fault, key=secret)  # type: ignore[arg-type]
+    result = await stand.settings.test_secret(unique("ann"), "groq", secret)
+    assert (result.outcome, result.status) == (ProbeOutcome.UNREACHABLE, None)
+
+
+async def test_a_provider_that_never_answers_is_given_up(stand: Stand, providers: SimulatedProviders) -> None:
+    secret = f"gsk_{unique('probe')}"
+    providers.break_provider("groq", "hold", key=secret)
+    prober = CredentialProber(stand.pool, timeout_seconds=0.2)
+    result = await prober.probe(stand.catalog["groq"], None, Secret(secret))
+    assert result.outcome is ProbeOutcome.UNREACHABLE
+    assert await asyncio.to_thread(providers.wait_until_idle), "the request was cancelled, not left behind"
+
+
+async def test_one_users_tests_do_not_take_everybodys_turn(stand: Stand, providers: SimulatedProviders) -> None:
+    ann, bob, secret = unique("ann"), unique("bob"), f"gsk_{unique('probe')}"
+    providers.break_provider("groq", "hold", key=secret)
+    providers.clear_ledger()
+    running = [asyncio.create_task(stand.settings.test_secret(ann, "groq", secret)) for _ in range(10)]
+    assert await asyncio.to_thread(providers.wait_for_requests, 10)
+    with pytest.raises(RequestError) as caught:
+        await stand.settings.test_secret(ann, "groq", SECRET)
+    assert (caught.value.error_code, caught.value.status) == ("too_many_tests", 429)
+    assert (await stand.settings.test_secret(bob, "groq", SECRET)).outcome is ProbeOutcome.WORKS
+    providers.release("groq")
+    assert {result.outcome for result in await asyncio.gather(*running)} == {ProbeOutcome.WORKS}
+    assert (await stand.settings.test_secret(ann, "groq", SECRET)).outcome is ProbeOutcome.WORKS
+
+
+async def test_a_new_secret_or_a_good_test_ends_a_cool_down(stand: Stand, providers: SimulatedProviders) -> None:
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", SECRET)
+    failure = Failure(outcome=Outcome.CREDIT_EXHAUSTED, message="no credit")
+    for cure in (
+        lambda: stand.settings.test_credential(user, stored.id),
+        lambda: stand.settings.replace_credential(user, stored.id, OTHER),
+    ):
+        stand.health.note_failure(stand.catalog["groq"].base_url, stored.id, failure)
+        assert (await stand.best(user)).credential is None
+        await cure()
+        assert (await stand.best(user)).credential is not None
+
+
+async def test_a_provider_without_keys_needs_none(stand: Stand) -> None:
+    user = unique("ann")
+    assert (await stand.settings.test_secret(user, "ollama", "")).outcome is ProbeOutcome.WORKS
+    first = await stand.settings.add_credential(user, "ollama", "")
+    second = await stand.settings.add_credential(user, "ollama", "  ", label="second")
+    assert first.id != second.id

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,7 +84,7 @@ def error_response(request_id: str, error: OwnkeyError) -> Response:
     if isinstance(error, AuthError) and not isinstance(error, PermissionDenied) and error.status == 401:
         headers["www-authenticate"] = 'Bearer realm="ownkey"'
     if error.retry_after_seconds is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_seconds)))
     errors = []
     if error.param:
         errors.append({"field": error.param, "code": error.error_code, "detail": error.message})

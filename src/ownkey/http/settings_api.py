@@ -30,6 +30,8 @@ _PROBLEMS: Final = {
     404: "There is no such thing, or it is somebody else's.",
     409: "The change contradicts what is stored.",
     413: "The body is larger than 256 KiB.",
+    424: "The stored key cannot be opened any more: enter it again.",
+    429: "Too many tests at once; `Retry-After` says when to try again.",
     503: "The database is away; `Retry-After` says when to try again.",
 }
 

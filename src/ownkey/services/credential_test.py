@@ -1,29 +1,38 @@
-"""Tries a secret at its provider, and says in one word what came of it."""
+"""Tries a secret at its provider, says in one word what came of it, and keeps that as the credential's status."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from ownkey.domain.credential import CredentialStatus, Secret
+from ownkey.domain.audit import AuditAction
+from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.exchange import UpstreamRequest
 from ownkey.domain.provider import Provider
-from ownkey.domain.usage import Outcome
+from ownkey.domain.usage import Outcome, is_record_id
+from ownkey.domain.user import check_user_id
+from ownkey.errors import Conflict, CredentialUnreadable, RequestError
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import auth_header
+from ownkey.services.changes import Changes
+from ownkey.services.credentials import CredentialService, no_such_credential, read_secret
+from ownkey.services.destination import check_allowed_provider
+from ownkey.services.vault import Vault
+from ownkey.storage import credentials as rows
 from ownkey.upstream.pool import TransportFailure, UpstreamPool
 
 # A person waits for the answer in front of a form.
 PROBE_TIMEOUT_SECONDS: Final = 8.0
-# One user's impatience must not take the connections of everybody's requests.
-_PROBES_AT_ONCE: Final = 32
+# "Test all" of one user goes through; a loop of theirs does not take everybody's turn.
+_TESTS_PER_USER: Final = 10
 
 
 class ProbeOutcome(StrEnum):
@@ -73,6 +82,12 @@ _OUTCOMES: Final[dict[Outcome, ProbeOutcome]] = {
 # A probe by POST has no body to speak of: who complains about that has accepted the key before.
 _BODY_FAULTS: Final = (Outcome.BAD_REQUEST, Outcome.MODEL_UNAVAILABLE, Outcome.CONTENT_REFUSED)
 
+_UNREADABLE: Final[dict[str, Any]] = {
+    "status": CredentialStatus.UNREADABLE,
+    "status_reason": "wrapping_key",
+    "status_until": None,
+}
+
 # The provider's own words are not repeated: some providers echo the key in them.
 _MESSAGES: Final[dict[ProbeOutcome, str]] = {
     ProbeOutcome.WORKS: "The key works.",
@@ -89,13 +104,12 @@ class CredentialProber:
 
     def __init__(self, pool: UpstreamPool, *, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> None:
         self._pool, self._timeout_seconds = pool, timeout_seconds
-        self._room = asyncio.Semaphore(_PROBES_AT_ONCE)
 
     async def probe(self, provider: Provider, base_url: str | None, secret: Secret) -> ProbeResult:
         """Test a secret. Never raises for what a provider or the network does."""
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._room:
+            async with asyncio.timeout(self._timeout_seconds):
                 status, headers, body = await self._ask(provider, base_url or provider.base_url, secret)
         except (TimeoutError, TransportFailure):
             return _result(provider, ProbeOutcome.UNREACHABLE, started)
@@ -167,3 +181,96 @@ def blocked_until(result: ProbeResult, now: datetime) -> datetime | None:
     if result.outcome is not ProbeOutcome.RATE_LIMITED:
         return None
     return now + timedelta(seconds=result.retry_after_seconds or 10.0)
+
+
+class CredentialTestService(CredentialService):
+    """Credentials that can be tried: the tests of `UserLLMSettingsService`."""
+
+    def __init__(self, changes: Changes, vault: Vault, *, prober: CredentialProber, **options: Any) -> None:
+        super().__init__(changes, vault, **options)
+        self._prober = prober
+        self._running: Counter[str] = Counter()
+
+    async def test_secret(
+        self,
+        user_id: str,
+        provider: str,
+        secret: str,
+        *,
+        base_url: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> ProbeResult:
+        """Try a secret before saving it; nothing is stored.
+
+        Raises RequestError as `add_credential` does, and RequestError(too_many_tests).
+        """
+        check_user_id(user_id)
+        row = check_allowed_provider(provider, self._catalog, self._policy)
+        url = self._choose_url(row, base_url, fields)
+        return await self._probe(user_id, row, url, read_secret(secret, row))
+
+    async def test_credential(self, user_id: str, credential_id: str, *, actor: str | None = None) -> ProbeResult:
+        """Try a stored credential and keep what was learnt as its status.
+
+        Raises NotFound, RequestError(provider_not_allowed, too_many_tests), Conflict(secret_missing) after a change
+        of the address, and CredentialUnreadable, which becomes the status too.
+        """
+        async with self._changes.read(user_id) as tx:
+            sealed = await rows.find_sealed(tx, credential_id) if is_record_id(credential_id) else None
+            if sealed is None:
+                raise no_such_credential()
+            row = check_allowed_provider(sealed.provider, self._catalog, self._policy)
+            if not sealed.sealed:
+                raise Conflict(
+                    "The address of this API key was changed, so the key has to be entered again.",
+                    code="secret_missing",
+                )
+            try:
+                secret = await self._vault.open(tx, user_id, sealed)
+            except CredentialUnreadable:
+                secret = None
+        if secret is None:
+            await self._keep_finding(user_id, sealed, CredentialStatus.UNREADABLE.value, _UNREADABLE, actor)
+            raise CredentialUnreadable("This API key cannot be opened any more. Enter it again.", http_status=424)
+        result = await self._probe(user_id, row, sealed.base_url, secret)
+        await self._keep_finding(user_id, sealed, result.outcome.value, self._learn(result), actor)
+        if result.outcome is ProbeOutcome.WORKS:
+            self._forgive(credential_id)
+        return result
+
+    async def _probe(self, user_id: str, provider: Provider, base_url: str | None, secret: Secret) -> ProbeResult:
+        if self._running[user_id] >= _TESTS_PER_USER:
+            raise RequestError(
+                f"At most {_TESTS_PER_USER} API keys can be tested at once. Wait for the others.",
+                code="too_many_tests",
+                http_status=429,
+                retry_after_seconds=1,
+            )
+        self._running[user_id] += 1
+        try:
+            return await self._prober.probe(provider, base_url, secret)
+        finally:
+            self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
+
+    def _learn(self, result: ProbeResult) -> dict[str, Any]:
+        """The columns that a result sets, besides the time of the test."""
+        if result.status is None:
+            return {}
+        return {
+            "status": result.status,
+            "status_reason": None if result.status is CredentialStatus.OK else result.outcome.value,
+            "status_until": blocked_until(result, self._now()),
+        }
+
+    async def _keep_finding(
+        self, user_id: str, tested: SealedCredential, finding: str, learnt: Mapping[str, Any], actor: str | None
+    ) -> None:
+        """Store what a test found, unless the secret was replaced, erased or removed while it ran."""
+        async with self._changes.begin(user_id, actor) as change:
+            current = await rows.find_sealed(change.tx, tested.id)
+            if current is None or current.sealed != tested.sealed:
+                return
+            await rows.update_credential(change.tx, tested.id, {"last_tested_at": self._now(), **learnt})
+            await change.record(AuditAction.CREDENTIAL_TESTED, tested.id, provider=tested.provider, outcome=finding)

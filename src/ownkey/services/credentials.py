@@ -12,7 +12,6 @@ from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import (
     Credential,
     CredentialStatus,
-    SealedCredential,
     Secret,
     clean_label,
     clean_secret,
@@ -22,10 +21,8 @@ from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import check_provider
 from ownkey.domain.usage import is_record_id, new_id
-from ownkey.domain.user import check_user_id
 from ownkey.errors import Conflict, NotFound, RequestError
 from ownkey.services.changes import Changes
-from ownkey.services.credential_test import CredentialProber, ProbeResult, blocked_until
 from ownkey.services.destination import check_allowed_provider, choose_base_url
 from ownkey.services.expiry import check_expiry
 from ownkey.services.vault import Vault
@@ -47,13 +44,12 @@ class CredentialService:
         *,
         catalog: Mapping[str, Provider],
         policy: Policy,
-        prober: CredentialProber,
         custom_base_urls: bool,
         private_base_urls: bool,
         forgive: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
-        self._changes, self._vault, self._prober = changes, vault, prober
+        self._changes, self._vault = changes, vault
         self._catalog, self._policy = catalog, policy
         self._custom_base_urls, self._private_base_urls = custom_base_urls, private_base_urls
         self._forgive, self._now = forgive, now
@@ -61,7 +57,7 @@ class CredentialService:
     async def list_credentials(self, user_id: str) -> list[Credential]:
         """The user's credentials by provider and position, without any secret."""
         async with self._changes.read(user_id) as tx:
-            return await rows.list_credentials(tx)
+            return self._as_of_now(await rows.list_credentials(tx))
 
     async def add_credential(
         self,
@@ -82,7 +78,7 @@ class CredentialService:
         invalid_request, credential_limit) and Conflict(duplicate_secret).
         """
         row = check_allowed_provider(provider, self._catalog, self._policy)
-        plain, label = _clean_secret(secret, row), clean_label(label)
+        plain, label = read_secret(secret, row), clean_label(label)
         expires_at = check_expiry(expires_at, self._now())
         url = self._choose_url(row, base_url, fields)
         if position is not None:
@@ -117,7 +113,7 @@ class CredentialService:
                 base_url=url,
                 expires_at=_iso(expires_at),
             )
-            return await _get(change.tx, credential_id)
+            return await self._get(change.tx, credential_id)
 
     async def update_credential(
         self, user_id: str, credential_id: str, *, actor: str | None = None, **changes: Any
@@ -130,11 +126,12 @@ class CredentialService:
         Raises NotFound, RequestError(invalid_request, invalid_base_url).
         """
         wanted = self._check_changes(changes)
-        if "base_url" in wanted or "fields" in wanted:
+        fields = wanted.pop("fields", None)
+        if fields or "base_url" in wanted:
             provider = await self._provider_of(user_id, credential_id)
-            wanted["base_url"] = self._choose_url(provider, wanted.get("base_url"), wanted.pop("fields", None))
+            wanted["base_url"] = self._choose_url(provider, wanted.get("base_url"), fields)
         async with self._changes.begin(user_id, actor) as change:
-            before = await _get(change.tx, credential_id)
+            before = await self._get(change.tx, credential_id)
             differing = {name: value for name, value in wanted.items() if getattr(before, name) != value}
             if not differing:
                 return before
@@ -149,7 +146,7 @@ class CredentialService:
                 provider=before.provider,
                 **{name: _iso(value) for name, value in differing.items()},
             )
-            return await _get(change.tx, credential_id)
+            return await self._get(change.tx, credential_id)
 
     async def replace_credential(
         self,
@@ -166,11 +163,11 @@ class CredentialService:
         Raises NotFound, RequestError(invalid_secret, invalid_base_url), Conflict(duplicate_secret).
         """
         provider = await self._provider_of(user_id, credential_id)
-        plain = _clean_secret(secret, provider)
+        plain = read_secret(secret, provider)
         moved = base_url is not UNSET or fields
         url = self._choose_url(provider, None if base_url is UNSET else base_url, fields) if moved else None
         async with self._changes.begin(user_id, actor) as change:
-            before = await _get(change.tx, credential_id)
+            before = await self._get(change.tx, credential_id)
             generation = 1 + await rows.get_generation(change.tx, credential_id)
             sealed, mark = await self._vault.seal(change.tx, user_id, before.provider, credential_id, plain, generation)
             await _refuse_duplicate(change.tx, before.provider, mark)
@@ -189,7 +186,7 @@ class CredentialService:
                 provider=before.provider,
                 **({"base_url": url} if moved else {}),
             )
-            replaced = await _get(change.tx, credential_id)
+            replaced = await self._get(change.tx, credential_id)
         self._forgive(credential_id)
         return replaced
 
@@ -202,7 +199,7 @@ class CredentialService:
         tasks keep their provider and use whatever credential is left there.
         """
         async with self._changes.begin(user_id, actor) as change:
-            before = await _get(change.tx, credential_id)
+            before = await self._get(change.tx, credential_id)
             overrides = await choice_rows.list_task_overrides(change.tx)
             pinning = [override for override in overrides if override.credential_id == credential_id]
             if pinning and not force:
@@ -235,37 +232,25 @@ class CredentialService:
             if held != list(credential_ids):
                 await rows.reorder(change.tx, provider, list(credential_ids))
                 await change.record(AuditAction.CREDENTIAL_UPDATED, provider, order=list(credential_ids))
-            return [one for one in await rows.list_credentials(change.tx) if one.provider == provider]
+            ordered = self._as_of_now(await rows.list_credentials(change.tx))
+        return [one for one in ordered if one.provider == provider]
 
-    async def test_secret(
-        self,
-        user_id: str,
-        provider: str,
-        secret: str,
-        *,
-        base_url: str | None = None,
-        fields: Mapping[str, str] | None = None,
-    ) -> ProbeResult:
-        """Try a secret before saving it; nothing is stored. Raises RequestError as `add_credential` does."""
-        check_user_id(user_id)
-        row = check_allowed_provider(provider, self._catalog, self._policy)
-        url = self._choose_url(row, base_url, fields)
-        return await self._prober.probe(row, url, _clean_secret(secret, row))
+    async def _get(self, tx: Any, credential_id: str) -> Credential:
+        """One credential of the transaction's user. Raises NotFound."""
+        found = await rows.find_credential(tx, credential_id) if is_record_id(credential_id) else None
+        if found is None:
+            raise no_such_credential()
+        return self._as_of_now([found])[0]
 
-    async def test_credential(self, user_id: str, credential_id: str, *, actor: str | None = None) -> ProbeResult:
-        """Try a stored credential and keep what was learnt as its status.
-
-        Raises NotFound, CredentialUnreadable, RequestError(provider_not_allowed).
-        """
-        async with self._changes.read(user_id) as tx:
-            sealed = await rows.find_sealed(tx, credential_id)
-            if sealed is None:
-                raise _missing()
-            secret = await self._vault.open(tx, user_id, sealed)
-        row = check_allowed_provider(sealed.provider, self._catalog, self._policy)
-        result = await self._prober.probe(row, sealed.base_url, secret)
-        await self._keep_result(user_id, sealed, result, actor)
-        return result
+    def _as_of_now(self, stored: Sequence[Credential]) -> list[Credential]:
+        """The same, "expired" where the date has passed: nobody writes that down at midnight."""
+        now = self._now()
+        return [
+            structs.replace(one, status=CredentialStatus.EXPIRED, status_reason=None, status_until=None)
+            if one.expires_at is not None and one.expires_at <= now
+            else one
+            for one in stored
+        ]
 
     def _choose_url(self, provider: Provider, base_url: str | None, fields: Mapping[str, str] | None) -> str | None:
         return choose_base_url(
@@ -279,7 +264,7 @@ class CredentialService:
     async def _provider_of(self, user_id: str, credential_id: str) -> Provider:
         """The provider of a stored credential. Raises NotFound, RequestError(provider_not_allowed)."""
         async with self._changes.read(user_id) as tx:
-            stored = await _get(tx, credential_id)
+            stored = await self._get(tx, credential_id)
         return check_allowed_provider(stored.provider, self._catalog, self._policy)
 
     def _check_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,44 +283,16 @@ class CredentialService:
             wanted["expires_at"] = check_expiry(wanted["expires_at"], self._now())
         return wanted
 
-    async def _keep_result(
-        self, user_id: str, tested: SealedCredential, result: ProbeResult, actor: str | None
-    ) -> None:
-        """Store what a test found, unless the secret was replaced or removed while it ran."""
-        async with self._changes.begin(user_id, actor) as change:
-            current = await rows.find_sealed(change.tx, tested.id)
-            if current is None or current.generation != tested.generation:
-                return
-            now = self._now()
-            learnt: dict[str, Any] = {"last_tested_at": now}
-            if result.status is not None:
-                learnt |= {
-                    "status": result.status,
-                    "status_reason": None if result.status is CredentialStatus.OK else result.outcome.value,
-                    "status_until": blocked_until(result, now),
-                }
-            await rows.update_credential(change.tx, tested.id, learnt)
-            await change.record(
-                AuditAction.CREDENTIAL_TESTED, tested.id, provider=tested.provider, outcome=result.outcome.value
-            )
 
-
-def _clean_secret(pasted: str, provider: Provider) -> Secret:
+def read_secret(pasted: str, provider: Provider) -> Secret:
     """The secret to store. A provider without keys gets a filler, unlike every other, that is never sent."""
     if provider.auth == "none" and not pasted.strip():
         return Secret(f"no-key-needed-{new_id()}")
     return clean_secret(pasted)
 
 
-def _missing() -> NotFound:
+def no_such_credential() -> NotFound:
     return NotFound("There is no such API key.")
-
-
-async def _get(tx: Any, credential_id: str) -> Credential:
-    found = await rows.find_credential(tx, credential_id) if is_record_id(credential_id) else None
-    if found is None:
-        raise _missing()
-    return found
 
 
 async def _refuse_duplicate(tx: Any, provider: str, mark: bytes) -> None:

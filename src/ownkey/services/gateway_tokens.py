@@ -57,7 +57,7 @@ class GatewayTokenService:
         token_id = new_id()
         async with self._changes.begin(user_id, actor) as change:
             held = await rows.list_tokens(change.tx)
-            if sum(token.revoked_at is None for token in held) >= TOKENS_LIMIT:
+            if sum(_is_valid(token, self._now()) for token in held) >= TOKENS_LIMIT:
                 raise RequestError(
                     f"At most {TOKENS_LIMIT} tokens can be valid at once. Revoke one first.", code="token_limit"
                 )
@@ -106,6 +106,10 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     if unknown or not scopes:
         raise RequestError(f"Scopes are one or more of: {', '.join(SCOPES)}.", param="scopes")
     return tuple(scope for scope in SCOPES if scope in scopes)
+
+
+def _is_valid(token: GatewayToken, now: datetime) -> bool:
+    return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)
 
 
 def _check_name(name: str) -> str:

@@ -13,8 +13,7 @@ from ownkey.domain.settings import Settings, Snapshot
 from ownkey.domain.user import check_user_id
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
-from ownkey.services.credential_test import CredentialProber
-from ownkey.services.credentials import CredentialService
+from ownkey.services.credential_test import CredentialProber, CredentialTestService
 from ownkey.services.expiry import utc_now
 from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
@@ -22,7 +21,7 @@ from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard
 
 
-class UserLLMSettingsService(CredentialService, ChoiceService):
+class UserLLMSettingsService(CredentialTestService, ChoiceService):
     """Create, read, update and delete a user's credentials, settings, preferences and task overrides.
 
     Every change and its audit row are one transaction. Only what differs is written; what changes nothing
@@ -51,7 +50,7 @@ class UserLLMSettingsService(CredentialService, ChoiceService):
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         changes = Changes(database, on_change)
-        CredentialService.__init__(
+        CredentialTestService.__init__(
             self,
             changes,
             Vault(data_keys, deployment_id),

@@ -30,7 +30,14 @@ class Vault:
             # Another process may have been faster: what the database kept is the data key.
             key_row = await rows.put_data_key(tx, user_id, made.wrapped, made.wrapping_key_id, made.version)
         wrapped, wrapping_key_id, version = key_row
-        data_key = self._data_keys.open(user_id, wrapped, wrapping_key_id, version)
+        try:
+            data_key = self._data_keys.open(user_id, wrapped, wrapping_key_id, version)
+        except CredentialUnreadable:
+            # A new data key would lock the user's other secrets out for good, when the right file may be a click away.
+            raise CredentialUnreadable(
+                "API keys cannot be stored: this server's wrapping key is not the one that your others were sealed "
+                "under. Ask the administrator."
+            ) from None
         binding = self._binding(user_id, provider, credential_id, generation)
         sealed = seal_secret(data_key, secret, binding, data_key_version=version)
         return sealed, fingerprint(data_key, user_id, provider, secret)
