@@ -26,7 +26,6 @@ _METERED_SECONDS = 10.0
 def main() -> int:
     """Run and report. Exit status 1 when a target could not be measured."""
     options = _read_options()
-    machine.take_precedence()
     begin = time.monotonic()
     found: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in options.targets}
     result: dict[str, object] = {
