@@ -61,9 +61,7 @@ RecordId = Annotated[
     Field(min_length=36, max_length=36, examples=["0192d0c4-6f1e-7cc2-a1b2-334455667788"]),
     AfterValidator(_plain),
 ]
-Instant = Annotated[
-    AwareDatetime, BeforeValidator(_only_text), Field(strict=False, examples=["2030-01-31T12:00:00Z"])
-]
+Instant = Annotated[AwareDatetime, BeforeValidator(_only_text), Field(strict=False, examples=["2030-01-31T12:00:00Z"])]
 Payer = Literal["own_only", "own_then_shared", "shared_only"]
 Priority = Annotated[int, Field(ge=0, le=PRIORITY_LIMIT, description="Smaller is tried first.")]
 Position = Annotated[int, Field(ge=0, le=POSITION_LIMIT, description="Smaller is tried first.")]
