@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,16 @@ OWNKEY = Path(sys.executable).parent / "ownkey"
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The demo in a session of its own, so that everything it starts can be found."""
+def workplace() -> Iterator[Path]:
+    """Where a demo works. As root its PostgreSQL is another user, who must be able to walk there."""
+    with tempfile.TemporaryDirectory(prefix="ownkey-test-", dir="/var/tmp" if os.geteuid() == 0 else None) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def started(place: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The demo at work in a directory."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OWNKEY_")}
     process = subprocess.Popen(
         [str(OWNKEY), "demo", *arguments],
@@ -27,7 +36,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        env={**environment, "PYTHONUNBUFFERED": "1"},
+        env={**environment, "PYTHONUNBUFFERED": "1", "TMPDIR": str(place)},
     )
     try:
         yield process
@@ -36,16 +45,16 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def demo_processes() -> list[str]:
-    """Command lines of processes that work in a demo's directory, PostgreSQL's among them."""
+def processes_in(place: Path) -> list[str]:
+    """Command lines of processes that work in a directory, PostgreSQL's among them."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            place = str((directory / "cwd").readlink())
+            working_in = str((directory / "cwd").readlink())
         except OSError:
             continue
-        if "ownkey-demo-" in command + place:
+        if str(place) in command + working_in:
             found.append(command)
     return found
 
@@ -58,9 +67,11 @@ def rows_of(output: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def output() -> str:
-    with started("--once") as process:
-        text, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, text
+    with workplace() as place:
+        with started(place, "--once") as process:
+            text, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, text
+        assert processes_in(place) == [] and list(place.iterdir()) == []
     return text
 
 
@@ -101,7 +112,7 @@ def test_the_providers_saw_only_the_right_keys(output: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_on_until_it_is_stopped_and_leaves_nothing(number: signal.Signals) -> None:
-    with started() as process:
+    with workplace() as place, started(place) as process:
         assert process.stdout is not None
         seen, token, url = "", "", ""
         for line in process.stdout:
@@ -116,9 +127,8 @@ def test_it_serves_on_until_it_is_stopped_and_leaves_nothing(number: signal.Sign
         request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
-        (place,) = re.findall(r"ownkey-demo-\w+", " ".join(demo_processes()))[:1] or ["none"]
+        assert processes_in(place)
         process.send_signal(number)
         rest, _ = process.communicate(timeout=60)
         assert process.returncode == 0, seen + rest
-    assert place != "none"
-    assert not [command for command in demo_processes() if place in command]
+        assert processes_in(place) == [] and list(place.iterdir()) == []

@@ -116,7 +116,8 @@ async def _serving(ok: Ownkey) -> AsyncIterator[str]:
 def _workplace() -> Iterator[Path]:
     """A directory for everything. As root PostgreSQL runs as another user, who must be able to walk there."""
     root = os.geteuid() == 0
-    place = Path(tempfile.mkdtemp(prefix="ownkey-demo-", dir="/var/tmp" if root else None))  # noqa: S108
+    parent = os.environ.get("TMPDIR", "/var/tmp") if root else None  # noqa: S108  # a directory is made inside
+    place = Path(tempfile.mkdtemp(prefix="ownkey-demo-", dir=parent))
     if root:
         place.chmod(0o755)
     try:
