@@ -35,7 +35,7 @@ class CredentialOut(Output):
     status: str = Field(
         description="unverified, ok, limited, rate_limited, out_of_credit, invalid, expired or unreadable."
     )
-    status_reason: str | None
+    status_reason: str | None = Field(description="A stable code: what a test or a request found.")
     status_until: datetime | None
     expires_at: datetime | None
     created_at: datetime

@@ -121,7 +121,9 @@ class CompletionService:
         consequence = CONSEQUENCES[failure.outcome]
         until = health.note_failure(attempt.base_url, key, failure)
         if credential is not None and consequence.status is not None:
-            self._credential_health.note(snapshot.user_id, credential, consequence.status, failure.message[:300], until)
+            # The outcome's code, not the provider's words: those are long, in one language, and anybody's.
+            reason = failure.outcome.value
+            self._credential_health.note(snapshot.user_id, credential, consequence.status, reason, until)
 
 
 class _Walk:
