@@ -92,3 +92,5 @@ class CredentialHealth:
                 )
             except StorageError as error:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)
+            except Exception:  # one row that PostgreSQL refuses must not end this for everybody
+                logger.exception("the status of credential %s was refused", credential_id)

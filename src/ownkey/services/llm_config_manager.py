@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.provider import Provider
-from ownkey.domain.routing import Operation, Route, RouteRequest
 from ownkey.domain.settings import Payer, Snapshot
 from ownkey.errors import NotFound, StorageError
 from ownkey.services.answer import Answer
@@ -141,19 +140,6 @@ class LLMConfigManager:
             enabled=preference.enabled if preference else True,
             default_model=(preference.default_model if preference else None) or provider.default_model(None),
         )
-
-    async def preview(
-        self, user_id: str, *, model: str = "auto", task: str | None = None, operation: Operation = "chat"
-    ) -> Route:
-        """The chain that a request would take now, without sending anything."""
-        snapshot = await self.get_snapshot(user_id)
-        body = msgspec.json.encode({"model": model, "messages": [], "input": ""})
-        return self._completion.router.route(snapshot, read_request(body, operation, task=task).route)
-
-    async def route(self, user_id: str, request: RouteRequest) -> Route:
-        """The chain for a request whose needs are already known."""
-        snapshot = await self.get_snapshot(user_id)
-        return self._completion.router.route(snapshot, request)
 
     async def chat(
         self,

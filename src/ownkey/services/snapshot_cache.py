@@ -26,6 +26,7 @@ from ownkey.storage.snapshots import TokenOwner
 _UNKNOWN_TOKEN_SECONDS: Final = 1.0
 _UNKNOWN_TOKENS_LIMIT: Final = 10_000
 _POLL_CHUNK: Final = 5_000
+_ANY_GENERATION: Final = 2**63
 
 T = TypeVar("T")
 K = TypeVar("K", str, bytes)
@@ -105,8 +106,9 @@ class SnapshotCache:
     def drop(self, user_id: str, generation: int | None = None) -> None:
         """Forget a user, and with `generation` only what is older than that."""
         entry = self._entries.get(user_id)
-        if generation is not None and self._loading:
-            self._heard[user_id] = max(generation, self._heard.get(user_id, 0))
+        if self._loading:
+            # Without a generation nobody knows which reads are too old: none that is under way is kept.
+            self._heard[user_id] = max(generation or _ANY_GENERATION, self._heard.get(user_id, 0))
         if entry is None or (generation is not None and entry.snapshot.generation >= generation):
             return
         del self._entries[user_id]

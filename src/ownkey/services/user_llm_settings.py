@@ -18,7 +18,7 @@ from ownkey.services.expiry import utc_now
 from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
-from ownkey.upstream.health import HealthBoard
+from ownkey.upstream.health import HealthBoard, HealthView
 
 
 class UserLLMSettingsService(CredentialTestService, ChoiceService):
@@ -84,7 +84,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             request,
             catalog=self._catalog,
             policy=self._policy,
-            health=self._health,
+            health=HealthView(self._health),
             now=self._now(),
         )
 

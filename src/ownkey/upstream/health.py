@@ -139,6 +139,21 @@ class HealthBoard:
         return until
 
 
+class HealthView:
+    """A health board for who only looks: a preview must not take the one try that a broken endpoint is given."""
+
+    def __init__(self, board: HealthBoard) -> None:
+        self._board = board
+
+    def provider_down_until(self, base_url: str) -> datetime | None:
+        """Until when this base URL is not worth trying."""
+        return self._board.find_down_until(base_url)
+
+    def credential_blocked_until(self, credential_id: str) -> datetime | None:
+        """Until when this credential would be refused."""
+        return self._board.credential_blocked_until(credential_id)
+
+
 def _forget_oldest(entries: dict[str, Any], limit: int) -> None:
     while len(entries) > limit:
         del entries[next(iter(entries))]

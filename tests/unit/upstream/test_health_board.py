@@ -10,7 +10,7 @@ import pytest
 
 from ownkey.domain.exchange import CONSEQUENCES, Failure
 from ownkey.domain.usage import Outcome
-from ownkey.upstream.health import HealthBoard
+from ownkey.upstream.health import HealthBoard, HealthView
 
 URL = "https://api.example.com/v1"
 PROVIDER_FAULTS = [outcome for outcome, consequence in CONSEQUENCES.items() if consequence.provider_fault]
@@ -203,3 +203,17 @@ def _seconds_per_look(board: HealthBoard) -> float:
         board.provider_down_until(URL)
         board.credential_blocked_until("c")
     return (time.perf_counter() - begin) / 1000
+
+
+def test_who_only_looks_takes_nobodys_try() -> None:
+    clock = [datetime(2026, 11, 23, tzinfo=UTC)]
+    board = HealthBoard(now=lambda: clock[0])
+    failure = Failure(outcome=Outcome.UNREACHABLE, message="")
+    for _ in range(5):
+        board.note_failure("https://api.x.test/v1", "c", failure)
+    view = HealthView(board)
+    assert view.provider_down_until("https://api.x.test/v1") is not None
+    clock[0] += timedelta(minutes=1)
+    assert view.provider_down_until("https://api.x.test/v1") is None
+    assert board.provider_down_until("https://api.x.test/v1") is None, "the try is still to be had"
+    assert board.provider_down_until("https://api.x.test/v1") is not None, "and is given once"
