@@ -153,7 +153,8 @@ def _start(bin_dir: Path, tmp: Path | None) -> Iterator[PostgresServer]:
             run_sync(_make_template(server))
             yield server
         finally:
-            server.stop("immediate")
+            if (cluster_dir / "postmaster.pid").exists():
+                server.stop("immediate")
 
 
 async def _make_template(server: PostgresServer) -> None:

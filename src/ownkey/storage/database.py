@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -49,7 +49,7 @@ class Database:
                 max_inactive_connection_lifetime=300,
                 statement_cache_size=0 if pooler else _CACHED_STATEMENTS,
                 server_settings=settings,
-                reset=_check_clean,
+                reset=_keep_session,
             )
         return cls(pool, pooler=pooler)
 
@@ -124,16 +124,18 @@ class Database:
             raise unavailable() from error
         try:
             yield connection
+        except StorageError as error:
+            if error.error_code == "database_unavailable":
+                with suppress(asyncpg.InterfaceError):  # the pool has dropped it by itself
+                    connection.terminate()
+            raise
         finally:
             with storage_errors(connecting=True):
                 await self._pool.release(connection)
 
 
-async def _check_clean(connection: Any) -> None:
-    """Instead of asyncpg's RESET ALL, a round trip per use: everything that we set is transaction-local.
+async def _keep_session(_connection: Any) -> None:
+    """Instead of RESET ALL, a round trip per use: everything that we set is transaction-local.
 
-    A connection that is still inside a transaction (its owner was cancelled at a bad moment) carries an identity
-    and must not be used again.
+    asyncpg has rolled back by now whatever a cancelled owner left open, and with it the identity.
     """
-    if connection.is_in_transaction():
-        connection.terminate()

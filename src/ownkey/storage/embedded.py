@@ -110,8 +110,9 @@ async def _start_and_prepare(home: EmbeddedHome) -> None:
     """Start unless it runs, until a connection succeeds: a server that is just ending still answers for a moment."""
     deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_SECONDS
     while True:
-        await _finish(_ensure_started, home)
         try:
+            # After a crash it refuses until the last process of its predecessor has noticed and is gone.
+            await _finish(_ensure_started, home)
             with storage_errors(connecting=True):
                 await _prepare_database(home)
             return
@@ -145,7 +146,7 @@ def _ensure_started(home: EmbeddedHome) -> None:
         f"--timeout={_START_TIMEOUT_SECONDS:.0f}",
         f"--pgdata={home.cluster_dir}",
         f"--log={home.log_path}",
-        # pg_ctl hands these to a shell.
+        # pg_ctl hands these to a shell, in which paths stand between double quotes: prepare_home refuses others.
         "-o",
         "-c " + shlex.quote(f"config_file={home.config_dir / 'postgresql.conf'}"),
         timeout_seconds=_START_TIMEOUT_SECONDS + 10,

@@ -30,6 +30,7 @@ _INSTALLATION: Final = "pginstall18"
 _PROGRAMS: Final = ("postgres", "initdb", "pg_ctl")
 # sizeof(sun_path) is 108 on Linux and 104 on macOS, with the final NUL.
 _SOCKET_PATH_LIMIT: Final = 103
+_SHELL_CHARACTERS: Final = frozenset('"$`\\')
 
 
 class EmbeddedHome(Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ def prepare_data_dir(data_dir: Path) -> None:
 def prepare_home(data_dir: Path) -> EmbeddedHome:
     """Everything that has to exist before a server is started here. Raises ConfigError."""
     data_dir = data_dir.expanduser().resolve()
+    _check_characters(data_dir)
     prepare_data_dir(data_dir)
     account = ACCOUNT_NAME if os.geteuid() == 0 else None
     if account is not None:
@@ -107,12 +109,19 @@ def prepare_home(data_dir: Path) -> EmbeddedHome:
 
 
 def find_socket_dir(data_dir: Path) -> Path:
-    """Inside the data directory, unless that path is too long for a socket."""
+    """Inside the data directory, unless that path is too long for a socket, or no single path in a list of hosts."""
     preferred = data_dir / "postgres" / "run"
-    if len(os.fsencode(preferred / SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
+    if len(os.fsencode(preferred / SOCKET_NAME)) <= _SOCKET_PATH_LIMIT and "," not in str(preferred):
         return preferred
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Path(f"/tmp/ownkey-{os.geteuid()}-{digest}")  # noqa: S108  # owner and mode are checked
+
+
+def _check_characters(path: Path) -> None:
+    """`pg_ctl` puts paths between double quotes into a line for a shell."""
+    refused = [character for character in str(path) if character in _SHELL_CHARACTERS or not character.isprintable()]
+    if refused:
+        raise ConfigError(f"The path of the embedded database may not hold {refused[0]!r}: {path}")
 
 
 def _as_account(account: str | None) -> dict[str, Any]:
@@ -193,6 +202,7 @@ def _find_programs(data_dir: Path, account: str | None) -> Path:
     if not all((bin_dir / program).exists() for program in _PROGRAMS):
         raise ConfigError("The embedded PostgreSQL has no programs for this platform. Set OWNKEY_DATABASE_URL.")
     if account is None or _others_can_run(bin_dir):
+        _check_characters(bin_dir)
         return bin_dir
     return _copy_installation(package, data_dir)
 

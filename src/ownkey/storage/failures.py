@@ -36,6 +36,8 @@ def storage_errors(*, connecting: bool = False) -> Iterator[None]:
         if _is_lost_connection(error):
             raise unavailable() from error
         raise
+    except asyncpg.InternalClientError as error:  # a connection that was closed while it lay in the pool
+        raise unavailable() from error
     except ConnectionError as error:
         raise unavailable() from error
     except OSError as error:  # TimeoutError is one
