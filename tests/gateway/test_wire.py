@@ -204,6 +204,13 @@ async def test_health_readiness_and_metrics(client: httpx2.AsyncClient, user: Us
     assert user.id not in metrics
 
 
+async def test_the_front_page_says_where_things_are(client: httpx2.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/plain")
+    for path in ("/v1", "/api", "/openapi.json", "/healthz"):
+        assert path in page.text
+
+
 async def test_the_whole_server_can_be_mounted_in_a_host(platform: Platform, user: User) -> None:
     host = FastAPI()
     host.mount("/llm", platform.ok.asgi())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ownkey.http.front_page import front_page
 from ownkey.http.gateway import Gateway, Receive, Scope, Send
 from ownkey.http.identity import Identity
 from ownkey.http.observability import Observability
@@ -38,6 +39,8 @@ class Server:
                 scope = {**scope, "path": path, "root_path": ""}
             if path.startswith("/v1/"):
                 await self.gateway(scope, receive, send)
+            elif path in ("/", "") and scope["method"] in ("GET", "HEAD"):
+                await front_page(scope, receive, send)
             elif path in _OBSERVED:
                 await self._observability(scope, receive, send)
             else:
