@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ownkey.domain.audit import AuditEntry
     from ownkey.storage.audit import AuditFault, AuditHead
 
-app = new_group("The audit trail: a hash chain of every change.")
+app = new_group(
+    "The audit trail: a hash chain of every change.",
+    epilog=examples("ownkey audit list --user alice", "ownkey audit verify"),
+)
 
 
 @app.command("list", epilog=examples("ownkey audit list", "ownkey audit list --user alice --limit 20 --json"))
@@ -43,7 +46,7 @@ def list_entries(
                 entry.user_id,
                 entry.action.value,
                 entry.subject,
-                " ".join(f"{name}={value}" for name, value in entry.details.items()),
+                " ".join(f"{name}={value}" for name, value in entry.details.items() if value is not None),
             )
             for entry in entries
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from getpass import getpass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from ownkey.domain.credential import Credential
     from ownkey.services.credential_test import ProbeResult
 
-app = new_group("A user's own API keys at their providers. A stored key is never shown again.")
+app = new_group(
+    "A user's own API keys at their providers. A stored key is never shown again.",
+    epilog=examples("ownkey credential add groq --user alice < key.txt"),
+)
 
 _MOST_CHARACTERS: Final = 16 * 1024
 CredentialArgument = Annotated[str, typer.Argument(metavar="CREDENTIAL_ID", help="From `ownkey credential list`.")]
@@ -27,7 +31,8 @@ CredentialArgument = Annotated[str, typer.Argument(metavar="CREDENTIAL_ID", help
 def read_secret() -> str:
     """From the terminal without echo, or all of standard input. Arguments are visible to every user in `ps`."""
     if sys.stdin.isatty():
-        return str(typer.prompt("API key", hide_input=True))
+        # Not typer.prompt: it shows the prompt before it switches the echo off, and whoever pastes at once is shown.
+        return getpass("API key: ")
     return sys.stdin.read(_MOST_CHARACTERS)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 from ownkey.cli.check import Check, fail, ok, warn
-from ownkey.cli.database_text import describe_database
+from ownkey.cli.database_text import describe_database, explain
 from ownkey.cli.migrate import database_urls
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
@@ -29,7 +30,7 @@ _CLOCK: Final = "select clock_timestamp()"
 # Which line a finding of the database belongs to, and what cures it.
 _LINES: Final = {
     "PostgreSQL": ("postgres_too_old",),
-    "schema": ("schema_changed", "schema_outdated", "schema_newer"),
+    "schema": ("schema_missing", "schema_changed", "schema_outdated", "schema_newer"),
     "row-level security": ("rls_missing",),
     "runtime role": ("login_is_superuser", "login_bypasses_rls", "login_is_owner", "role_missing", "role_unsafe"),
     "indexes and partitions": ("index_invalid", "partition_missing"),
@@ -41,18 +42,31 @@ _GOOD: Final = {
     "runtime role": "Owns nothing and cannot bypass row-level security.",
     "indexes and partitions": "All there.",
 }
+_ROWS: Final = frozenset({"row-level security", "indexes and partitions"})
+# A finding after which the database was not asked about the rest, and what that rest is.
+_UNSEEN: Final = {
+    "postgres_too_old": _ROWS | {"schema", "runtime role"},
+    "schema_missing": _ROWS | {"runtime role"},
+    "role_missing": _ROWS | {"schema"},
+    "schema_changed": _ROWS,
+    "schema_outdated": _ROWS,
+    "schema_newer": _ROWS,
+}
+_LOGIN_FIX: Final = "Run: ownkey migrate --create-login ownkey_server, and set OWNKEY_DATABASE_URL to what it prints."
+# `{names}` is what the finding's message names at its end.
 _FIXES: Final = {
     "postgres_too_old": "Upgrade PostgreSQL.",
+    "schema_missing": "Run: ownkey migrate",
     "schema_changed": "Restore the released migration files, or the database that fits them.",
     "schema_outdated": "Run: ownkey migrate",
     "schema_newer": "Start the newer version of Ownkey that made it.",
-    "rls_missing": "Run: alter table TABLE enable row level security, force row level security",
-    "login_is_superuser": "Run: ownkey migrate --create-login ownkey_server, and set OWNKEY_DATABASE_URL to it.",
-    "login_bypasses_rls": "Run: ownkey migrate --create-login ownkey_server, and set OWNKEY_DATABASE_URL to it.",
-    "login_is_owner": "Run: ownkey migrate --create-login ownkey_server, and set OWNKEY_DATABASE_URL to it.",
-    "role_missing": "Run: ownkey migrate --create-login ownkey_server, and set OWNKEY_DATABASE_URL to it.",
-    "role_unsafe": "Run: alter role ROLE nosuperuser nobypassrls",
-    "index_invalid": "Run: reindex index INDEX",
+    "rls_missing": "Run as the owner: alter table {names} enable row level security, force row level security",
+    "login_is_superuser": _LOGIN_FIX,
+    "login_bypasses_rls": _LOGIN_FIX,
+    "login_is_owner": _LOGIN_FIX,
+    "role_missing": _LOGIN_FIX,
+    "role_unsafe": "Run for each: alter role {names} nosuperuser nobypassrls",
+    "index_invalid": "Run: {names}",
     "partition_missing": "Restart Ownkey: it makes them at its start.",
 }
 
@@ -66,12 +80,11 @@ async def check_database(config: Config, keys: LocalWrappingKeys | None) -> list
             findings = await database.check()
             checks += _describe(findings)
             checks.append(await _check_clock(database))
-            if not any(finding.level == "error" for finding in findings):
+            if not any(finding.code in _UNSEEN and finding.level == "error" for finding in findings):
                 checks += await _check_sealed(config, database, keys)
             return checks
     except StorageError as error:
-        fix = "Check OWNKEY_DATABASE_URL, the network and that PostgreSQL runs."
-        return [fail(name, f"{describe_database(config)}: {error.message}", fix)]
+        return [fail(name, explain(config, error), _fix_connection(config))]
 
 
 @asynccontextmanager
@@ -85,21 +98,28 @@ async def _connect(config: Config) -> AsyncIterator[Database]:
             await database.close()
 
 
+def _fix_connection(config: Config) -> str:
+    if config.embedded:
+        return f"Read its log below {config.data_dir}/postgres."
+    return "Check OWNKEY_DATABASE_URL, the network, and that PostgreSQL runs and lets this login in."
+
+
 def _describe(findings: list[Finding]) -> list[Check]:
     """A line for each thing that was looked at, good or bad."""
+    unseen = {name for finding in findings for name in _UNSEEN.get(finding.code, ())}
     checks = []
     for name, codes in _LINES.items():
         bad = [finding for finding in findings if finding.code in codes]
-        checks += [_line(name, finding) for finding in bad] or [ok(name, _GOOD[name])]
-        if findings and findings[0].code == "postgres_too_old":
-            break
+        if bad or name not in unseen:
+            checks += [_line(name, finding) for finding in bad] or [ok(name, _GOOD[name])]
     known = {code for codes in _LINES.values() for code in codes}
     return checks + [_line("database", finding) for finding in findings if finding.code not in known]
 
 
 def _line(name: str, finding: Finding) -> Check:
     level = fail if finding.level == "error" else warn
-    return level(name, finding.message, _FIXES.get(finding.code, "See the message."))
+    names = re.split(r" on |: ", finding.message)[-1].rstrip(".")
+    return level(name, finding.message, _FIXES.get(finding.code, "See the message.").format(names=names))
 
 
 async def _check_clock(database: Database) -> Check:

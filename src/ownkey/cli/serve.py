@@ -80,7 +80,7 @@ async def _announce(ok: Ownkey, listener: socket.socket) -> None:
     if token is not None:
         print(f"First start. Sign in at {url}/ as {FIRST_ADMIN} with this token; it is not shown again:")
         print(f"  {token}")
-    sys.stdout.flush()
+    print("Ready. Ctrl-C ends it, after the requests that are running.", flush=True)
 
 
 async def _mint_first_token(ok: Ownkey) -> str | None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from ownkey.cli.commands import INTERRUPTED
+from ownkey.cli.database_text import check_database_urls, explain
 from ownkey.config import Config
-from ownkey.errors import ConfigError, OwnkeyError
+from ownkey.errors import ConfigError, OwnkeyError, StorageError
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
@@ -28,7 +29,9 @@ def current_actor() -> str:
 
 def read_config() -> Config:
     """The configuration from the environment. Raises ConfigError."""
-    return Config.from_env()
+    config = Config.from_env()
+    check_database_urls(config)
+    return config
 
 
 def with_ownkey(work: Callable[[Ownkey], Awaitable[Result]]) -> Result:
@@ -55,6 +58,9 @@ def run_to_end(
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(work)
+    except StorageError as error:
+        _show_traceback(config)
+        raise StorageError(explain(config, error), code=error.error_code) from None
     except OwnkeyError:
         raise
     except (KeyboardInterrupt, asyncio.CancelledError):

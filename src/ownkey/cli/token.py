@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ownkey.services.gateway_tokens import NewToken
     from ownkey.storage.tokens import GatewayToken
 
-app = new_group("Gateway tokens: what a client sends as its API key to Ownkey.")
+app = new_group(
+    "Gateway tokens: what a client sends as its API key to Ownkey.",
+    epilog=examples("ownkey token create --user alice --name laptop"),
+)
 
 
 @app.command(

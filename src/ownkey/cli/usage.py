@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.services.usage_report import Usage, UsageSums
 
-app = new_group("Requests, tokens and cost.")
+app = new_group("Requests, tokens and cost.", epilog=examples("ownkey usage show --all"))
 
 _DATE: Final = ["%Y-%m-%d"]
 _FIELD_OF_KEY: Final = {"user": "user_id", "credential": "credential_id"}

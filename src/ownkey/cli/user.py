@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ownkey.domain.credential import Credential
     from ownkey.storage.users import User
 
-app = new_group("The users: who exists, and who may do what.")
+app = new_group(
+    "The users: who exists, and who may do what.", epilog=examples("ownkey user create alice", "ownkey user list")
+)
 
 UserArgument = Annotated[str, typer.Argument(metavar="ID", help="The user's id, as the host application knows it.")]
 
