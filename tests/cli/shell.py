@@ -118,7 +118,7 @@ class Serving:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.announcement += line
-            if found := re.search(r"panel +(http://\S+)/", line):
+            if found := re.search(r"OpenAI API +(http://\S+)/v1", line):
                 self.url = found[1]
             if found := re.match(r"  (ok-\w+)$", line):
                 self.token = found[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvicorn
 _DRAIN_SECONDS: Final = 25
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 2048
+_COLLECT_THRESHOLDS: Final = (50_000, 20, 100)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_DUMPABLE: Final = 4
 
@@ -77,8 +79,18 @@ async def serve_until_signal(
         # From here on the kernel holds connections until they are served: whoever reads the announcement may connect.
         listener.listen(_BACKLOG)
         await on_ready(ok)
+        _spare_the_collector()
         stop_with(server.stop)
         await server.serve(sockets=[listener])
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector look seldom and not at what stays: by counting references a request frees nearly
+    all of its own, and looking at everything every 700 allocations took a tenth of the processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_THRESHOLDS)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`ownkey serve`: the gateway, the management API and the panel in one process."""
+"""`ownkey serve`: the gateway and the management API in one process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port instead of OWNKEY_PORT; 0 picks a free one.")
     ] = None,
 ) -> None:
-    """Start Ownkey: the OpenAI-compatible gateway, the settings panel and the API behind it.
+    """Start Ownkey: the OpenAI-compatible gateway and the management API.
 
     Without OWNKEY_DATABASE_URL it starts its own PostgreSQL in the data directory. The first start makes an
     administrator and prints how to sign in, once. Ctrl-C or SIGTERM lets running requests finish.
@@ -70,16 +70,17 @@ def serve(
 async def _announce(ok: Ownkey, listener: socket.socket) -> None:
     url = url_of(listener)
     print(f"Ownkey {ownkey.__version__}")
-    print(f"  panel      {url}/")
-    print(f"  OpenAI API {url}/v1")
+    print(f"  OpenAI API {url}/v1   (the base URL for any OpenAI client)")
+    print(f"  management {url}/api  (described at {url}/openapi.json)")
     print(f"  database   {describe_database(ok.config)}")
     print(f"  data       {ok.config.data_dir}")
     if not is_loopback(listener):
         print("  Other machines can connect, and this is plain HTTP: put a proxy with TLS in front.")
     token = await _mint_first_token(ok)
     if token is not None:
-        print(f"First start. Sign in at {url}/ as {FIRST_ADMIN} with this token; it is not shown again:")
+        print(f"First start. This is the gateway token of the administrator {FIRST_ADMIN!r}; it is not shown again:")
         print(f"  {token}")
+        print(f"Next: ownkey credential add groq --user {FIRST_ADMIN}   (it asks for the key of a provider)")
     print("Ready. Ctrl-C ends it, after the requests that are running.", flush=True)
 
 
