@@ -10,6 +10,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -210,8 +211,12 @@ def _run(program: Path, *arguments: str) -> None:
 
 
 def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until somebody accepts: the socket's file is there a moment earlier."""
     deadline = time.monotonic() + 10
-    while not path.exists():
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                return
         assert process.poll() is None, "the program ended before it was ready"
         assert time.monotonic() < deadline, "the program did not get ready"
         time.sleep(0.01)

@@ -1,9 +1,10 @@
 -- Roles, schemas, and what a user chose: settings and a preference per provider.
 --
 -- Schema ownkey holds what a user may see, ownkey_private what only the gateway may read. Row-level security is
--- enabled and FORCEd on every table. Each table has one permissive policy per role and command, and one RESTRICTIVE
--- floor that holds whatever permissive policy a later migration may add. The floor asks for current_user, not for
--- membership: a login that merely inherits ownkey_admin sees nobody's rows before it has switched to that role.
+-- enabled and FORCEd on every table. Each table has one permissive policy per role and command, and restrictive ones
+-- that hold whatever permissive policy a later migration may add: "roles" names who may touch the table at all,
+-- "floor" keeps those who serve users to the rows of the user whose request it is. "roles" asks for current_user, not
+-- for membership: a login that merely inherits these roles sees nothing before it has switched to one.
 
 do $$
 declare
@@ -41,6 +42,8 @@ create schema if not exists ownkey_private authorization ownkey_owner;
 set role ownkey_owner;
 
 -- EXECUTE for everybody is PostgreSQL's default and would make every function an endpoint.
+-- Functions name every object with its schema and have no search path. Those that run with the owner's rights name
+-- pg_temp last: unnamed, it comes first, and whoever may create temporary types could stand in for ours.
 alter default privileges revoke execute on functions from public;
 
 grant usage on schema ownkey to ownkey_gateway, ownkey_admin, ownkey_auditor, ownkey_rotator;
@@ -78,7 +81,7 @@ create table ownkey_private.schema_migrations (
 );
 alter table ownkey_private.schema_migrations enable row level security;
 alter table ownkey_private.schema_migrations force row level security;
-create policy floor on ownkey_private.schema_migrations as restrictive for all to public
+create policy roles on ownkey_private.schema_migrations as restrictive for all to public
     using (current_user in ('ownkey_owner', 'ownkey_gateway'));
 create policy owner_select on ownkey_private.schema_migrations for select to ownkey_owner
     using (current_user = 'ownkey_owner');
@@ -105,8 +108,10 @@ create trigger set_updated_at before update of role, status on ownkey.users
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey.users enable row level security;
 alter table ownkey.users force row level security;
-create policy floor on ownkey.users as restrictive for all to public
-    using (id = (select ownkey.current_user_id()) or current_user in ('ownkey_owner', 'ownkey_admin'));
+create policy roles on ownkey.users as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin'));
+create policy floor on ownkey.users as restrictive for all to ownkey_gateway
+    using (id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.users for select to ownkey_gateway
     using (id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.users for insert to ownkey_gateway
@@ -137,8 +142,10 @@ create trigger set_updated_at before update on ownkey.user_llm_settings
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey.user_llm_settings enable row level security;
 alter table ownkey.user_llm_settings force row level security;
-create policy floor on ownkey.user_llm_settings as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user = 'ownkey_admin');
+create policy roles on ownkey.user_llm_settings as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_admin'));
+create policy floor on ownkey.user_llm_settings as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.user_llm_settings for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.user_llm_settings for insert to ownkey_gateway
@@ -169,8 +176,10 @@ create trigger set_updated_at before update on ownkey.provider_preferences
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey.provider_preferences enable row level security;
 alter table ownkey.provider_preferences force row level security;
-create policy floor on ownkey.provider_preferences as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user = 'ownkey_admin');
+create policy roles on ownkey.provider_preferences as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_admin'));
+create policy floor on ownkey.provider_preferences as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.provider_preferences for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.provider_preferences for insert to ownkey_gateway

@@ -32,8 +32,10 @@ create trigger set_updated_at before update of label, hint, base_url, position, 
     on ownkey.credentials for each row execute function ownkey_private.set_updated_at();
 alter table ownkey.credentials enable row level security;
 alter table ownkey.credentials force row level security;
-create policy floor on ownkey.credentials as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user in ('ownkey_owner', 'ownkey_admin'));
+create policy roles on ownkey.credentials as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin'));
+create policy floor on ownkey.credentials as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.credentials for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.credentials for insert to ownkey_gateway
@@ -75,7 +77,9 @@ create trigger set_updated_at before update on ownkey_private.credential_secrets
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey_private.credential_secrets enable row level security;
 alter table ownkey_private.credential_secrets force row level security;
-create policy floor on ownkey_private.credential_secrets as restrictive for all to public
+create policy roles on ownkey_private.credential_secrets as restrictive for all to public
+    using (current_user = 'ownkey_gateway');
+create policy floor on ownkey_private.credential_secrets as restrictive for all to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey_private.credential_secrets for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
@@ -101,8 +105,10 @@ create trigger set_updated_at before update on ownkey_private.data_keys
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey_private.data_keys enable row level security;
 alter table ownkey_private.data_keys force row level security;
-create policy floor on ownkey_private.data_keys as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user = 'ownkey_rotator');
+create policy roles on ownkey_private.data_keys as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_rotator'));
+create policy floor on ownkey_private.data_keys as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey_private.data_keys for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey_private.data_keys for insert to ownkey_gateway
@@ -135,8 +141,10 @@ create trigger set_updated_at before update on ownkey.task_overrides
     for each row execute function ownkey_private.set_updated_at();
 alter table ownkey.task_overrides enable row level security;
 alter table ownkey.task_overrides force row level security;
-create policy floor on ownkey.task_overrides as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user = 'ownkey_admin');
+create policy roles on ownkey.task_overrides as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_admin'));
+create policy floor on ownkey.task_overrides as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.task_overrides for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.task_overrides for insert to ownkey_gateway

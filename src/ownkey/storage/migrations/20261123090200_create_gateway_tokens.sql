@@ -16,8 +16,10 @@ create table ownkey.gateway_tokens (
 );
 alter table ownkey.gateway_tokens enable row level security;
 alter table ownkey.gateway_tokens force row level security;
-create policy floor on ownkey.gateway_tokens as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user in ('ownkey_owner', 'ownkey_admin'));
+create policy roles on ownkey.gateway_tokens as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin'));
+create policy floor on ownkey.gateway_tokens as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.gateway_tokens for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy own_insert on ownkey.gateway_tokens for insert to ownkey_gateway
@@ -61,11 +63,10 @@ create table ownkey_private.token_hashes (
 alter table ownkey_private.token_hashes enable row level security;
 alter table ownkey_private.token_hashes force row level security;
 -- Before the owner of a token is known there is no identity: the only row in sight is the one whose hash was shown.
-create policy floor on ownkey_private.token_hashes as restrictive for all to public
-    using (
-        user_id = (select ownkey.current_user_id())
-        or (current_user = 'ownkey_gateway' and hash = (select ownkey_private.presented_token_hash()))
-    )
+create policy roles on ownkey_private.token_hashes as restrictive for all to public
+    using (current_user = 'ownkey_gateway');
+create policy floor on ownkey_private.token_hashes as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()) or hash = (select ownkey_private.presented_token_hash()))
     with check (user_id = (select ownkey.current_user_id()));
 create policy presented_select on ownkey_private.token_hashes for select to ownkey_gateway
     using (hash = (select ownkey_private.presented_token_hash()));
@@ -76,7 +77,7 @@ grant select (user_id, token_id, hash), insert (user_id, token_id, hash)
 
 -- Note when tokens were last used: `uses` is a JSON array of {"user_id", "id", "at"}, of several users at once.
 create function ownkey_private.touch_tokens(uses json) returns integer
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     touched integer;

@@ -40,8 +40,10 @@ create table ownkey.usage_events (
 create index usage_events_user on ownkey.usage_events (user_id, occurred_at);
 alter table ownkey.usage_events enable row level security;
 alter table ownkey.usage_events force row level security;
-create policy floor on ownkey.usage_events as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user in ('ownkey_owner', 'ownkey_admin'));
+create policy roles on ownkey.usage_events as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin'));
+create policy floor on ownkey.usage_events as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.usage_events for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy admin_select on ownkey.usage_events for select to ownkey_admin
@@ -81,8 +83,10 @@ create table ownkey.usage_daily (
 create index usage_daily_day on ownkey.usage_daily (day);
 alter table ownkey.usage_daily enable row level security;
 alter table ownkey.usage_daily force row level security;
-create policy floor on ownkey.usage_daily as restrictive for all to public
-    using (user_id = (select ownkey.current_user_id()) or current_user in ('ownkey_owner', 'ownkey_admin'));
+create policy roles on ownkey.usage_daily as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin'));
+create policy floor on ownkey.usage_daily as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey.usage_daily for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy admin_select on ownkey.usage_daily for select to ownkey_admin
@@ -105,7 +109,7 @@ begin
     execute format('alter table ownkey_private.%I enable row level security', partition_name);
     execute format('alter table ownkey_private.%I force row level security', partition_name);
     execute format(
-        'create policy floor on ownkey_private.%I as restrictive for all to public '
+        'create policy roles on ownkey_private.%I as restrictive for all to public '
         'using (current_user = ''ownkey_owner'')', partition_name);
     execute format(
         'create policy owner_select on ownkey_private.%I for select to ownkey_owner '
@@ -127,7 +131,7 @@ select ownkey_private.protect_partition('usage_events_default');
 -- Make the partitions of the current month, the one before and `months` ahead; what the default partition holds of
 -- them moves there. Returns how many were made.
 create function ownkey_private.ensure_usage_partitions(months integer) returns integer
-language plpgsql security definer set search_path = '' set timezone = 'UTC'
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 as $$
 declare
     first_day timestamptz;
@@ -165,7 +169,7 @@ select ownkey_private.ensure_usage_partitions(3);
 -- were inserted, in the same transaction. Rows are always taken in the order of their keys: two processes that write
 -- overlapping batches wait for one another, but do not lock each other out.
 create function ownkey_private.record_usage(events json) returns integer
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     recorded integer;

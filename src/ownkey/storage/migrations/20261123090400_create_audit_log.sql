@@ -84,11 +84,10 @@ create trigger refuse_truncate before truncate on ownkey_private.audit_heads
 
 alter table ownkey_private.audit_log enable row level security;
 alter table ownkey_private.audit_log force row level security;
-create policy floor on ownkey_private.audit_log as restrictive for all to public
-    using (
-        user_id = (select ownkey.current_user_id())
-        or current_user in ('ownkey_owner', 'ownkey_admin', 'ownkey_auditor')
-    );
+create policy roles on ownkey_private.audit_log as restrictive for all to public
+    using (current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin', 'ownkey_auditor'));
+create policy floor on ownkey_private.audit_log as restrictive for all to ownkey_gateway
+    using (user_id = (select ownkey.current_user_id()));
 create policy own_select on ownkey_private.audit_log for select to ownkey_gateway
     using (user_id = (select ownkey.current_user_id()));
 create policy admin_select on ownkey_private.audit_log for select to ownkey_admin
@@ -101,7 +100,7 @@ grant select on ownkey_private.audit_log to ownkey_gateway, ownkey_admin, ownkey
 
 alter table ownkey_private.audit_heads enable row level security;
 alter table ownkey_private.audit_heads force row level security;
-create policy floor on ownkey_private.audit_heads as restrictive for all to public
+create policy roles on ownkey_private.audit_heads as restrictive for all to public
     using (current_user in ('ownkey_owner', 'ownkey_auditor'));
 create policy auditor_select on ownkey_private.audit_heads for select to ownkey_auditor
     using (current_user = 'ownkey_auditor');
@@ -115,7 +114,7 @@ grant select on ownkey_private.audit_heads to ownkey_auditor;
 create function ownkey_private.append_audit(
     new_actor text, new_user_id text, new_action text, new_subject text, new_details json
 ) returns void
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     head ownkey_private.audit_heads;

@@ -5,7 +5,7 @@ set role ownkey_owner;
 -- Raise a user's generation, once per transaction, and tell all processes when it commits. The mark is
 -- transaction-local and falls back with a savepoint, as the raise itself does.
 create function ownkey_private.bump_generation(changed_user text) returns void
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     bumped bigint;
@@ -24,7 +24,7 @@ $$;
 revoke execute on function ownkey_private.bump_generation(text) from public;
 
 create function ownkey_private.bump_own_generation() returns void
-language sql security definer set search_path = ''
+language sql security definer set search_path = pg_catalog, pg_temp
 as $$
     select ownkey_private.bump_generation(ownkey.current_user_id())
 $$;
@@ -32,7 +32,7 @@ revoke execute on function ownkey_private.bump_own_generation() from public;
 grant execute on function ownkey_private.bump_own_generation() to ownkey_gateway;
 
 create function ownkey_private.row_changed() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform ownkey_private.bump_generation(case when tg_op = 'DELETE' then old.user_id else new.user_id end);
@@ -62,7 +62,7 @@ create trigger row_changed after insert or delete or update of revoked_at, expir
     for each row execute function ownkey_private.row_changed();
 
 create function ownkey_private.user_changed() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     new.generation := nextval('ownkey_private.generations');
@@ -77,7 +77,7 @@ create trigger user_changed before update of role, status on ownkey.users
 
 -- What has no foreign key to the user goes with them as well.
 create function ownkey_private.user_deleted() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     delete from ownkey.usage_events where user_id = old.id;
@@ -92,7 +92,7 @@ create trigger user_deleted after delete on ownkey.users
 
 -- The generations of many users in one query. It says nothing about a user but that something changed.
 create function ownkey_private.load_generations(wanted text[]) returns table (user_id text, generation bigint)
-language sql stable security definer set search_path = ''
+language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
     select u.id, u.generation from ownkey.users u where u.id = any (wanted)
 $$;

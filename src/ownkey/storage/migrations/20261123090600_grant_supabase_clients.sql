@@ -7,16 +7,24 @@ set role ownkey_owner;
 do $$
 declare
     own record;
+    who record;
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
         return;
     end if;
     for own in
         select schemaname, tablename, policyname from pg_catalog.pg_policies
-        where schemaname = 'ownkey' and policyname like 'own\_%'
+        where schemaname = 'ownkey' and (policyname like 'own\_%' or policyname = 'floor')
     loop
         execute format('alter policy %I on %I.%I to ownkey_gateway, authenticated',
             own.policyname, own.schemaname, own.tablename);
+    end loop;
+    for who in
+        select schemaname, tablename, qual from pg_catalog.pg_policies
+        where schemaname = 'ownkey' and policyname = 'roles' and qual not like '%authenticated%'
+    loop
+        execute format('alter policy roles on %I.%I using (%s or current_user = ''authenticated'')',
+            who.schemaname, who.tablename, who.qual);
     end loop;
     grant usage on schema ownkey to authenticated;
     grant usage on sequence ownkey_private.generations to authenticated;
