@@ -210,16 +210,32 @@ async def test_foreign_keys_are_indexed(superuser: asyncpg.Connection) -> None:
     assert missing == []
 
 
-async def test_identity_does_not_outlive_its_transaction(db: Database, store: Store) -> None:
-    await store.add_person("ann")
-    single = db
-    async with single.transaction("ann") as tx:
+async def test_identity_does_not_outlive_its_transaction(dsn: str, store: Store) -> None:
+    ann = await store.add_person("ann")
+    db = await Database.open(dsn, pool_size=1)
+
+    async def check_nobody() -> None:
+        async with db._connection() as connection:
+            left = await connection.fetchrow(
+                "select current_user, nullif(current_setting('request.jwt.claims', true), ''), "
+                "nullif(current_setting('ownkey.token_hash', true), ''), ownkey.current_user_id()"
+            )
+            assert tuple(left) == (LOGIN, None, None, None)
+
+    async with db.transaction("ann") as tx:
         assert await users.find_user(tx, "ann") is not None
-    assert await snapshots.load_snapshot(single, "ann") is not None
-    for _ in range(10):  # whichever connection of the pool
-        async with single.transaction(None) as tx:
-            assert await tx.fetchval("select count(*) from ownkey.users") == 0
-            assert await tx.fetchval("select ownkey.current_user_id()") is None
+    await check_nobody()
+    assert await snapshots.load_snapshot(db, "ann") is not None
+    await check_nobody()
+    assert await snapshots.load_by_token(db, ann.token_hash) is not None
+    await check_nobody()
+    with pytest.raises(ZeroDivisionError):
+        async with db.transaction("ann"):
+            raise ZeroDivisionError
+    await check_nobody()
+    async with db.transaction(None) as tx:
+        assert await tx.fetchval("select count(*) from ownkey.users") == 0
+    await db.close()
 
 
 async def test_a_statement_that_leaves_the_role_gains_nothing(store: Store) -> None:

@@ -161,10 +161,13 @@ async def set_status(
     status: CredentialStatus,
     reason: str | None = None,
     until: datetime | None = None,
+    *,
+    generation: int | None = None,
 ) -> bool:
     """Keep what a request taught about a credential; says whether there is such a credential.
 
-    The user's generation rises only if the status itself changes. Raises StorageError.
+    With `generation`, nothing is kept if the secret was replaced since: what is said of the old one is not true of
+    the new. The user's generation rises only if the status itself changes. Raises StorageError.
     """
     key = parse_record_id(credential_id)
     if key is None:
@@ -172,6 +175,8 @@ async def set_status(
     named = ["status", "status_reason", "status_until"]
     async with db.transaction(user_id) as tx:
         await tx.fetchval(query("lock_user"), user_id)
+        if generation is not None and await tx.fetchval(query("get_secret_generation"), key) != generation:
+            return False
         updated = await tx.fetchval(query("update_credential_status"), key, named, str(status), reason, until, None)
     return updated is not None
 

@@ -28,8 +28,8 @@ _CACHED_STATEMENTS: Final = 200
 class Database:
     """A pool of connections to PostgreSQL. Open it with `Database.open`."""
 
-    def __init__(self, pool: Any, *, pooler: bool) -> None:
-        self._pool, self._pooler = pool, pooler
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 8, pooler: bool = False) -> Database:
@@ -51,7 +51,7 @@ class Database:
                 server_settings=settings,
                 reset=_keep_session,
             )
-        return cls(pool, pooler=pooler)
+        return cls(pool)
 
     async def close(self) -> None:
         """Close all connections; what is still under way after a few seconds ends with an error."""
@@ -86,8 +86,8 @@ class Database:
     async def fetch_value(self, name: str, *arguments: Any) -> Any:
         """The first column of a named query that sets its own identity: one round trip, in no transaction block.
 
-        Behind a pooler it gets a transaction all the same: there, parsing and executing are two messages that may
-        otherwise reach two servers, and the second would run what somebody else has parsed. Raises StorageError.
+        Behind a pooler it takes two, without a server in between changing: asyncpg ends what it parses with a Flush,
+        and only the Sync after the execution lets the pooler give the server to somebody else. Raises StorageError.
         """
         rows = await self.fetch_rows(name, *arguments)
         return rows[0][0] if rows else None
@@ -96,10 +96,7 @@ class Database:
         """As `fetch_value`, all rows. Raises StorageError."""
         async with self._connection() as connection:
             with storage_errors():
-                if not self._pooler:
-                    return list(await connection.fetch(query(name), *arguments))
-                async with connection.transaction():
-                    return list(await connection.fetch(query(name), *arguments))
+                return list(await connection.fetch(query(name), *arguments))
 
     async def ping(self) -> None:
         """Raises StorageError when the database does not answer."""
