@@ -45,7 +45,7 @@ def test_the_first_start_makes_an_administrator_and_the_second_does_not(shell: S
     assert postgres_processes(shell.data_dir) == []
     with shell.serve() as second:
         assert second.token is None
-        assert "ok-" not in second.announcement
+        assert "ok-" not in second.announcement, "a token is shown once"
         assert get(f"{second.url}/v1/models", first.token)[0] == 200
     done = second.process
     assert done.returncode == 0
@@ -117,7 +117,7 @@ def wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> Non
     """Look again and again: what is waited for is a step inside another process."""
     deadline = time.monotonic() + 60
     while not is_so():
-        assert process.poll() is None, "the server ended too early"
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
