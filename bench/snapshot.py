@@ -27,6 +27,7 @@ from ownkey.storage.migrate import migrate
 from ownkey.storage.snapshots import load_by_token, load_generations, load_snapshot
 
 CALLS = 3000
+ROUNDS = 10
 CREDENTIALS = 3
 # Straight into the tables: through the public functions 100,000 users would take half an hour.
 FILL = """
@@ -61,7 +62,7 @@ async def main(sizes: list[int]) -> None:
         postgres = await EmbeddedPostgres.start(data_dir)
         try:
             await migrate(postgres.migration_dsn)
-            print(f"{'users':>8}  {'call':<32} {'p50 µs':>8} {'p99 µs':>8}")
+            print(f"{'users':>8}  {'call':<28} {'p50 µs':>8} {'p99 µs':>8} {'best p50':>9}")
             for users in sizes:
                 await fill(postgres.migration_dsn, users)
                 await measure_all(postgres.runtime_dsn, users)
@@ -104,25 +105,32 @@ async def measure_all(dsn: str, users: int) -> None:
         "load_by_token": by_token,
         "load_generations of 100": generations,
     }.items():
-        p50, p99 = await measure(call)
-        print(f"{users:>8}  {name:<32} {p50:>8.0f} {p99:>8.0f}")
+        p50, p99, best = await measure(call)
+        print(f"{users:>8}  {name:<28} {p50:>8.0f} {p99:>8.0f} {best:>9.0f}")
     started = time.perf_counter()
     await asyncio.gather(*(repeat(by_user, CALLS // 32) for _ in range(32)))
     rate = CALLS // 32 * 32 / (time.perf_counter() - started)
-    print(f"{users:>8}  {'load_snapshot, 32 at once':<32} {rate:>8.0f} per second")
+    print(f"{users:>8}  {'load_snapshot, 32 at once':<28} {rate:>8.0f} per second")
     await db.close()
 
 
-async def measure(call: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-    """Median and 99th percentile in microseconds, one call after the other."""
-    for _ in range(200):
-        await call()
-    times = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        await call()
-        times.append((time.perf_counter() - started) * 1e6)
-    return statistics.median(times), statistics.quantiles(times, n=100)[98]
+async def measure(call: Callable[[], Awaitable[None]]) -> tuple[float, float, float]:
+    """Median, 99th percentile and the median of the best of all rounds, in microseconds, one call after the other.
+
+    Neighbours on the machine disturb some rounds more than others; the best one is nearest to what the code costs.
+    """
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        times = []
+        for _ in range(CALLS // ROUNDS):
+            started = time.perf_counter()
+            await call()
+            times.append((time.perf_counter() - started) * 1e6)
+        rounds.append(times)
+    del rounds[0]  # plans and pages were cold
+    together = [one for times in rounds for one in times]
+    best = min(statistics.median(times) for times in rounds)
+    return statistics.median(together), statistics.quantiles(together, n=100)[98], best
 
 
 async def repeat(call: Callable[[], Awaitable[None]], times: int) -> None:
