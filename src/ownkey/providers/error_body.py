@@ -37,11 +37,15 @@ _KEY_LIKE: Final = re.compile(
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
-    """The words of an error. `codes` are its machine-readable words in lower case, the most exact first."""
+    """The words of an error. `codes` are its machine-readable words in lower case, the most exact first.
+
+    `names_field`: it is about a field of the request.
+    """
 
     message: str = ""
     codes: tuple[str, ...] = ()
     quota_ids: tuple[str, ...] = ()
+    names_field: bool = False
     request_id: str | None = None
     document: Any = None
 
@@ -76,15 +80,18 @@ def read_error_document(document: Any) -> ErrorBody:
     nested = _nested(text)
     codes = [*_codes(inner), *(_codes(document) if inner is not document else ())]
     quota_ids = tuple(_quota_ids(inner))
+    names_field = _names_field(inner)
     if nested is not None:
         text, codes = nested.message or text, [*nested.codes, *codes]
         quota_ids = (*nested.quota_ids, *quota_ids)
+        names_field = names_field or nested.names_field
         original = nested.document
     request_id = document.get("request_id")
     return ErrorBody(
         message=tidy(text),
         codes=tuple(dict.fromkeys(codes)),
         quota_ids=quota_ids,
+        names_field=names_field,
         request_id=request_id[:128] if isinstance(request_id, str) else None,
         document=original,
     )
@@ -139,6 +146,20 @@ def _codes(error: dict[str, Any]) -> Iterator[str]:
 def _words(value: Any) -> Iterator[str]:
     if isinstance(value, str) and value and value != "error":
         yield value.lower()[:80]
+
+
+def _names_field(error: dict[str, Any]) -> bool:
+    """`param` of OpenAI, `loc` of FastAPI's list of problems, `fieldViolations` of Google's BadRequest."""
+    if error.get("param"):
+        return True
+    for name in ("message", "detail"):
+        problems = error.get(name)
+        if isinstance(problems, dict):
+            problems = problems.get("detail")
+        if isinstance(problems, list) and any(isinstance(problem, dict) and problem.get("loc") for problem in problems):
+            return True
+    details = error.get("details")
+    return isinstance(details, list) and any(isinstance(one, dict) and "fieldViolations" in one for one in details)
 
 
 def _quota_ids(error: dict[str, Any]) -> Iterator[str]:

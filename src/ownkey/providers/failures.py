@@ -15,6 +15,7 @@ from msgspec import structs
 from ownkey.domain.exchange import Failure
 from ownkey.domain.retry_after import parse_retry_after
 from ownkey.domain.usage import Outcome
+from ownkey.providers.echoed_words import own_words
 from ownkey.providers.error_body import ErrorBody, read_error_body
 
 CONTEXT_TOO_LONG: Final = "context_length_exceeded"
@@ -184,12 +185,7 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failur
     error = read_error_body(body)
     kind = headers.get("x-amzn-errortype")
     if kind:
-        error = ErrorBody(
-            message=error.message,
-            codes=(kind.partition(":")[0].lower(), *error.codes),
-            request_id=error.request_id,
-            document=error.document,
-        )
+        error = structs.replace(error, codes=(kind.partition(":")[0].lower(), *error.codes))
     return classify(status, error, headers)
 
 
@@ -246,8 +242,9 @@ def _outcome(status: int, error: ErrorBody) -> Outcome:
     by_code = next((_OUTCOME_BY_CODE[code] for code in error.codes if code in _OUTCOME_BY_CODE), None)
     # A code such as `rate_limit_exceeded` or `permission_denied` is less exact than the words beside it.
     if by_code in (None, Outcome.RATE_LIMITED, Outcome.AUTH_SCOPE):
+        said = own_words(status, error, known_code=by_code is not None)
         for statuses, words, outcome in _OUTCOME_BY_WORDS:
-            if status in statuses and words.search(error.message):
+            if status in statuses and words.search(said):
                 return outcome
     if by_code is not None:
         return by_code
