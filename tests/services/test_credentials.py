@@ -480,7 +480,8 @@ async def test_a_new_secret_or_a_good_test_ends_a_cool_down(stand: Stand, provid
         lambda: stand.settings.test_credential(user, stored.id),
         lambda: stand.settings.replace_credential(user, stored.id, OTHER),
     ):
-        stand.health.note_failure(stand.catalog["groq"].base_url, stored.id, failure)
+        # The first secret is in trouble both times: it is remembered by secret, not by credential.
+        stand.health.note_failure(stand.catalog["groq"].base_url, f"{stored.id}/1", failure)
         assert (await stand.best(user)).credential is None
         await cure()
         assert (await stand.best(user)).credential is not None

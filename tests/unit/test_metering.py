@@ -118,6 +118,19 @@ async def test_one_refused_event_does_not_hold_up_the_others() -> None:
     assert set(sink.rows) == {good.id, late.id} and service.waiting == 0
 
 
+async def test_a_price_that_cannot_be_worked_out_holds_up_nobody() -> None:
+    """A provider that reports nonsense must not stop the books of everybody else."""
+    sink = Sink()
+    service = metering(sink)
+    odd = event("anthropic", "claude-sonnet-4-5", Tokens(input_uncached=-10, cache_read=5, output_text=3))
+    good = event()
+    for one in (odd, good):
+        service.record(one)
+    await service.flush()
+    assert set(sink.rows) == {odd.id, good.id}
+    assert (sink.rows[odd.id].cost_microdollars, sink.rows[good.id].cost_microdollars) == (None, 255)
+
+
 async def test_beyond_the_bound_requests_are_refused() -> None:
     service = metering(Sink(), queue_size=2)
     service.record(event())

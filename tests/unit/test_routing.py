@@ -206,7 +206,7 @@ def test_a_credential_works_again_when_its_time_is_over() -> None:
 
 def test_what_the_health_board_knows_is_respected() -> None:
     later = NOW + timedelta(seconds=5)
-    board = Board(down={"https://api.groq.test/v1": later}, blocked={"mistral-1": later})
+    board = Board(down={"https://api.groq.test/v1": later}, blocked={"mistral-1/1": later})
     found = route(snapshot(credential("groq"), credential("mistral"), credential("openai")), health=board)
     assert hops(found) == [("openai", "openai-large", "own")]
     assert {(one.provider, one.reason, one.until) for one in found.skipped} == {
@@ -395,9 +395,9 @@ def test_a_kept_chain_never_outlives_what_it_follows_from() -> None:
     before = router.route(of, request)
     assert router.route(of, request) is before
     failure = Failure(outcome=Outcome.CREDIT_EXHAUSTED, message="")
-    board.note_failure(CATALOG["groq"].base_url, "groq-1", failure)
+    board.note_failure(CATALOG["groq"].base_url, credential("groq").health_key, failure)
     assert hops(router.route(of, request))[0][0] == "mistral"
-    board.note_success(CATALOG["groq"].base_url, "groq-1")
+    board.note_success(CATALOG["groq"].base_url, credential("groq").health_key)
     assert hops(router.route(of, request)) == hops(before)
     changed = replace(of, generation=2, credentials=(credential("mistral"),))
     assert hops(router.route(changed, request))[0][0] == "mistral"

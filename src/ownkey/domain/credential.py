@@ -110,6 +110,11 @@ class SealedCredential(Struct, frozen=True, kw_only=True):
     generation: int
     sealed: bytes
 
+    @property
+    def health_key(self) -> str:
+        """Under which name trouble is remembered: this secret's, so that a replaced one starts with a clean slate."""
+        return f"{self.id}/{self.generation}"
+
     def is_expired(self, now: datetime) -> bool:
         """Whether the date that the user set has passed."""
         return self.expires_at is not None and self.expires_at <= now

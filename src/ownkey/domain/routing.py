@@ -113,7 +113,7 @@ class Health(Protocol):
         """Until when the host of this URL is not worth trying."""
         ...
 
-    def credential_blocked_until(self, credential_id: str) -> datetime | None:
+    def credential_blocked_until(self, health_key: str) -> datetime | None:
         """Until when this credential would be refused (rate limit, no credit)."""
         ...
 
@@ -151,8 +151,8 @@ def attempts(
         elif provider.id in policy.shared:
             chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_REFUSED)
     if shared:
-        for provider in _last_resorts(order, catalog, policy):
-            chain.add_shared(provider, first=not order)
+        for position, provider in enumerate(_last_resorts(order, catalog, policy)):
+            chain.add_shared(provider, first=not order and position == 0)
     return Route(tuple(chain.attempts), tuple(chain.skipped), wish.task)
 
 
@@ -161,6 +161,12 @@ def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy
     names = [policy.ultimate] if policy.ultimate in policy.shared else list(catalog)
     taken = {provider.id for provider in order}
     return [catalog[name] for name in names if name in catalog and name in policy.shared and name not in taken]
+
+
+def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
+    """An attempt that was in the chain, but whose endpoint broke, or is being tried by another request, since."""
+    label = attempt.credential.label if attempt.credential else None
+    return Skipped(attempt.provider.id, attempt.model, attempt.payer, SkipReason.PROVIDER_DOWN, label, until)
 
 
 def select_best(route: Route) -> Attempt | None:
@@ -358,7 +364,7 @@ class _Chain:
             return SkipReason.CREDENTIAL_UNREADABLE, None
         until = credential.status_until if credential.status is not CredentialStatus.OK else None
         if until is None or until <= self.now:
-            until = self.health.credential_blocked_until(credential.id)
+            until = self.health.credential_blocked_until(credential.health_key)
         return (SkipReason.COOLING_DOWN, until) if until is not None else (None, None)
 
 

@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     MODEL_UNAVAILABLE = "model_unavailable"
     BAD_REQUEST = "bad_request"
+    CANNOT_CARRY = "cannot_carry"
     CONTENT_REFUSED = "content_refused"
     STREAM_BROKEN = "stream_broken"
     CLIENT_GONE = "client_gone"

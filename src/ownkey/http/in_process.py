@@ -6,13 +6,14 @@ The request is served by the gateway itself, so that routing, metering and error
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
-from httpx2 import AsyncBaseTransport, AsyncByteStream, Request, Response
+from httpx2 import AsyncBaseTransport, AsyncByteStream, ReadError, Request, Response
 
 from ownkey.http.identity import IN_PROCESS_USER
+
+T = TypeVar("T")
 
 
 class InProcessTransport(AsyncBaseTransport):
@@ -58,9 +59,10 @@ class _Exchange:
             asyncio.get_running_loop().create_future()
         )
         # One chunk at a time: a reader that stalls holds the provider back, as a socket would.
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         self._left = asyncio.Event()
-        self._finished = False
+        self._finished = asyncio.Event()
+        self._error: BaseException | None = None
 
     async def receive(self) -> dict[str, Any]:
         """The request's body, then the news that the client left."""
@@ -71,24 +73,31 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Take a message of the application."""
+        """Take a message of the application; what comes after the client left is dropped."""
         if message["type"] == "http.response.start":
-            self._started.set_result((message["status"], message["headers"]))
+            if not self._started.done():
+                self._started.set_result((message["status"], message["headers"]))
             return
-        if message.get("body"):
-            await self._chunks.put(message["body"])
+        if message.get("body") and not self._left.is_set():
+            await _first_of(self._chunks.put(message["body"]), self._left.wait())
         if not message.get("more_body", False):
-            await self._chunks.put(None)
+            self._finished.set()
 
     async def start(self) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Status and headers, once the application has them."""
         return await self._started
 
     async def read(self) -> bytes | None:
-        """The next chunk of the answer, or None at its end."""
-        if self._finished and self._chunks.empty():
-            return None
-        return await self._chunks.get()
+        """The next chunk of the answer, or None at its end. Raises what broke the application."""
+        while self._chunks.empty():
+            if self._finished.is_set():
+                if self._error is not None:
+                    raise ReadError("the request broke off") from self._error
+                return None
+            chunk = await _first_of(self._chunks.get(), self._finished.wait())
+            if isinstance(chunk, bytes):
+                return chunk
+        return self._chunks.get_nowait()
 
     def leave(self) -> None:
         """The client does not want the rest."""
@@ -96,10 +105,10 @@ class _Exchange:
 
     def done(self, task: asyncio.Task[None]) -> None:
         """The application returned, or broke: nobody must wait for it any longer."""
-        self._finished = True
-        with suppress(asyncio.QueueFull):
-            self._chunks.put_nowait(None)
         error = None if task.cancelled() else task.exception()
+        if not self._finished.is_set():
+            self._error = error or RuntimeError("The answer ended before its last byte.")
+            self._finished.set()
         if not self._started.done():
             self._started.set_exception(error or RuntimeError("The request ended without an answer."))
 
@@ -117,5 +126,15 @@ class _Body(AsyncByteStream):
     async def aclose(self) -> None:
         """End the conversation; returns when the application has let go of the provider."""
         self._exchange.leave()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([self._task])
+        await asyncio.wait([self._task])
+
+
+async def _first_of(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, Any]) -> T | None:
+    """What `one` gives, or None when `other` ends before it; the slower of the two is cancelled."""
+    tasks = (asyncio.ensure_future(one), asyncio.ensure_future(other))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()

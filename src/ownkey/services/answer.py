@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -17,15 +18,21 @@ from ownkey.upstream.pool import TransportFailure, UpstreamResponse
 _BROKE_OFF: Final = Failure(
     outcome=Outcome.STREAM_BROKEN, message="The provider's stream ended before it was complete."
 )
+_UNREADABLE: Final = Failure(
+    outcome=Outcome.STREAM_BROKEN, message="The provider's stream holds something that cannot be read."
+)
+
+logger = logging.getLogger(__name__)
 
 
 class AnswerStream:
     """The rest of a stream after its first content. Read it to its end, or close it.
 
-    `settle` is called exactly once, with None or the failure, and before the last byte is handed out.
+    `settle` is called exactly once, with None or the failure, and before the last byte is handed out. `clean` takes
+    the secret out of what a provider says of its failure.
     """
 
-    __slots__ = ("_decoder", "_ended", "_first", "_response", "_settle", "_settled")
+    __slots__ = ("_clean", "_decoder", "_ended", "_first", "_response", "_settle", "_settled")
 
     def __init__(
         self,
@@ -33,8 +40,10 @@ class AnswerStream:
         decoder: StreamDecoder,
         first: bytes,
         settle: Callable[[StreamDecoder, Failure | None], None],
+        clean: Callable[[Failure], Failure],
     ) -> None:
-        self._response, self._decoder, self._first, self._settle = response, decoder, first, settle
+        self._response, self._decoder, self._first = response, decoder, first
+        self._settle, self._clean = settle, clean
         self._settled = self._ended = False
 
     async def read(self) -> bytes | None:
@@ -53,10 +62,13 @@ class AnswerStream:
             except TransportFailure as error:
                 # After the terminator nothing is missing, whatever happens to the connection.
                 return await self._end(None if decoder.complete else error.failure)
+            try:
+                data = decoder.finish() if chunk is None else decoder.feed(chunk)
+            except Exception:  # a provider's bytes must not decide how our code ends
+                logger.exception("a stream could not be read")
+                return await self._end(None if decoder.complete else _UNREADABLE)
             if chunk is None:
-                tail = decoder.finish()
-                return tail + (await self._end(self._final_failure()) or b"") or None
-            data = decoder.feed(chunk)
+                return data + (await self._end(self._final_failure()) or b"") or None
             if decoder.complete:
                 self._settle_once(None)
             if data:
@@ -76,6 +88,8 @@ class AnswerStream:
 
     async def _end(self, failure: Failure | None) -> bytes | None:
         self._ended = True
+        if failure is not None:
+            failure = self._clean(failure)
         self._settle_once(failure)
         await self._response.close()
         return error_event(failure) if failure is not None else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from ownkey.domain.exchange import MOST_ACTIONABLE, Failure
-from ownkey.domain.routing import Attempt, Route, Skipped
+from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
 from ownkey.errors import NoProvider, RouteExhausted
@@ -19,6 +20,7 @@ _HTTP_STATUS: Final[dict[Outcome, int]] = {
     Outcome.AUTH_SCOPE: 424,
     Outcome.CREDIT_EXHAUSTED: 402,
     Outcome.BAD_REQUEST: 400,
+    Outcome.CANNOT_CARRY: 400,
     Outcome.CONTENT_REFUSED: 400,
     Outcome.MODEL_UNAVAILABLE: 404,
     Outcome.QUOTA_DAILY: 429,
@@ -34,6 +36,7 @@ _CODE: Final[dict[Outcome, str]] = {
     Outcome.AUTH_SCOPE: "credential_limited",
     Outcome.CREDIT_EXHAUSTED: "insufficient_quota",
     Outcome.BAD_REQUEST: "invalid_request",
+    Outcome.CANNOT_CARRY: "cannot_carry",
     Outcome.CONTENT_REFUSED: "content_refused",
     Outcome.MODEL_UNAVAILABLE: "model_not_found",
     Outcome.QUOTA_DAILY: "rate_limit_exceeded",
@@ -65,16 +68,16 @@ class FailedAttempt(Struct, frozen=True):
     failure: Failure
 
 
-def exhausted(route: Route, failed: list[FailedAttempt]) -> RouteExhausted:
+def exhausted(skipped: Sequence[Skipped], failed: Sequence[FailedAttempt]) -> RouteExhausted:
     """The error for a request that nobody answered; its status is that of the most actionable failure."""
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
-        "skipped": [_describe_skipped(one) for one in route.skipped],
+        "skipped": [_describe_skipped(one) for one in skipped],
     }
     if not failed:
-        return NoProvider(_nothing_to_try(route), extra=extra)
+        return NoProvider(_nothing_to_try(skipped), extra=extra)
     worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
-    if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CONTENT_REFUSED):
+    if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
         message = worst.message
     else:
         message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
@@ -104,10 +107,10 @@ def _whose(attempt: Attempt) -> str:
     return f'own key "{attempt.credential.label}"'
 
 
-def _nothing_to_try(route: Route) -> str:
-    if not route.skipped:
+def _nothing_to_try(skipped: Sequence[Skipped]) -> str:
+    if not skipped:
         return "There is no API key to use: add one for a provider, or ask the operator for a shared one."
-    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in route.skipped[:8])
+    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in skipped[:8])
     return f"No provider can be used for this request ({hops}). Add or enable an API key that can serve it."
 
 

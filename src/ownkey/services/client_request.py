@@ -76,6 +76,8 @@ def read_request(
     Raises RequestError with the name of the faulty field.
     """
     try:
+        if not body.isascii():
+            body.decode()
         if operation == "embeddings":
             embedding = _EMBEDDING.decode(body)
             return ClientRequest(body=body, route=_route(embedding.model, operation, Needs(), task, fallback))
@@ -87,6 +89,8 @@ def read_request(
         raise RequestError(_describe(error), param=_field(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("The body is not valid JSON in UTF-8.") from None
+    except RecursionError:
+        raise RequestError("The body is nested too deeply.") from None
     return ClientRequest(
         body=body,
         route=_route(fields.model, operation, needs, task, fallback),

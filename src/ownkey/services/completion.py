@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import perf_counter
@@ -19,7 +20,7 @@ from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
-from ownkey.domain.routing import Attempt, Route, shared_credential_id
+from ownkey.domain.routing import Attempt, Route, Skipped, shared_credential_id, skipped_as_down
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError
@@ -37,6 +38,9 @@ from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamRespons
 _RETRY_SHARE: Final = 0.1
 _RETRY_RESERVE: Final = 10.0
 _JITTER_SECONDS: Final = (0.05, 0.2)
+_MESSAGE_LIMIT: Final = 300
+_RAW_USAGE_LIMIT: Final = 8192
+_REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
 
 
@@ -112,7 +116,7 @@ class CompletionService:
     def learn(self, snapshot: Snapshot, attempt: Attempt, failure: Failure | None) -> None:
         """Remember what an attempt says about its provider's host and its credential."""
         credential, health = attempt.credential, self.router.health
-        key = credential.id if credential is not None else shared_credential_id(attempt.provider.id)
+        key = credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)
         if failure is None:
             health.note_success(attempt.base_url, key)
             if credential is not None and credential.status in _CURED_BY_SUCCESS:
@@ -135,6 +139,7 @@ class _Walk:
         self.service, self.snapshot, self.request = service, snapshot, request
         self.route, self.request_id = route, request_id
         self.failed: list[FailedAttempt] = []
+        self.late_skips: list[Skipped] = []
         self.dispatched = 0
 
     async def run(self) -> Answer:
@@ -148,15 +153,24 @@ class _Walk:
                 result = await self._try(attempt)
             if isinstance(result, Answer):
                 return result
+            if result is None:
+                continue
             consequence = CONSEQUENCES[result.outcome]
             if not consequence.next_provider:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
-        raise exhausted(self.route, self.failed)
+        raise exhausted((*self.route.skipped, *self.late_skips), self.failed)
 
-    async def _try(self, attempt: Attempt) -> Answer | Failure:
-        """One upstream call. Every way out of it settles its usage event."""
+    def _may_try(self, attempt: Attempt) -> bool:
+        """An endpoint that was broken is given one try at a time: whether this request is to make it."""
+        until = self.service.router.health.provider_down_until(attempt.base_url)
+        if until is not None:
+            self.late_skips.append(skipped_as_down(attempt, until))
+        return until is None
+
+    async def _try(self, attempt: Attempt) -> Answer | Failure | None:
+        """One upstream call. Every way out of it settles its usage event. None: it was not this request's turn."""
         call = Call(
             operation=self.request.route.operation,
             body=self.request.body,
@@ -172,7 +186,9 @@ class _Walk:
             return self._fail(attempt, Failure(outcome=Outcome.UNREADABLE, message=error.message))
         except RequestError as error:
             # This dialect cannot carry the request; another one of the chain may.
-            return self._fail(attempt, Failure(outcome=Outcome.MODEL_UNAVAILABLE, message=error.message))
+            return self._fail(attempt, Failure(outcome=Outcome.CANNOT_CARRY, message=error.message))
+        if not self._may_try(attempt):
+            return None
         self.dispatched += 1
         record = _CallRecord(self, attempt, secret)
         response: UpstreamResponse | None = None
@@ -185,7 +201,7 @@ class _Walk:
             if not 200 <= response.status < 300:
                 body = await response.read()
                 return record.fail(adapter.read_failure(response.status, response.headers, body))
-            record.event.provider_request_id = _provider_request_id(response.headers)
+            record.note_request_id(response.headers)
             if call.stream:
                 return await self._open_stream(adapter, call, response, record)
             decoded = adapter.decode(await response.read(), call)
@@ -222,7 +238,7 @@ class _Walk:
             message = f"{record.attempt.provider.label} ended its stream at once."
             return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message), decoder)
         record.first_byte()
-        stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream)
+        stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream, record.clean)
         return Answer(request_id=self.request_id, attempt=record.attempt, attempts=self.dispatched, stream=stream)
 
     def _fail(self, attempt: Attempt, failure: Failure) -> Failure:
@@ -259,13 +275,23 @@ class _CallRecord:
         """The provider has begun to answer; for a stream, with content."""
         self.event.first_byte_ms = self._elapsed_ms()
 
+    def note_request_id(self, headers: Mapping[str, str]) -> None:
+        """Keep the provider's own name for this call, if it looks like one."""
+        name = headers.get("x-request-id") or headers.get("request-id") or ""
+        if _REQUEST_ID.fullmatch(name):
+            self.event.provider_request_id = name if self.secret is None else self.secret.scrub(name)
+
+    def clean(self, failure: Failure) -> Failure:
+        """The failure without the secret in what the provider said, and cut to what a person reads."""
+        message = failure.message if self.secret is None else self.secret.scrub(failure.message)
+        return replace(failure, message=message[:_MESSAGE_LIMIT])
+
     def fail(self, failure: Failure, decoder: StreamDecoder | None = None) -> Failure:
         """Settle as failed, scrub the secret from what the provider said, and note the failure on the walk.
 
         A stream that failed may have reported usage already: input is paid for when it is read.
         """
-        if self.secret is not None:
-            failure = replace(failure, message=self.secret.scrub(failure.message))
+        failure = self.clean(failure)
         if decoder is None:
             self.settle(failure)
         else:
@@ -292,7 +318,7 @@ class _CallRecord:
         event.duration_ms = self._elapsed_ms()
         event.outcome = Outcome.OK if failure is None else failure.outcome
         event.http_status = 200 if failure is None else failure.http_status
-        event.tokens, event.raw_usage, event.finish_reason = tokens, raw_usage, finish_reason
+        event.tokens, event.raw_usage, event.finish_reason = tokens, self._clean_usage(raw_usage), finish_reason
         event.tokens_source = TokensSource.NONE if tokens is None else TokensSource.REPORTED
         if failure is not None and failure.provider_request_id:
             event.provider_request_id = failure.provider_request_id
@@ -301,6 +327,13 @@ class _CallRecord:
         if failure is None or failure.outcome not in (Outcome.CLIENT_GONE, Outcome.INTERNAL):
             walk.service.learn(walk.snapshot, self.attempt, failure)
 
+    def _clean_usage(self, raw_usage: bytes | None) -> bytes | None:
+        if raw_usage is None or len(raw_usage) > _RAW_USAGE_LIMIT:
+            return None
+        if self.secret is None:
+            return raw_usage
+        return self.secret.scrub(raw_usage.decode("utf-8", "replace")).encode()
+
     def _elapsed_ms(self) -> int:
         return round((perf_counter() - self._started) * 1000)
 
@@ -308,8 +341,3 @@ class _CallRecord:
 def _redirected(attempt: Attempt, status: int) -> Failure:
     message = f"{attempt.provider.label} redirects elsewhere, where no key of yours is sent."
     return Failure(outcome=Outcome.UNREACHABLE, message=message, http_status=status)
-
-
-def _provider_request_id(headers: Mapping[str, str]) -> str | None:
-    value = headers.get("x-request-id") or headers.get("request-id")
-    return value[:128] if value else None

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 class _Change(Struct, frozen=True):
     user_id: str
     credential_id: str
+    generation: int
     status: CredentialStatus
     reason: str | None
     until: datetime | None
@@ -66,7 +67,7 @@ class CredentialHealth:
         if last is not None and last[0] is status and time.monotonic() - last[1] < _REPEAT_SECONDS:
             return
         if len(self._waiting) < _WAITING_LIMIT:
-            self._waiting[credential.id] = _Change(user_id, credential.id, status, reason, until)
+            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, status, reason, until)
             self._wake.set()
 
     async def flush(self) -> None:
@@ -88,7 +89,13 @@ class CredentialHealth:
             self._written[credential_id] = (change.status, time.monotonic())
             try:
                 await credentials.set_status(
-                    self._database, change.user_id, credential_id, change.status, change.reason, change.until
+                    self._database,
+                    change.user_id,
+                    credential_id,
+                    change.status,
+                    change.reason,
+                    change.until,
+                    generation=change.generation,
                 )
             except StorageError as error:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)

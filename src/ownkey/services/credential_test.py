@@ -235,7 +235,7 @@ class CredentialTestService(CredentialService):
         result = await self._probe(user_id, row, sealed.base_url, secret)
         await self._keep_finding(user_id, sealed, result.outcome.value, self._learn(result), actor)
         if result.outcome is ProbeOutcome.WORKS:
-            self._forgive(credential_id)
+            self._forgive(sealed.health_key)
         return result
 
     async def _probe(self, user_id: str, provider: Provider, base_url: str | None, secret: Secret) -> ProbeResult:

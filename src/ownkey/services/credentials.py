@@ -186,9 +186,7 @@ class CredentialService:
                 provider=before.provider,
                 **({"base_url": url} if moved else {}),
             )
-            replaced = await self._get(change.tx, credential_id)
-        self._forgive(credential_id)
-        return replaced
+            return await self._get(change.tx, credential_id)
 
     async def remove_credential(
         self, user_id: str, credential_id: str, *, force: bool = False, actor: str | None = None

@@ -119,12 +119,14 @@ class Metering:
         for event in batch:
             if event.tokens is None or event.price_version is not None:
                 continue
-            cost = self._pricing.cost(
-                self._catalog[event.provider].prices if event.provider in self._catalog else None,
-                event.model,
-                event.tokens,
-                event.occurred_at,
-            )
+            provider = self._catalog.get(event.provider)
+            try:
+                cost = self._pricing.cost(
+                    provider.prices if provider else None, event.model, event.tokens, event.occurred_at
+                )
+            except Exception:  # a price that cannot be worked out must not hold up the record itself
+                logger.exception("usage event %s could not be priced", event.id)
+                continue
             if cost is not None:
                 event.cost_microdollars, event.price_version = cost.microdollars, cost.price_version
 

@@ -10,7 +10,7 @@ from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import Route, RouteRequest, attempts
 from ownkey.domain.settings import Snapshot
-from ownkey.upstream.health import HealthBoard
+from ownkey.upstream.health import HealthBoard, HealthView
 
 _USERS_LIMIT: Final = 10_000
 _ROUTES_PER_USER_LIMIT: Final = 64
@@ -25,6 +25,7 @@ class Router:
 
     def __init__(self, *, catalog: Mapping[str, Provider], policy: Policy, health: HealthBoard) -> None:
         self.catalog, self.policy, self.health = catalog, policy, health
+        self._view = HealthView(health)
         self._kept: dict[str, tuple[Snapshot, dict[RouteRequest, Route]]] = {}
 
     def route(self, snapshot: Snapshot, request: RouteRequest) -> Route:
@@ -57,7 +58,7 @@ class Router:
             request,
             catalog=self.catalog,
             policy=self.policy,
-            health=self.health,
+            health=self._view,
             now=datetime.now(UTC),
         )
 

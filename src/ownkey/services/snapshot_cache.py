@@ -59,6 +59,8 @@ class SnapshotCache:
         self._unknown: dict[bytes, float] = {}
         # The newest generation heard of while a read was under way; kept only until that read ends.
         self._heard: dict[str, int] = {}
+        # Raised when everything is dropped: what was being read then is not kept either.
+        self._epoch = 0
         self._loading: dict[str | bytes, asyncio.Task[object]] = {}
         self._poller: asyncio.Task[None] | None = None
 
@@ -118,6 +120,7 @@ class SnapshotCache:
 
     def drop_all(self) -> None:
         """Forget everybody: the notifications were interrupted and anything may have changed."""
+        self._epoch += 1
         for user_id in list(self._entries):
             self.drop(user_id)
         self._unknown.clear()
@@ -133,12 +136,14 @@ class SnapshotCache:
                 self.drop(user_id, generation) if generation is not None else self.drop(user_id)
 
     async def _read_snapshot(self, user_id: str) -> Snapshot | None:
+        epoch = self._epoch
         snapshot = await snapshots.load_snapshot(self._database, user_id)
-        if snapshot is not None:
+        if snapshot is not None and epoch == self._epoch:
             self._keep(snapshot)
         return snapshot
 
     async def _read_owner(self, token_hash: bytes) -> TokenOwner | None:
+        epoch = self._epoch
         owner = await snapshots.load_by_token(self._database, token_hash)
         if owner is None or owner.state != "active":
             if len(self._unknown) >= _UNKNOWN_TOKENS_LIMIT:
@@ -146,7 +151,7 @@ class SnapshotCache:
             if owner is None:
                 self._unknown[token_hash] = time.monotonic() + _UNKNOWN_TOKEN_SECONDS
             return owner
-        entry = self._keep(owner.snapshot)
+        entry = self._keep(owner.snapshot) if epoch == self._epoch else None
         if entry is not None:
             entry.token_hashes.add(token_hash)
             self._owners[token_hash] = owner

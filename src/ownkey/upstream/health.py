@@ -109,6 +109,9 @@ class HealthBoard:
         consequence = CONSEQUENCES[failure.outcome]
         if consequence.provider_fault:
             self._count_failure(base_url)
+        elif failure.http_status is not None:
+            # Whatever it said, the endpoint is there and answers.
+            self._breakers.pop(base_url, None)
         if not consequence.cool_down_seconds:
             return None
         seconds = failure.retry_after_seconds
