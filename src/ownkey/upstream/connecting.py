@@ -24,12 +24,12 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class Destination(Struct, frozen=True):
-    """Where connections lead. `proxy` is a URL; `resolve` gives the addresses that may be connected to."""
+    """Where connections lead. `proxy` is a URL; `names` knows the addresses that may be connected to."""
 
     scheme: str
     host: str
     port: int
-    resolve: Resolve
+    names: CachedNames
     proxy: str | None = None
 
     @property
@@ -44,10 +44,10 @@ class ProxyRefused(Exception):
 
 
 async def connect(destination: Destination, tls: ssl.SSLContext, open_connection: Open) -> Connection:
-    """A new connection. Raises OSError (ssl.SSLError among them), ProxyRefused, or what `resolve` raises."""
+    """A new connection. Raises OSError (ssl.SSLError among them), ProxyRefused, or what `names` raises."""
     if destination.proxy is not None:
         return await _connect_by_proxy(destination, tls, open_connection)
-    addresses = await destination.resolve(destination.host, destination.port)
+    addresses = await destination.names(destination.host, destination.port)
     context = tls if destination.scheme == "https" else None
     return await _connect_first(addresses, destination.port, destination.host, context, open_connection)
 
@@ -158,6 +158,10 @@ class CachedNames:
             self._known[key] = now + self._seconds, answer
         # One impatient request must not end the question for the others.
         return await asyncio.shield(answer)
+
+    def forget(self, host: str, port: int) -> None:
+        """Ask again next time: a provider may have moved away from an address that does not answer."""
+        self._known.pop((host, port), None)
 
 
 def _look_at_exception(answer: asyncio.Future[Sequence[str]]) -> None:

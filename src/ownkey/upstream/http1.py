@@ -8,6 +8,7 @@ it may not: a byte out of place would make one user's answer another's.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from enum import Enum
 from typing import Any, Final
@@ -56,7 +57,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body_begun",
-        "_body_sent",
+        "_body_written",
         "_buffered",
         "_chunks",
         "_deadlines",
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_patience_until",
+        "_poll",
         "_reading_paused",
         "_registry",
         "_timer",
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
         "parked_in",
         "raw_headers",
         "status",
+        "unsent",
     )
 
     def __init__(self, deadlines: Deadlines, registry: set[Connection]) -> None:
@@ -91,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._poll: select.poll | None = None
         self._reading_paused = self._writing_paused = False
         self._fault: Fault | None = None
         self._patience_until = self._total_until = 0.0
@@ -103,9 +107,11 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._chunks: list[bytes] = []
         self._buffered = self._head_bytes = self._field_bytes = 0
-        self._head_done = self._body_begun = self._body_sent = False
+        self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = False
+        # Whether nothing of the request can have arrived: its first byte found the connection closed.
+        self.unsent = False
         self.status = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
 
@@ -122,7 +128,8 @@ class Connection(asyncio.Protocol):
         try:
             if len(body) <= _WRITE_BYTES:
                 self._transport.write(head + body)
-                self._body_sent = True
+                self.unsent = self._transport.is_closing()
+                self._body_written = True
             else:
                 await self._write_slowly(head, body)
             while not self._head_done:
@@ -151,8 +158,9 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """End the exchange. True if the connection can carry another one; otherwise it is cut."""
-        reusable = self.complete and self._keep_alive and self._body_sent and self._fault is None
-        if not reusable or self._transport.is_closing():
+        reusable = self.complete and self._keep_alive and self._body_written and self._fault is None
+        # The rest of a body that the provider never read would stand before the next request.
+        if not reusable or self._transport.is_closing() or self._transport.get_write_buffer_size():
             self.cut()
             return False
         if self._reading_paused:
@@ -165,8 +173,19 @@ class Connection(asyncio.Protocol):
         return True
 
     def is_usable(self) -> bool:
-        """Whether an idle connection can take a request now."""
-        return self.clean and not self._transport.is_closing()
+        """Whether an idle connection can take a request now.
+
+        The kernel is asked, because a busy loop knows late: what waits there unread, be it a second answer or the
+        provider's goodbye, came before the request. No room to write is the rest of an earlier one, held up below
+        the TLS layer, which does not tell.
+        """
+        if not self.clean or self._transport.is_closing():
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLOUT)
+        ready = self._poll.poll(0)
+        return len(ready) == 1 and ready[0][1] == select.POLLOUT
 
     def cut(self) -> None:
         """Close at once, without a goodbye for which a busy provider would not listen. May be called again."""
@@ -295,9 +314,9 @@ class Connection(asyncio.Protocol):
         self._total_until = now + self._deadlines.total
         self._parser = httptools.HttpResponseParser(self)
         self._head_bytes = self._field_bytes = 0
-        self._head_done = self._body_begun = self._body_sent = False
+        self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
-        self.complete = self.heard = self.clean = False
+        self.complete = self.heard = self.clean = self.unsent = False
         self.status = 0
         self.raw_headers = []
         self.exchanges += 1
@@ -305,6 +324,7 @@ class Connection(asyncio.Protocol):
     async def _write_slowly(self, head: bytes, body: bytes) -> None:
         """Piece by piece, so that other requests are served in between, and an early answer ends it."""
         self._transport.write(head)
+        self.unsent = self._transport.is_closing()
         view = memoryview(body)
         for begin in range(0, len(body), _WRITE_BYTES):
             while self._writing_paused and not self._head_done:
@@ -313,7 +333,7 @@ class Connection(asyncio.Protocol):
                 return
             self._transport.write(view[begin : begin + _WRITE_BYTES])
             await asyncio.sleep(0)
-        self._body_sent = True
+        self._body_written = True
 
     async def _wait(self) -> None:
         """Wait until something happened. Raises ExchangeBroken when nothing good can."""

@@ -43,9 +43,6 @@ __all__ = ["TransportFailure", "UpstreamPool", "UpstreamResponse"]
 # Below the 60 seconds after which AWS load balancers, the shortest of the common ones, close an idle connection.
 _KEEP_ALIVE_SECONDS: Final = 50.0
 _NAMES_SECONDS: Final = 30.0
-# A connection that the other side closed while it lay idle fails within a round trip. A failure after longer than
-# this may come from a provider that worked on the request.
-_STALE_WITHIN_SECONDS: Final = 1.0
 _MAX_IDLE_PER_HOST: Final = 512
 _MAX_TARGETS: Final = 4096
 # Set here and nowhere else: two of a kind would let a request be read in two ways.
@@ -131,39 +128,45 @@ class UpstreamPool:
         while target.idle:
             connection = target.idle.pop()
             connection.parked_in = None
-            if connection.is_usable():
-                answer = await self._exchange(connection, target, head, request.body)
-                if answer is not None:
-                    return answer
-                # It had died while it lay idle, and the others probably with it.
-                break
+            if not connection.is_usable():
+                connection.cut()
+                continue
+            answer = await self._exchange(connection, target, head, request)
+            if answer is not None:
+                return answer
+            # It had died while it lay idle, and the others probably with it.
+            break
         try:
             async with asyncio.timeout(self._connect_timeout_seconds):
                 connection = await connect(target.destination, self._tls, self._open_connection)
         except (OSError, UnicodeError, AddressRefused, ProxyRefused) as error:
+            target.destination.names.forget(target.destination.host, target.destination.port)
             return connect_failure(target.label, error, self._connect_timeout_seconds)
         if self._closed:
             connection.cut()
-        fresh = await self._exchange(connection, target, head, request.body)
+        fresh = await self._exchange(connection, target, head, request)
         return fresh or head_failure(target.label, Fault.CLOSED, self._deadlines.first_byte)
 
     async def _exchange(
-        self, connection: Connection, target: _Target, head: bytes, body: bytes
+        self, connection: Connection, target: _Target, head: bytes, request: UpstreamRequest
     ) -> UpstreamResponse | TransportFailure | None:
-        """The answer or the failure; None when the connection had died before it got the request."""
+        """The answer or the failure; None when the request may be sent again over a new connection.
+
+        A kept connection may be closed just as it is used, and nobody can tell whether the provider has read the
+        request, worked on it and charged for it. So it is sent again only if nothing left, or if it asks for nothing
+        but to read.
+        """
         used_before = connection.exchanges > 0
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         try:
-            await connection.start(head, body)
+            await connection.start(head, request.body)
             return UpstreamResponse(
                 connection, target.label, self._max_answer_bytes, lambda done: _put_back(done, target.idle)
             )
         except TransportFailure as failure:
             return failure
         except ExchangeBroken as error:
-            at_once = loop.time() - started < _STALE_WITHIN_SECONDS
-            if used_before and at_once and error.fault is Fault.CLOSED and not connection.heard and not self._closed:
+            again = connection.unsent or (request.method == "GET" and not connection.heard)
+            if again and used_before and error.fault is Fault.CLOSED and not self._closed:
                 return None
             return head_failure(target.label, error.fault, self._deadlines.first_byte)
 

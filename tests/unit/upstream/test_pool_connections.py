@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from requests_to import SECRET, request_to
@@ -11,6 +12,7 @@ from scripted_server import CHUNKED, Connection, ScriptedServer, chunk
 from ownkey.domain.credential import Secret
 from ownkey.domain.usage import Outcome
 from ownkey.upstream import pool as pool_module
+from ownkey.upstream.http1 import Connection as Http1Connection
 from ownkey.upstream.pool import TransportFailure
 
 AT_ONCE = 1.0
@@ -238,70 +240,39 @@ async def test_a_slow_reader_holds_the_provider_back_and_is_not_blamed_for_it(op
         assert len(first) + len(await response.read()) == pushed
 
 
-# Connections that died while they lay idle.
+# Connections that died. What of that is known only to the kernel is in test_pool_reuse.py.
 
 
-async def die_on_reuse(connection: Connection) -> None:
-    """Takes the second request on a connection and resets: so does a server that closed a moment before."""
-    request = await connection.read_request()
-    await connection.answer(request.body)
-    await connection.read_request()
-    connection.reset()
-
-
-async def test_a_connection_that_died_in_the_pool_costs_nothing(pool, tls):
-    async with ScriptedServer(die_on_reuse, tls) as server:
-        for number in range(4):
-            response = await pool.send(request_to(server.base_url, body=b"%d" % number), SECRET)
-            assert await response.read() == b"%d" % number
-        assert server.connections == 4
-
-
-async def test_many_dead_connections_do_not_use_up_the_tries(pool):
-    both_there = asyncio.Barrier(8)
-
-    async def handler(connection: Connection) -> None:
-        request = await connection.read_request()
-        if connection.number <= 8:
-            await both_there.wait()
-        await connection.answer(request.body)
-        await connection.read_request()
-        connection.reset()
-
-    async with ScriptedServer(handler) as server:
-
-        async def ask(number: int) -> bytes:
-            return await (await pool.send(request_to(server.base_url, body=b"%d" % number), SECRET)).read()
-
-        await asyncio.gather(*(ask(number) for number in range(8)))
-        assert server.connections == 8
-        assert await ask(9) == b"9"
-
-
-async def test_a_large_body_is_sent_again_whole(pool):
-    body = b"0123456789" * 90_000
-    async with ScriptedServer(die_on_reuse) as server:
-        for _ in range(2):
-            assert len(await (await pool.send(request_to(server.base_url, body=body), SECRET)).read()) == len(body)
-        assert server.connections == 2
-
-
-async def test_a_provider_that_dies_while_it_works_is_not_asked_again(pool, monkeypatch):
-    monkeypatch.setattr(pool_module, "_STALE_WITHIN_SECONDS", 0.05)
-
+async def test_a_provider_that_dies_inside_its_head_is_not_asked_again(pool, tls):
     async def handler(connection: Connection) -> None:
         await connection.read_request()
         await connection.answer()
         await connection.read_request()
-        await asyncio.sleep(0.1)
-        connection.reset()
+        await connection.send(b"HTTP/1.1 200 OK\r\ncontent-")
 
-    async with ScriptedServer(handler) as server:
+    async with ScriptedServer(handler, tls) as server:
         await (await pool.send(request_to(server.base_url), SECRET)).read()
         with pytest.raises(TransportFailure) as caught:
             await pool.send(request_to(server.base_url), SECRET)
         assert (caught.value.failure.outcome, caught.value.unsent) == (Outcome.UNREACHABLE, False)
         assert len(server.requests) == 2
+
+
+async def test_connections_that_died_idle_take_no_memory(pool):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer()
+        connection.writer.close()
+        await connection.wait_gone()
+
+    async with ScriptedServer(handler) as server:
+        for _ in range(5):
+            await (await pool.send(request_to(server.base_url), SECRET)).read()
+            await asyncio.wait_for(server.all_closed.wait(), AT_ONCE)
+            server.all_closed.clear()
+    gc.collect()
+    dead = [thing for thing in gc.get_objects() if isinstance(thing, Http1Connection) and not thing.clean]
+    assert dead == []
 
 
 async def test_a_connection_closed_by_the_provider_is_not_used_again(pool, tls):
@@ -335,7 +306,7 @@ async def test_a_connection_closed_by_the_provider_is_not_used_again(pool, tls):
         b"HTTP/1.1 100 Continue\r\n\r\n",
     ],
 )
-async def test_bytes_that_come_between_two_requests_are_nobodys_answer(pool, tls, extra):
+async def test_bytes_that_come_between_two_requests_are_nobodys_answer(pool, tls, extra, caplog):
     answered, pushed = asyncio.Event(), asyncio.Event()
 
     async def handler(connection: Connection) -> None:
@@ -358,6 +329,8 @@ async def test_bytes_that_come_between_two_requests_are_nobodys_answer(pool, tls
         for body in (b"second", b"third"):
             response = await pool.send(request_to(server.base_url, body=body), Secret("sk-other-user"))
             assert await response.read() == body
+        assert server.connections == 2
+    assert not caplog.records
 
 
 async def test_two_answers_at_once_are_not_given_to_two_users(pool, tls):
@@ -371,3 +344,4 @@ async def test_two_answers_at_once_are_not_given_to_two_users(pool, tls):
         for number in range(6):
             response = await pool.send(request_to(server.base_url, body=b"%d" % number), SECRET)
             assert await response.read() == b"%d" % number
+        assert server.connections == 6, "a connection out of step must not be used again"

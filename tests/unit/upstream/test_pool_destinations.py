@@ -260,7 +260,7 @@ async def test_a_silent_address_does_not_hold_up_the_next_and_is_let_go(authorit
         ScriptedServer(answer_all, authority.server_context()) as server,
         ScriptedServer(say_nothing, address="127.0.0.2", port=server.port) as silent,
     ):
-        destination = Destination("https", LOOPBACK, server.port, resolve)
+        destination = Destination("https", LOOPBACK, server.port, CachedNames(resolve, seconds=60))
         async with asyncio.timeout(2):
             connection = await connect(destination, tls, lambda: Http1Connection(deadlines, registry))
             assert connection.transport.get_extra_info("peername")[0] == LOOPBACK
@@ -303,6 +303,19 @@ async def test_a_failed_name_is_asked_for_again():
     with pytest.raises(OSError, match="down"):
         await known("a", 1)
     assert await known("a", 1) == [LOOPBACK]
+
+
+async def test_a_provider_that_moved_is_found_again(open_pool):
+    answers = [["127.0.0.2"], [LOOPBACK]]
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return answers.pop(0)
+
+    async with ScriptedServer(answer_all) as server:
+        pool = open_pool(guard=guard_for(resolve))
+        with pytest.raises(TransportFailure, match="connection refused"):
+            await ask(pool, f"http://provider.example.com:{server.port}")
+        assert await ask(pool, f"http://provider.example.com:{server.port}") == b"fine"
 
 
 async def test_failed_connections_leave_nothing_behind(open_pool):

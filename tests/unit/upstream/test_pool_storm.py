@@ -135,9 +135,9 @@ def test_no_answer_goes_to_another_user(new_loop):
     assert ledger["wrong"] == 0
     assert ledger["answered"] + ledger["cancelled"] + ledger["failed"] == REQUESTS
     assert ledger["cancelled"] > REQUESTS / 20
-    assert ledger["failed"] == 0, "a connection closed while idle must not cost a request"
+    # Only where a request crossed the provider's goodbye: whether it was read, nobody can tell.
+    assert ledger["failed"] < REQUESTS / 50, "a connection closed while idle must not cost a request"
     assert ledger["left_tasks"] == set()
     assert ledger["left_open"] <= AT_ONCE
     assert ledger["open"] == set()
-    # A request is sent twice only when its first connection died at once; here that is rare.
-    assert sum(ledger["seen"].values()) - len(ledger["seen"]) < REQUESTS / 50
+    assert set(ledger["seen"].values()) == {1}, "what a provider has read is not sent again"
