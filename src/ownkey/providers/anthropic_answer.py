@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ownkey.domain.usage import Tokens
+from ownkey.providers.anthropic_usage import decode_usage
 from ownkey.providers.dialect import AnswerFailed, Decoded
 from ownkey.providers.failures import read_failure_in_answer
 
@@ -24,31 +25,6 @@ FINISH_REASONS: Final = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-
-
-class Usage(Struct):
-    """Claude's usage. `input_tokens` excludes both kinds of cached input; thinking is inside `output_tokens`."""
-
-    input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens: int | None = None
-    output_tokens_details: dict[str, Any] | None = None
-
-    @property
-    def tokens(self) -> Tokens:
-        """The five counters."""
-        output = self.output_tokens or 0
-        details = self.output_tokens_details or {}
-        thinking = details.get("thinking_tokens")
-        reasoning = min(thinking, output) if isinstance(thinking, int) else 0
-        return Tokens(
-            input_uncached=self.input_tokens or 0,
-            cache_read=self.cache_read_input_tokens or 0,
-            cache_write=self.cache_creation_input_tokens or 0,
-            output_text=output - reasoning,
-            output_reasoning=reasoning,
-        )
 
 
 class _Block(Struct):
@@ -71,15 +47,6 @@ class _Answer(Struct):
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
-_USAGE: Final = msgspec.json.Decoder(Usage)
-
-
-def decode_usage(raw: bytes) -> Usage | None:
-    """A raw `usage` object, or None where it is not one."""
-    try:
-        return _USAGE.decode(raw)
-    except msgspec.DecodeError:
-        return None
 
 
 def openai_usage(tokens: Tokens) -> dict[str, Any]:
@@ -120,12 +87,13 @@ def decode_answer(body: bytes) -> Decoded:
             {"index": 0, "message": _read_message(answer.content), "logprobs": None, "finish_reason": reason or "stop"}
         ],
     }
-    if usage is not None:
-        completion["usage"] = openai_usage(usage.tokens)
+    tokens = usage.tokens if usage is not None else None
+    if tokens is not None:
+        completion["usage"] = openai_usage(tokens)
     return Decoded(
         body=msgspec.json.encode(completion),
-        tokens=usage.tokens if usage else None,
-        raw_usage=raw_usage if usage else None,
+        tokens=tokens,
+        raw_usage=raw_usage if tokens else None,
         finish_reason=reason,
     )
 

@@ -7,14 +7,15 @@ unescaped nor escaped again.
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome, Tokens
-from ownkey.providers.anthropic_answer import Usage, decode_usage, finish_reason, openai_usage
+from ownkey.providers.anthropic_answer import finish_reason, openai_usage
+from ownkey.providers.anthropic_usage import StreamUsage
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
@@ -76,15 +77,23 @@ class AnthropicStreamDecoder:
         self.committed = False
         self.complete = False
         self.failure: Failure | None = None
-        self.tokens: Tokens | None = None
-        self.raw_usage: bytes | None = None
         self.finish_reason: str | None = None
         self._wants_usage = call.wants_usage
         self._splitter = EventSplitter()
-        self._usage: dict[str, Any] = {}
+        self._usage = StreamUsage()
         self._tools: dict[int, _Tool] = {}
         self._head = b""
         self._started = False
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The usage that was reported so far, of a broken stream too."""
+        return self._usage.tokens
+
+    @property
+    def raw_usage(self) -> bytes | None:
+        """That usage in the provider's words."""
+        return self._usage.raw
 
     def feed(self, data: bytes) -> bytes:
         """The client's bytes for these provider bytes."""
@@ -136,7 +145,7 @@ class AnthropicStreamDecoder:
             int(time.time()),
             _encode(message.model),
         )
-        self._add_usage(bytes(message.usage))
+        self._usage.add(bytes(message.usage))
         return b""
 
     def _block_start(self, event: _Event) -> bytes:
@@ -187,7 +196,7 @@ class AnthropicStreamDecoder:
         return self._arguments(tool, _encode(tool.input.decode()))
 
     def _message_delta(self, event: _Event) -> bytes:
-        self._add_usage(bytes(event.usage))
+        self._usage.add(bytes(event.usage))
         reason = finish_reason(event.delta.stop_reason) if event.delta else None
         if reason is None:
             return b""
@@ -202,9 +211,10 @@ class AnthropicStreamDecoder:
         return self._end()
 
     def _end(self) -> bytes:
-        if not self._wants_usage or self.tokens is None:
+        tokens = self.tokens if self._wants_usage else None
+        if tokens is None:
             return _DONE
-        return self._head + b'],"usage":%b}\n\n' % _encode(openai_usage(self.tokens)) + _DONE
+        return self._head + b'],"usage":%b}\n\n' % _encode(openai_usage(tokens)) + _DONE
 
     def _chunk(self, delta: bytes, reason: bytes = b"null") -> bytes:
         chunk = self._head + b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]}\n\n' % (delta, reason)
@@ -213,17 +223,3 @@ class AnthropicStreamDecoder:
         self.committed = True
         role = b'{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n'
         return self._head + role + chunk
-
-    def _add_usage(self, raw: bytes) -> None:
-        """Counters are cumulative and come in two events; a later one replaces an earlier one."""
-        if raw == b"null":
-            return
-        try:
-            given = msgspec.json.decode(raw, type=dict[str, Any])
-        except msgspec.DecodeError:
-            return
-        self._usage.update((name, value) for name, value in given.items() if value is not None)
-        merged = _encode(self._usage)
-        usage: Usage | None = decode_usage(merged)
-        if usage is not None:
-            self.tokens, self.raw_usage = usage.tokens, merged

@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from ownkey.domain.usage import Tokens
-
-Count = int | float | None
+from ownkey.providers.counters import USAGE_LIMIT_BYTES, Count, read_count
+from ownkey.providers.unreadable import UNREADABLE
 
 
 class _PromptDetails(Struct):
@@ -51,17 +51,23 @@ def read_usage(raw: bytes) -> Tokens | None:
 
     A provider that contradicts itself never yields a negative counter.
     """
+    if len(raw) > USAGE_LIMIT_BYTES:
+        return None
     try:
         usage = _DECODER.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if usage.prompt_tokens is None and usage.completion_tokens is None:
         return None
-    prompt, completion = _count(usage.prompt_tokens), _count(usage.completion_tokens)
+    prompt, completion = read_count(usage.prompt_tokens), read_count(usage.completion_tokens)
     details = usage.prompt_tokens_details or _PromptDetails()
-    cached = _count(details.cached_tokens) or _count(usage.prompt_cache_hit_tokens) or _count(usage.cached_tokens)
+    cached = (
+        read_count(details.cached_tokens)
+        or read_count(usage.prompt_cache_hit_tokens)
+        or read_count(usage.cached_tokens)
+    )
     cached = min(cached, prompt)
-    written = min(_count(details.cache_write_tokens), prompt - cached)
+    written = min(read_count(details.cache_write_tokens), prompt - cached)
     text, reasoning = _split_output(usage, prompt, completion)
     return Tokens(
         input_uncached=prompt - cached - written,
@@ -75,14 +81,10 @@ def read_usage(raw: bytes) -> Tokens | None:
 def _split_output(usage: _Usage, prompt: int, completion: int) -> tuple[int, int]:
     """Output as (text, reasoning)."""
     if usage.completion_tokens_details is None and (usage.reasoning_tokens or usage.citation_tokens):
-        return completion + _count(usage.citation_tokens), _count(usage.reasoning_tokens)
-    hidden = _count(usage.total_tokens) - prompt - completion
+        return completion + read_count(usage.citation_tokens), read_count(usage.reasoning_tokens)
+    hidden = read_count(usage.total_tokens) - prompt - completion
     if hidden > 0:
         return completion, hidden
     details = usage.completion_tokens_details
-    reasoning = min(_count(details.reasoning_tokens) if details else 0, completion)
+    reasoning = min(read_count(details.reasoning_tokens) if details else 0, completion)
     return completion - reasoning, reasoning
-
-
-def _count(value: Count) -> int:
-    return max(int(value), 0) if value is not None else 0

@@ -148,3 +148,10 @@ def test_no_counter_is_ever_negative_and_the_input_adds_up(usage: dict[str, Any]
     assert min(counters) >= 0
     assert tokens.input_total == max(usage["prompt_tokens"] or 0, 0)
     assert tokens.output_total >= max(usage["completion_tokens"] or 0, 0)
+
+
+def test_a_counter_beyond_reason_is_cut_and_an_enormous_usage_is_none() -> None:
+    assert read_usage(b'{"prompt_tokens":1e300,"completion_tokens":' + b"9" * 30 + b"}") == Tokens(
+        input_uncached=2**53, output_text=2**53
+    )
+    assert read_usage(b'{"prompt_tokens":1,"more":"' + b"x" * 20_000 + b'"}') is None
