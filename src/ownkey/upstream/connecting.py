@@ -119,6 +119,8 @@ async def _connect_by_proxy(destination: Destination, tls: ssl.SSLContext, open_
     except BaseException:
         connection.cut()
         raise
+    finally:
+        connection.detach()
     secured.connection_made(transport)
     return secured
 

@@ -194,6 +194,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._wake()
 
+    def detach(self) -> None:
+        """Let go of the transport, which TLS has taken over: from now on nothing is told to this object, or timed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.clean = False
+        self._transport = None
+        self._registry.discard(self)
+
     # What the event loop calls.
 
     def connection_made(self, transport: Any) -> None:

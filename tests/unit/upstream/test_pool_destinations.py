@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 from requests_to import SECRET, SECRET_TEXT, request_to
-from scripted_server import Connection, ScriptedServer
+from scripted_server import CHUNKED, Connection, ScriptedServer, chunk
 
 from ownkey.domain.usage import Outcome
 from ownkey.errors import ConfigError
@@ -182,6 +182,51 @@ async def test_a_proxy_of_the_environment_tunnels_tls_and_sees_no_secret(open_po
     assert "authorization" not in proxy.requests[0].headers
     assert "proxy-authorization" not in server.requests[0].headers
     assert server.requests[0].headers["authorization"] == f"Bearer {SECRET_TEXT}"
+
+
+async def test_a_tunnel_has_the_deadlines_of_its_request_and_leaves_nothing_behind(
+    open_pool, authority, clean_environment
+):
+    async def drip(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED)
+        for _ in range(10):
+            await connection.send(chunk(b"x"))
+            await asyncio.sleep(0.05)
+        await connection.send(chunk(b""))
+        await connection.wait_gone()
+
+    async with ScriptedServer(forward) as proxy, ScriptedServer(drip, authority.server_context()) as server:
+        clean_environment.setenv("https_proxy", f"http://{LOOPBACK}:{proxy.port}")
+        pool = open_pool(trust_roots=authority.root, first_byte_timeout_seconds=0.2)
+        before = living_connections()
+        assert await ask(pool, server.base_url) == b"x" * 10
+        assert living_connections() - before == 1
+        await pool.close()
+        await asyncio.wait_for(proxy.all_closed.wait(), 1)
+        assert living_connections() == before
+
+
+async def test_a_tunnel_without_tls_in_it_leaves_nothing_behind(open_pool, clean_environment):
+    async def forward_to_nothing(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await connection.reader.read(10)
+
+    async with ScriptedServer(forward_to_nothing) as proxy:
+        clean_environment.setenv("https_proxy", f"http://{LOOPBACK}:{proxy.port}")
+        pool = open_pool()
+        before = living_connections()
+        with pytest.raises(TransportFailure) as caught:
+            await ask(pool, "https://provider.example.com")
+        assert caught.value.unsent
+        await asyncio.wait_for(proxy.all_closed.wait(), 1)
+        assert living_connections() == before
+
+
+def living_connections() -> int:
+    gc.collect()
+    return sum(isinstance(thing, Http1Connection) for thing in gc.get_objects())
 
 
 async def test_a_proxy_that_refuses(open_pool, clean_environment):
