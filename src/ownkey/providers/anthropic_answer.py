@@ -12,6 +12,7 @@ from ownkey.domain.usage import Tokens
 from ownkey.providers.anthropic_usage import decode_usage
 from ownkey.providers.dialect import AnswerFailed, Decoded
 from ownkey.providers.failures import read_failure_in_answer
+from ownkey.providers.unreadable import UNREADABLE
 
 _ABSENT: Final = Raw(b"null")
 
@@ -69,7 +70,7 @@ def decode_answer(body: bytes) -> Decoded:
     """A chat completion from a Messages answer. Raises AnswerFailed for an error, else ValueError."""
     try:
         answer = _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise ValueError("not an answer in Anthropic's form") from None
     if answer.type == "error":
         raise AnswerFailed(read_failure_in_answer(bytes(answer.error)))

@@ -19,6 +19,7 @@ from ownkey.providers.anthropic_usage import StreamUsage
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
+from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 
 _ABSENT: Final = Raw(b"null")
 _EMPTY: Final = (b'""', b"null")
@@ -117,7 +118,10 @@ class AnthropicStreamDecoder:
             return b""
         try:
             event = _EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except RecursionError:
+            self.failure = TOO_DEEP
+            return b""
+        except UNREADABLE:
             return b""  # Anthropic may add events; unknown ones are to be ignored
         match event.type:
             case "content_block_delta":

@@ -20,6 +20,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from ownkey.providers.unreadable import UNREADABLE
+
 MESSAGE_LIMIT: Final = 300
 _BODY_LIMIT_BYTES: Final = 256 * 1024
 
@@ -58,11 +60,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 def read_error_body(body: bytes) -> ErrorBody:
     """Read an error body. Never raises: what cannot be read has no codes."""
     try:
-        document = msgspec.json.decode(body[:_BODY_LIMIT_BYTES])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read_error_document(msgspec.json.decode(body[:_BODY_LIMIT_BYTES]))
+    except UNREADABLE:
         # Often a page of HTML from something in between: not for people to read.
         return ErrorBody()
-    return read_error_document(document)
 
 
 def read_error_document(document: Any) -> ErrorBody:

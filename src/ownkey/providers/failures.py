@@ -122,6 +122,8 @@ _OUTCOME_BY_STATUS: Final = {
     524: Outcome.TIMEOUT,
 }
 
+_STATUS: Final = re.compile(r"[45][0-9]{2}", re.ASCII)
+
 # What an error inside a stream or an answer stands for, where it has a type and no number.
 _STATUS_BY_TYPE: Final = {
     "invalid_request_error": 400,
@@ -208,8 +210,7 @@ def read_failure_in_answer(error: bytes) -> Failure:
 
 
 def _is_status(value: object) -> bool:
-    text = str(value)
-    return text.isascii() and text.isdigit() and 400 <= int(text) <= 599
+    return isinstance(value, str | int) and _STATUS.fullmatch(str(value)) is not None
 
 
 def classify(status: int, error: ErrorBody, headers: Mapping[str, str]) -> Failure:

@@ -19,6 +19,7 @@ from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder,
 from ownkey.providers.failures import read_failure, read_failure_in_answer
 from ownkey.providers.openai_stream import OpenAIStreamDecoder
 from ownkey.providers.openai_usage import read_usage
+from ownkey.providers.unreadable import UNREADABLE
 
 _PATHS: Final = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _INCLUDE_USAGE: Final = Raw(b'{"include_usage":true}')
@@ -62,7 +63,7 @@ class OpenAIChat:
             raise RequestError(f"{provider.label} has no embeddings.", param="model")
         try:
             body = _BODY.decode(call.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise RequestError("The body is not a JSON object.") from None
         body["model"] = Raw(_encode(call.model))
         if call.operation == "chat":
@@ -81,7 +82,7 @@ class OpenAIChat:
             if call.operation == "embeddings":
                 return _decode_embeddings(body)
             answer = _COMPLETION.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise ValueError("not an answer in the OpenAI form") from None
         for error in (answer.error, *(choice.error for choice in answer.choices or ())):
             _refuse_error(error)
@@ -137,7 +138,7 @@ def _ask_for_usage(body: dict[str, Raw], provider: Provider) -> None:
         return
     try:
         options = _BODY.decode(given)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise RequestError("`stream_options` must be an object.", param="stream_options") from None
     options["include_usage"] = Raw(b"true")
     body["stream_options"] = Raw(_encode(options))

@@ -18,6 +18,7 @@ from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.openai_usage import read_usage
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
+from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 
 DONE: Final = b"data: [DONE]\n\n"
 # A provider that says nothing for this long is given its way: the client gets what there is.
@@ -184,7 +185,10 @@ class OpenAIStreamDecoder:
             return True
         try:
             chunk = _CHUNK.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except RecursionError:
+            self._fail(TOO_DEEP)
+            return False
+        except UNREADABLE:
             # Not for us to judge: an extension that the client may understand.
             return True
         if self._read_error(chunk, data):
@@ -231,7 +235,7 @@ class OpenAIStreamDecoder:
             return False
         try:
             asked = _ASKED.decode(self._call.body).n or 1
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             asked = 1
         return len(self._finished) >= asked
 
@@ -275,6 +279,6 @@ def _is_whole(event: bytes) -> bool:
         return True
     try:
         _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return bool(data)
