@@ -137,7 +137,17 @@ async def test_a_user_cannot_insert_a_row_for_another_or_give_one_away(
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
                     async with superuser.transaction():
                         await superuser.execute(statement)
-    assert tried >= 10
+    assert tried >= 9
+
+
+async def test_a_supabase_client_reads_and_does_not_write(superuser: asyncpg.Connection, supabase: None) -> None:
+    """Checks and audit rows are the management API's; a direct write would have neither."""
+    for table in await list_tables(superuser):
+        writes = [await granted_columns(superuser, table["name"], "authenticated", one) for one in ("INSERT", "UPDATE")]
+        assert writes == [[], []], table["name"]
+        assert not await superuser.fetchval(
+            "select has_table_privilege('authenticated', $1, 'DELETE, TRUNCATE, TRIGGER')", table["name"]
+        )
 
 
 @pytest.mark.parametrize("claims", ["", "{}", '{"role": "ownkey_gateway"}', '{"sub": ""}', '{"sub": null}'])

@@ -68,10 +68,6 @@ async def bump_generation(tx: Any, user_id: str) -> None:
     await tx.fetchval(query("bump_own_generation"))
 
 
-# The name under which the contract between the floors knows it.
-get_user = find_user
-
-
 def _user(row: Any) -> User:
     return User(
         id=row["id"],
