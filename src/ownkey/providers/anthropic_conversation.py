@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ownkey.errors import RequestError
+from ownkey.providers.unreadable import UNREADABLE
 
 _DATA_URL: Final = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.ASCII | re.IGNORECASE)
 _TOOL_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -53,7 +54,9 @@ def read_conversation(raw: Raw) -> tuple[list[Block], list[Block], bool]:
     """
     try:
         messages = _MESSAGES.decode(raw)
-    except msgspec.DecodeError as error:
+    except (UnicodeError, RecursionError):
+        raise RequestError("`messages` cannot be read.", param="messages") from None
+    except msgspec.MsgspecError as error:
         place = str(error).rpartition(" - at `$")[2].rstrip("`")
         raise RequestError(
             f"`messages` is not a list of messages: {str(error).partition(' - at')[0]}.",
@@ -125,7 +128,7 @@ def _read_tool_call(call: _ToolCall, place: str) -> Block:
     arguments = call.function.arguments.strip() or "{}"
     try:
         _ARGUMENTS.decode(arguments)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise RequestError("The arguments are not a JSON object.", param=f"{place}.function.arguments") from None
     return {
         "type": "tool_use",

@@ -30,14 +30,19 @@ class AnthropicMessages:
         """A Messages request. Raises RequestError for what Claude cannot do."""
         if call.operation != "chat":
             raise RequestError(f"{provider.label} has no {call.operation}.", param="model")
-        body = build_request(call.body, call.model)
+        request = build_request(call.body, call.model)
+        try:
+            body = msgspec.json.encode(request)
+        except (RecursionError, UnicodeError):
+            # A value that could just be read may be too deep to be written.
+            raise RequestError("The body is nested too deeply.") from None
         accept = "text/event-stream" if call.stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept, _VERSION_HEADER: _VERSION, **provider.headers}
         return UpstreamRequest(
             "POST",
             request_url(provider, base_url, "/messages"),
             tuple(headers.items()),
-            msgspec.json.encode(body),
+            body,
             auth_header(provider),
         )
 

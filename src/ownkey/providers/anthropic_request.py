@@ -15,6 +15,8 @@ from msgspec import Raw
 from ownkey.errors import RequestError
 from ownkey.providers.anthropic_conversation import read_conversation
 from ownkey.providers.claude_models import default_max_tokens, read_version, takes_sampling
+from ownkey.providers.counters import COUNT_LIMIT
+from ownkey.providers.unreadable import UNREADABLE
 
 # Thinking budgets for the models before adaptive thinking, in tokens. 1,024 is the least that is allowed.
 _BUDGETS: Final = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 32_768}
@@ -157,7 +159,7 @@ class _Builder:
             if version is not None and version >= (5, 0):
                 self.request.setdefault("thinking", {"type": "disabled"})
             return
-        if value not in _EFFORTS:
+        if not isinstance(value, str) or value not in _EFFORTS:
             raise RequestError(f"`reasoning_effort` must be one of {', '.join(_EFFORTS)} or none.", param=_EFFORT)
         if version is None or version < (3, 7):
             raise RequestError(f"{self.model} does not reason before it answers.", param=_EFFORT)
@@ -229,7 +231,7 @@ def build_request(body: bytes, model: str) -> dict[str, Any]:
     """The Messages request for a chat completion request. Raises RequestError that names the field."""
     try:
         fields = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise RequestError("The body is not a JSON object.") from None
     if "messages" not in fields:
         raise RequestError("`messages` is missing.", param="messages")
@@ -237,13 +239,20 @@ def build_request(body: bytes, model: str) -> dict[str, Any]:
     for name, raw in fields.items():
         if name in _ADVICE or bytes(raw) == b"null":
             continue
-        value = msgspec.json.decode(raw)
+        value = _decode_value(name, raw)
         read = _FIELDS.get(name)
         if read is not None:
             read(builder, value)
         elif name not in _DEFAULTS or value not in _DEFAULTS[name]:
             _refuse(name)
     return builder.finish(fields["messages"])
+
+
+def _decode_value(name: str, raw: Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        raise RequestError(f"`{name[:60]}` cannot be read.", param=name[:60]) from None
 
 
 def _refuse(name: str) -> NoReturn:
@@ -277,6 +286,6 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
 
 
 def _integer(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= COUNT_LIMIT:
         raise RequestError(f"`{name}` must be a positive integer.", param=name)
     return value
