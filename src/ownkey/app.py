@@ -29,6 +29,7 @@ from ownkey.services.oversight import Oversight
 from ownkey.services.pricing import Pricing
 from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.token_uses import TokenUses
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
@@ -129,8 +130,10 @@ class Ownkey:
 async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
     catalog = load_catalog(config.catalog)
     wrapping = startup.load_wrapping_keys(config)
+    startup.check_provider_names(config, catalog)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
     database = await startup.open_database(config, stack)
+    await startup.check_wrapping_keys(database.pool, wrapping)
     policy = Policy(
         shared=frozenset(shared_secrets),
         allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
@@ -167,6 +170,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     credential_health = CredentialHealth(database.pool)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
+    token_uses = TokenUses(database.pool)
+    token_uses.start()
+    stack.push_async_callback(token_uses.close)
     completion = CompletionService(
         router=router,
         pool=pool,
@@ -206,5 +212,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         metering=metering,
         credential_health=credential_health,
         models=ModelList(router),
+        token_uses=token_uses,
     )
     return Ownkey(core, Server(core))

@@ -13,6 +13,23 @@ from msgspec.structs import fields as struct_fields
 from ownkey.errors import ConfigError
 
 PREFIX: Final = "OWNKEY_"
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_LARGEST: Final = 10**12
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "port": (0, 65535),
+    "database_pool_size": (1, 1000),
+    "max_body_bytes": (1024, 2**31),
+    "max_answer_bytes": (1024, 2**32),
+    "connect_timeout_seconds": (0.1, 600),
+    "first_byte_timeout_seconds": (0.1, 86_400),
+    "idle_timeout_seconds": (0.1, 86_400),
+    "total_timeout_seconds": (0.1, 86_400),
+    "retry_wait_seconds": (0, 60),
+    "snapshot_cache_size": (1, 10_000_000),
+    "snapshot_max_age_seconds": (0.1, 3600),
+    "usage_flush_seconds": (0.01, 60),
+    "usage_queue_size": (1, 10_000_000),
+}
 
 
 def default_data_dir() -> Path:
@@ -124,8 +141,15 @@ def _parse(variable: str, text: str, hint: object) -> object:
         value = parsers.get(hint, str)(text)
     except ValueError:
         raise ConfigError(f"{variable} does not hold a valid value.") from None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
-        raise ConfigError(f"{variable} must not be negative.")
+    name = variable.removeprefix(PREFIX).lower()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = _BOUNDS.get(name, (0, _LARGEST))
+        if not low <= value <= high:  # what is not a number is not within bounds either
+            raise ConfigError(f"{variable} must be between {low:g} and {high:g}.")
+    if name == "log_level" and str(value).lower() not in _LOG_LEVELS:
+        raise ConfigError(f"{variable} is one of {', '.join(_LOG_LEVELS)}.")
+    if value == ():
+        raise ConfigError(f"{variable} holds no name. Leave it empty to allow everything.")
     return value
 
 

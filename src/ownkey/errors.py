@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 class OwnkeyError(Exception):
     """Base of all errors that Ownkey raises on purpose."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     http_status: ClassVar[int] = 500
 
     def __init__(
@@ -41,7 +41,7 @@ class OwnkeyError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.error_code = code or type(self).code
+        self.code = code or type(self).code
         self.status = http_status or type(self).http_status
         self.param = param
         self.retry_after_seconds = retry_after_seconds

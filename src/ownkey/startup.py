@@ -15,7 +15,7 @@ from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, RequestError
-from ownkey.storage import usage
+from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
 from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
 from ownkey.storage.migrate import migrate
@@ -40,6 +40,8 @@ def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
     With the embedded database a missing key is made, since both live and die in the same directory. With another
     one that would be a key whose loss nobody expects, so it is refused. Raises ConfigError.
     """
+    if config.wrapping_keys and config.wrapping_key_file is not None:
+        raise ConfigError("OWNKEY_WRAPPING_KEYS and OWNKEY_WRAPPING_KEY_FILE are both set. Keep one of them.")
     if config.wrapping_keys:
         return LocalWrappingKeys.parse(config.wrapping_keys)
     if config.wrapping_key_file is not None:
@@ -62,7 +64,7 @@ def wrapping_key_path(config: Config) -> Path:
 
 def _make_key_file(path: Path) -> LocalWrappingKeys:
     data = path.parent / "postgres"
-    if data.exists() and any(data.iterdir()):
+    if data.exists() and any(data.iterdir()) and not path.exists():
         raise ConfigError(
             f"The database in {data} exists, but its wrapping key {path} is gone. Restore it from a backup: without "
             "it the stored API keys stay shut. To start anew without them, remove the database."
@@ -90,8 +92,42 @@ async def open_database(config: Config, stack: AsyncExitStack) -> OpenDatabase:
     await migrate(migration, lambda name: logger.info("applying migration %s", name))
     pool = await Database.open(runtime, pool_size=config.database_pool_size, pooler=config.database_pooler)
     stack.push_async_callback(pool.close)
+    await _refuse_unsafe(pool)
     await usage.ensure_partitions(pool)
     return OpenDatabase(pool, listen)
+
+
+async def check_wrapping_keys(pool: Database, wrapping: LocalWrappingKeys) -> None:
+    """Refuse to serve with wrapping keys that open nobody's secrets; warn of some that are missing.
+
+    Raises ConfigError: with the wrong keys every user would be told that their stored key cannot be read.
+    """
+    async with pool.transaction(None, role="ownkey_rotator") as tx:
+        in_use = await data_keys.count_by_wrapping_key(tx)
+    missing = {name: users for name, users in in_use.items() if name not in wrapping.ids}
+    if not missing:
+        return
+    names = ", ".join(f"{name} ({users} users)" for name, users in sorted(missing.items()))
+    if len(missing) == len(in_use):
+        raise ConfigError(f"None of the wrapping keys in use is configured: {names}. Restore it from its backup.")
+    logger.error("Wrapping keys in use are not configured: %s. Those users' API keys cannot be read.", names)
+
+
+def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> None:
+    """A provider that is misspelt in the configuration would silently allow or share nothing. Raises ConfigError."""
+    unknown = sorted({*config.allowed_providers, config.ultimate_provider} - set(catalog))
+    if unknown:
+        raise ConfigError(f"The catalogue has no provider named {', '.join(unknown)}. It has: {', '.join(catalog)}.")
+
+
+async def _refuse_unsafe(pool: Database) -> None:
+    """Row-level security is the wall between users: without it nothing is served. Raises ConfigError."""
+    findings = await pool.check()
+    errors = [finding.message for finding in findings if finding.level == "error"]
+    if errors:
+        raise ConfigError(" ".join(errors) + " `ownkey doctor` shows each with its cure.")
+    for finding in findings:
+        logger.warning("%s", finding.message)
 
 
 def read_shared_secrets(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = re.compile(r"""\bcode\s*(?::\s*ClassVar\[str\]\s*)?=\s*"([a-z_]+)\"""")
+CODE = re.compile(r"""\bcode\s*(?::\s*str\s*)?=\s*"([a-z_]+)\"""")
 
 
 def test_the_configuration_page_is_up_to_date() -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from ownkey import Config, Ownkey
-from ownkey.errors import OwnkeyError
+from ownkey.errors import ConfigError, OwnkeyError
 from ownkey.testing import SimulatedProviders
 from tests.gateway.conftest import serve
 from tests.gateway.ledger_server import LedgerServer
@@ -82,7 +82,7 @@ async def test_no_key_shows_whatever_fails(
                 await ok.core.metering.flush()
                 await ok.core.credential_health.flush()
                 columns = await dump(ok)
-            answers.append(await with_another_wrapping_key(config, operator))
+            answers.append(await with_another_wrapping_key(config))
     assert failures >= 80, "the failures must really happen"
     output = capfd.readouterr()
     logs = "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
@@ -123,16 +123,30 @@ async def wrong_inputs(client: httpx2.AsyncClient, ok: Ownkey, keys: dict[str, s
     return said
 
 
-async def with_another_wrapping_key(config: Config, operator: str) -> str:
-    """The same database under a key that opens nothing: told, not sent."""
+async def with_another_wrapping_key(config: Config) -> str:
+    """The same database under a key that opens nothing: told, not sent, and not served with."""
     line = "other:" + base64.b64encode(secrets.token_bytes(32)).decode()
-    async with Ownkey.open(
-        Config(data_dir=config.data_dir, catalog=config.catalog, wrapping_keys=line, shared_keys=False), environ={}
-    ) as ok:
+    wrong = Config(data_dir=config.data_dir, catalog=config.catalog, wrapping_keys=line, shared_keys=False)
+    with pytest.raises(ConfigError) as refused:
+        async with Ownkey.open(wrong, environ={}):
+            pass
+    # A key of the right name and the wrong content is noticed only when a secret is to be opened.
+    name = (config.data_dir / "wrapping.key").read_text().splitlines()[-1].split(":")[0]
+    lying = Config(
+        data_dir=config.data_dir,
+        catalog=config.catalog,
+        wrapping_keys=line.replace("other", name),
+        shared_keys=False,
+    )
+    async with Ownkey.open(lying, environ={}) as ok:
         with pytest.raises(OwnkeyError) as caught:
             await ok.manager.chat("groq-0", messages=[{"role": "user", "content": "hi"}])
-        assert caught.value.error_code in ("credential_unreadable", "no_provider_available")
-        return f"{caught.value.message} {caught.value.extra}"
+        assert caught.value.code == "credential_unreadable"
+    # With the right key back, the same credential opens again.
+    async with Ownkey.open(config, environ={}) as ok:
+        [credential] = await ok.settings.list_credentials("groq-0")
+        assert credential.status != "unreadable"
+    return f"{refused.value.message} {caught.value.message} {caught.value.extra}"
 
 
 async def dump(ok: Ownkey) -> str:

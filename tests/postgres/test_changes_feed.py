@@ -228,7 +228,7 @@ async def test_a_lost_connection_is_made_again_and_the_gap_reported(
 async def test_listening_where_there_is_no_server_fails_at_once() -> None:
     with pytest.raises(StorageError) as refused:
         await snapshots.listen("postgresql://x@127.0.0.1:1/x", lambda *_: None, lambda: None)
-    assert refused.value.error_code == "database_unavailable"
+    assert refused.value.code == "database_unavailable"
 
 
 async def test_a_feed_outlives_a_crash_of_the_server() -> None:

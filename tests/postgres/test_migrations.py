@@ -53,7 +53,7 @@ async def test_a_file_that_was_changed_afterwards_is_refused(server: PostgresSer
     changed = [Migration(m.version, m.name, m.text + "-- a word") for m in load_migrations()]
     with pytest.raises(StorageError) as refused:
         await migrate(server.dsn(own_database, "postgres"), migrations=changed)
-    assert refused.value.error_code == "schema_changed"
+    assert refused.value.code == "schema_changed"
     assert NAMES[0] in refused.value.message
 
 
@@ -63,7 +63,7 @@ async def test_a_file_that_fails_leaves_nothing(server: PostgresServer, own_data
     broken = Migration("20990101000000", "20990101000000_break_things.sql", f"create table ownkey.x (); {statement};")
     with pytest.raises(StorageError) as refused:
         await migrate(dsn, migrations=[*load_migrations(), broken])
-    assert refused.value.error_code == "migration_failed"
+    assert refused.value.code == "migration_failed"
     assert broken.name in refused.value.message
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("select to_regclass('ownkey.x')") is None
@@ -155,7 +155,7 @@ async def test_the_check_sees_a_database_without_schema(server: PostgresServer, 
     assert [finding.code for finding in await db.check()] == ["schema_missing"]
     with pytest.raises(StorageError) as refused:
         await snapshots.load_snapshot(db, "ann")
-    assert refused.value.error_code == "schema_outdated"
+    assert refused.value.code == "schema_outdated"
     await db.close()
 
 

@@ -26,7 +26,7 @@ def mortal() -> Iterator[PostgresServer]:
 
 def check_away(error: OwnkeyError) -> None:
     assert isinstance(error, StorageError)
-    assert (error.error_code, error.status, error.retry_after_seconds) == ("database_unavailable", 503, 2)
+    assert (error.code, error.status, error.retry_after_seconds) == ("database_unavailable", 503, 2)
     assert "postgres" not in error.message.lower()
 
 

@@ -176,7 +176,7 @@ async def test_a_secret_is_stored_once_per_user(store: Store) -> None:
                 tx, id=other, user_id="ann", provider="groq", label="x", hint="…", base_url=None, position=1,
                 expires_at=None, sealed=b"x", generation=1, fingerprint=digest("fingerprint", "ann"),
             )  # fmt: skip
-    assert refused.value.error_code == "duplicate_secret"
+    assert refused.value.code == "duplicate_secret"
     bob = await store.add_person("bob")
     async with store.db.transaction("bob") as tx:  # no constraint tells bob what ann has
         assert await credentials.find_by_fingerprint(tx, "groq", digest("fingerprint", "ann")) is None

@@ -155,7 +155,7 @@ async def test_a_suspended_user_has_no_snapshot_until_let_in_again(store: Store)
         await users.set_user_status(tx, "ann", "suspended")
     with pytest.raises(PermissionDenied) as refused:
         await snapshots.load_snapshot(store.db, "ann")
-    assert refused.value.error_code == "user_suspended"
+    assert refused.value.code == "user_suspended"
     async with store.db.transaction("ann", actor="root") as tx:
         await users.set_user_status(tx, "ann", "active")
     assert await snapshots.load_snapshot(store.db, "ann") is not None

@@ -186,7 +186,7 @@ async def test_there_is_room_for_a_hundred_tasks(stand: Stand) -> None:
     await stand.settings.put_task_override(user, "task-0", "mistral")
     with pytest.raises(RequestError) as caught:
         await stand.settings.put_task_override(user, "one-more", "groq")
-    assert caught.value.error_code == "task_limit"
+    assert caught.value.code == "task_limit"
 
 
 async def test_a_provider_that_is_switched_off_takes_no_new_keys(narrow_stand: Stand) -> None:
@@ -199,7 +199,7 @@ async def test_a_provider_that_is_switched_off_takes_no_new_keys(narrow_stand: S
     ):
         with pytest.raises(RequestError) as caught:
             await call
-        assert (caught.value.error_code, caught.value.status) == ("provider_not_allowed", 403)
+        assert (caught.value.code, caught.value.status) == ("provider_not_allowed", 403)
 
 
 async def test_the_best_provider_follows_the_users_choices(stand: Stand) -> None:

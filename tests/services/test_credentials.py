@@ -53,7 +53,7 @@ async def test_the_same_secret_is_refused_at_the_same_provider_and_user_only(sta
     stored = await stand.settings.add_credential(ann, "groq", SECRET)
     with pytest.raises(Conflict) as caught:
         await stand.settings.add_credential(ann, "groq", SECRET, label="again")
-    assert caught.value.error_code == "duplicate_secret"
+    assert caught.value.code == "duplicate_secret"
     assert caught.value.extra == {"credential_id": stored.id}
     await stand.settings.add_credential(ann, "openai", SECRET)
     await stand.settings.add_credential(bob, "groq", SECRET)
@@ -67,7 +67,7 @@ async def test_concurrent_first_credentials_share_one_data_key_and_one_duplicate
         *(stand.settings.add_credential(user, "groq", secret) for secret in secrets), return_exceptions=True
     )
     refused = [result for result in results if isinstance(result, BaseException)]
-    assert all(isinstance(error, Conflict) and error.error_code == "duplicate_secret" for error in refused), refused
+    assert all(isinstance(error, Conflict) and error.code == "duplicate_secret" for error in refused), refused
     stored = await stand.settings.list_credentials(user)
     assert len(stored) == 4
     assert {await stand.open_stored(user, one.id) for one in stored} == set(secrets)
@@ -105,7 +105,7 @@ async def test_a_refused_credential_changes_nothing(stand: Stand, changes: dict[
     wanted = {"provider": "groq", "secret": SECRET, **changes}
     with pytest.raises(RequestError) as caught:
         await stand.settings.add_credential(user, wanted.pop("provider"), wanted.pop("secret"), **wanted)  # type: ignore[arg-type]
-    assert caught.value.error_code == code
+    assert caught.value.code == code
     assert "gsk_" not in caught.value.message
     assert await stand.settings.list_credentials(user) == []
     assert await stand.audit_of(user) == []
@@ -162,7 +162,7 @@ async def test_a_new_base_url_erases_the_secret_until_it_is_entered_again(custom
     assert await stand.sealed_of(user, stored.id) == b""
     with pytest.raises(Conflict) as caught:
         await stand.settings.test_credential(user, stored.id)
-    assert caught.value.error_code == "secret_missing"
+    assert caught.value.code == "secret_missing"
     assert (await stand.settings.list_credentials(user))[0].last_tested_at is None
     assert await stand.settings.select_best(user) is None or (await stand.best(user)).credential is None
     again = await stand.settings.replace_credential(user, stored.id, SECRET)
@@ -193,7 +193,7 @@ async def test_an_unsafe_base_url_is_refused(custom_stand: Stand, url: str) -> N
     user = unique("ann")
     with pytest.raises(RequestError) as caught:
         await custom_stand.settings.add_credential(user, "groq", SECRET, base_url=url)
-    assert caught.value.error_code == "invalid_base_url"
+    assert caught.value.code == "invalid_base_url"
     assert await custom_stand.settings.list_credentials(user) == []
 
 
@@ -218,7 +218,7 @@ async def test_removal_names_the_tasks_that_need_the_credential(stand: Stand) ->
     await stand.settings.put_task_override(user, "coding", "groq", credential_id=stored.id)
     with pytest.raises(Conflict) as caught:
         await stand.settings.remove_credential(user, stored.id)
-    assert caught.value.error_code == "credential_in_use"
+    assert caught.value.code == "credential_in_use"
     assert caught.value.extra == {"tasks": ["coding"]}
     await stand.settings.remove_credential(user, stored.id, force=True)
     assert await stand.settings.list_credentials(user) == []
@@ -257,7 +257,7 @@ async def test_there_is_room_for_fifty(stand: Stand) -> None:
         await stand.settings.add_credential(user, "groq", f"{SECRET}{number}")
     with pytest.raises(RequestError) as caught:
         await stand.settings.add_credential(user, "groq", SECRET)
-    assert caught.value.error_code == "credential_limit"
+    assert caught.value.code == "credential_limit"
 
 
 async def test_a_failed_audit_takes_the_change_with_it(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +465,7 @@ async def test_one_users_tests_do_not_take_everybodys_turn(stand: Stand, provide
     assert await asyncio.to_thread(providers.wait_for_requests, 10)
     with pytest.raises(RequestError) as caught:
         await stand.settings.test_secret(ann, "groq", SECRET)
-    assert (caught.value.error_code, caught.value.status) == ("too_many_tests", 429)
+    assert (caught.value.code, caught.value.status) == ("too_many_tests", 429)
     assert (await stand.settings.test_secret(bob, "groq", SECRET)).outcome is ProbeOutcome.WORKS
     providers.release("groq")
     assert {result.outcome for result in await asyncio.gather(*running)} == {ProbeOutcome.WORKS}

@@ -61,7 +61,7 @@ async def test_nobody_who_does_not_exist_is_changed(stand: Stand) -> None:
     ):
         with pytest.raises(NotFound) as caught:
             await call
-        assert caught.value.error_code == "user_not_found"
+        assert caught.value.code == "user_not_found"
     assert await stand.generation_of(nobody) == 0
 
 
@@ -137,7 +137,7 @@ async def test_only_valid_tokens_count_against_the_limit(stand: Stand) -> None:
     await stand.tokens.create(user, "short", expires_at=stand.now() + timedelta(hours=1))
     with pytest.raises(RequestError) as caught:
         await stand.tokens.create(user, "one more")
-    assert caught.value.error_code == "token_limit"
+    assert caught.value.code == "token_limit"
     stand.travel(timedelta(hours=2))
     await stand.tokens.create(user, "in place of the expired one")
     with pytest.raises(RequestError):

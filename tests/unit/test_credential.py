@@ -37,7 +37,7 @@ def test_what_surrounds_a_pasted_key_is_dropped(pasted: str) -> None:
 def test_a_malformed_key_is_refused_without_being_repeated(pasted: str) -> None:
     with pytest.raises(RequestError) as caught:
         clean_secret(pasted)
-    assert caught.value.error_code == "invalid_secret"
+    assert caught.value.code == "invalid_secret"
     assert caught.value.param == "secret"
     if len(pasted.strip()) > 2:
         assert pasted.strip() not in caught.value.message

@@ -138,7 +138,7 @@ async def test_beyond_the_bound_requests_are_refused() -> None:
     service.record(event())
     with pytest.raises(StorageError) as caught:
         service.check_room()
-    assert (caught.value.error_code, caught.value.status) == ("usage_queue_full", 503)
+    assert (caught.value.code, caught.value.status) == ("usage_queue_full", 503)
 
 
 def test_flat_prices_agree_with_the_library() -> None:

@@ -35,7 +35,7 @@ def describe_database(config: Config) -> str:
 
 def explain(config: Config, error: StorageError) -> str:
     """What happened, for the person who runs the database: with its name and what it or the network said."""
-    if error.error_code != "database_unavailable":
+    if error.code != "database_unavailable":
         return error.message
     return f"{describe_database(config)} cannot be reached{_say_cause(error.__cause__)}"
 

@@ -60,7 +60,7 @@ def run_to_end(
             return runner.run(work)
     except StorageError as error:
         _show_traceback(config)
-        raise StorageError(explain(config, error), code=error.error_code) from None
+        raise StorageError(explain(config, error), code=error.code) from None
     except OwnkeyError:
         raise
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -152,7 +152,8 @@ def mask_secret(secret: Secret) -> str:
     if len(value) < 16:
         return "…" + value[-2:]
     prefix = re.match(r"[A-Za-z]{2,5}[-_]", value)
-    return (prefix.group() if prefix else "") + "…" + value[-4:]
+    shown = prefix.group() if prefix else ""
+    return (shown if 3 * (len(shown) + 4) <= len(value) else "") + "…" + value[-4:]
 
 
 def clean_label(label: str) -> str:

@@ -76,7 +76,8 @@ CONSEQUENCES: Final[dict[Outcome, Consequence]] = {
     Outcome.CONTENT_REFUSED: Consequence(),
     Outcome.STREAM_BROKEN: Consequence(next_provider=True, provider_fault=True),
     Outcome.CLIENT_GONE: Consequence(),
-    Outcome.UNREADABLE: Consequence(next_credential=True, next_provider=True, status=CredentialStatus.UNREADABLE),
+    # Nothing is written down: with the right wrapping key back, the same credential opens again.
+    Outcome.UNREADABLE: Consequence(next_credential=True, next_provider=True),
     Outcome.INTERNAL: Consequence(),
 }
 

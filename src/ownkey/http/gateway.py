@@ -60,6 +60,7 @@ class Gateway:
         except ClientGone:
             pass
         except OwnkeyError as error:
+            logger.info("request %s: %d %s", request_id, error.status, error.code)
             await exchange.fail(error)
         except asyncio.CancelledError:
             if not exchange.client_left:

@@ -13,6 +13,7 @@ from ownkey.crypto.tokens import hash_token
 from ownkey.domain.settings import Snapshot
 from ownkey.errors import AuthError, NotFound
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.token_uses import TokenUses
 from ownkey.storage.snapshots import TokenOwner
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -41,8 +42,8 @@ class Principal(Struct, frozen=True, kw_only=True):
 class Identity:
     """Recognises gateway tokens. A warm token costs a hash and a dictionary look-up."""
 
-    def __init__(self, cache: SnapshotCache) -> None:
-        self._cache = cache
+    def __init__(self, cache: SnapshotCache, token_uses: TokenUses) -> None:
+        self._cache, self._token_uses = cache, token_uses
 
     async def authenticate(self, headers: Headers) -> Principal:
         """The caller of a request with these headers (lower-case names).
@@ -55,6 +56,7 @@ class Identity:
         if owner is None:
             raise AuthError("There is no such gateway token. It may have been revoked.")
         _check_state(owner)
+        self._token_uses.note(owner.user_id, owner.token_id)
         snapshot = self._cache.find(owner.user_id) or owner.snapshot
         return Principal(
             user_id=owner.user_id,

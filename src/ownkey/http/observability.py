@@ -34,7 +34,7 @@ class Observability:
         try:
             await self._core.database.ping()
         except StorageError as error:
-            return 503, msgspec.json.encode({"status": "unavailable", "code": error.error_code})
+            return 503, msgspec.json.encode({"status": "unavailable", "code": error.code})
         return 200, b'{"status":"ready"}'
 
     def _metrics(self) -> bytes:

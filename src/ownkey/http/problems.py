@@ -87,12 +87,12 @@ def error_response(request_id: str, error: OwnkeyError) -> Response:
         headers["retry-after"] = str(max(1, ceil(error.retry_after_seconds)))
     errors = []
     if error.param:
-        errors.append({"field": error.param, "code": error.error_code, "detail": error.message})
+        errors.append({"field": error.param, "code": error.code, "detail": error.message})
     return problem_response(
         request_id,
         error.status,
         error.message,
-        code=error.error_code,
+        code=error.code,
         errors=errors,
         headers=headers,
         extra=error.extra,

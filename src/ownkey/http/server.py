@@ -18,7 +18,7 @@ class Server:
     """Routes by the first part of the path; opening and closing is the owner's business."""
 
     def __init__(self, core: Core) -> None:
-        self.identity = Identity(core.cache)
+        self.identity = Identity(core.cache, core.token_uses)
         self.gateway = Gateway(
             identity=self.identity,
             completion=core.completion,

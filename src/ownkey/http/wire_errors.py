@@ -17,7 +17,7 @@ def error_body(error: OwnkeyError, request_id: str) -> bytes:
     content: dict[str, Any] = {
         "message": error.message,
         "type": _type_of(error),
-        "code": error.error_code,
+        "code": error.code,
         "param": error.param,
         "request_id": request_id,
     }
@@ -42,7 +42,7 @@ def internal_error() -> OwnkeyError:
 
 
 def _type_of(error: OwnkeyError) -> str:
-    if error.error_code == "insufficient_quota":
+    if error.code == "insufficient_quota":
         return "insufficient_quota"
     if error.status in _TYPES:
         return _TYPES[error.status]

@@ -18,6 +18,7 @@ from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
 from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.token_uses import TokenUses
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
@@ -43,3 +44,4 @@ class Core(Struct, frozen=True, kw_only=True):
     metering: Metering
     credential_health: CredentialHealth
     models: ModelList
+    token_uses: TokenUses

@@ -145,7 +145,7 @@ def _read_success(provider: Provider, status: int, body: bytes, started: float) 
     """A 2xx answer counts only when it is JSON: a captive portal answers 200 to everything."""
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _result(provider, ProbeOutcome.UNREACHABLE, started, http_status=status)
     count = _count_models(answer)
     result = _result(provider, ProbeOutcome.WORKS, started, http_status=status)

@@ -133,9 +133,9 @@ class Metering:
     async def _run(self) -> None:
         delay = self._flush_seconds
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), delay)
             try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), delay)
                 await self.flush()
                 delay = self._flush_seconds
             except StorageError as error:

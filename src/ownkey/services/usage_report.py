@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -43,7 +44,8 @@ _KEY_COLUMNS: Final = {
     "payer": "payer",
 }
 # What a spreadsheet takes for the start of a formula: OWASP's list for CSV injection.
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What a spreadsheet runs, at the start of a text or of what its locale takes for the next cell; full-width forms count.
+_FORMULA: Final = re.compile(r"(^|[;,|\t\r\n])(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class UsageQuery(Struct, frozen=True, kw_only=True):
@@ -153,7 +155,9 @@ def _cell(value: Any) -> Any:
     if isinstance(value, int):
         return value
     text = str(value)
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+    if text.startswith(("\t", "\r", "\n")):
+        text = "'" + text
+    return _FORMULA.sub(r"\1'\2", text)
 
 
 def _with_total(query: UsageQuery, found: Sequence[UsageRow]) -> Usage:

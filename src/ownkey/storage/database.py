@@ -122,7 +122,7 @@ class Database:
         try:
             yield connection
         except StorageError as error:
-            if error.error_code == "database_unavailable":
+            if error.code == "database_unavailable":
                 with suppress(asyncpg.InterfaceError):  # the pool has dropped it by itself
                     connection.terminate()
             raise

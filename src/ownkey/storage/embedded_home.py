@@ -88,6 +88,17 @@ def prepare_data_dir(data_dir: Path) -> None:
         raise ConfigError(f"The data directory {data_dir} cannot be created: {error.strerror}.") from None
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise ConfigError(f"The data directory {data_dir} cannot be written to.")
+    _refuse_strangers(data_dir)
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Who owns a directory, or may write into it, can put a link where a file is about to be written."""
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"{directory} must be a directory of this user that nobody else may write into: "
+            f"chown it to this user and `chmod go-w {directory}`."
+        )
 
 
 def prepare_home(data_dir: Path) -> EmbeddedHome:
@@ -105,6 +116,7 @@ def prepare_home(data_dir: Path) -> EmbeddedHome:
         _make_private(directory, account)
     home = EmbeddedHome(data_dir=data_dir, bin_dir=bin_dir, socket_dir=socket_dir, account=account)
     home.config_dir.mkdir(exist_ok=True, mode=0o755 if account else 0o700)
+    _refuse_strangers(home.config_dir)
     return home
 
 

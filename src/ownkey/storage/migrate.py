@@ -130,7 +130,7 @@ async def _apply(connection: Any, migration: Migration, on_step: Callable[[str],
         raise _failed(migration, error) from error
     except StorageError as error:
         # A name that the file itself misspells looks like an outdated schema.
-        if error.error_code == "schema_outdated":
+        if error.code == "schema_outdated":
             raise _failed(migration, error.__cause__) from error
         raise
 

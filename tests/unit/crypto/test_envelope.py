@@ -157,7 +157,7 @@ def test_a_data_key_of_the_wrong_length_is_refused(data_key: bytes) -> None:
 def test_an_unsealable_secret_is_refused_without_being_shown(value: str) -> None:
     with pytest.raises(RequestError) as caught:
         seal_secret(DATA_KEY, Secret(value), BINDING)
-    assert caught.value.error_code == "invalid_secret"
+    assert caught.value.code == "invalid_secret"
     # A UnicodeEncodeError would carry the whole key in its attributes.
     assert caught.value.__context__ is None
     assert "sk-canary" not in repr(vars(caught.value)) + str(caught.value)
@@ -177,7 +177,7 @@ def test_no_failure_names_its_cause() -> None:
     for data_key, stored, binding in causes:
         with pytest.raises(OwnkeyError) as caught:
             open_secret(data_key, stored, binding)
-        messages.add((caught.value.message, caught.value.error_code, caught.value.status))
+        messages.add((caught.value.message, caught.value.code, caught.value.status))
     assert len(messages) == 1
 
 

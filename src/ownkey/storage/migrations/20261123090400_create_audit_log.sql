@@ -177,6 +177,10 @@ as $$
                 select from ownkey_private.audit_log beyond
                 where beyond.chain = heads.chain and beyond.position > heads.position
             )
+        union all
+        select missing.number::smallint, 0::bigint, 'the head of the chain is missing'
+        from generate_series(0, 7) missing (number)
+        where not exists (select from ownkey_private.audit_heads heads where heads.chain = missing.number)
     )
     select distinct on (f.chain) f.chain, f.position, f.reason
     from faults f

@@ -1,6 +1,6 @@
--- Where Supabase's role for signed-in users exists, it may use schema ownkey directly (once the project exposes it):
--- its own rows, and of those only the columns that are a user's to change. Secrets, statuses, counters, roles and
--- generations are not among them, and a credential's base URL is not either: the gateway asks for the secret again.
+-- Where Supabase's role for signed-in users exists, it may read its own rows in schema ownkey directly (once the
+-- project exposes it). Changes go through the management API, which checks what it is given and writes the audit row
+-- in the same transaction; a direct write would do neither.
 
 set role ownkey_owner;
 
@@ -27,21 +27,9 @@ begin
             who.schemaname, who.tablename, who.qual);
     end loop;
     grant usage on schema ownkey to authenticated;
-    grant usage on sequence ownkey_private.generations to authenticated;
     grant execute on function ownkey.current_user_id() to authenticated;
-    grant select, insert (id) on ownkey.users to authenticated;
-    grant select, delete, insert (user_id, payer, allow_fallback, default_task),
-        update (payer, allow_fallback, default_task) on ownkey.user_llm_settings to authenticated;
-    grant select, delete,
-        insert (user_id, provider, enabled, priority, default_model, may_fall_back, backup_only),
-        update (enabled, priority, default_model, may_fall_back, backup_only)
-        on ownkey.provider_preferences to authenticated;
-    grant select, delete,
-        insert (user_id, task, provider, model, credential_id, payer, allow_fallback),
-        update (provider, model, credential_id, payer, allow_fallback)
-        on ownkey.task_overrides to authenticated;
-    grant select, delete, update (label, position, enabled) on ownkey.credentials to authenticated;
-    grant select on ownkey.gateway_tokens, ownkey.usage_events, ownkey.usage_daily to authenticated;
+    grant select on ownkey.users, ownkey.user_llm_settings, ownkey.provider_preferences, ownkey.task_overrides,
+        ownkey.credentials, ownkey.gateway_tokens, ownkey.usage_events, ownkey.usage_daily to authenticated;
 end
 $$;
 
