@@ -21,6 +21,10 @@ _MAX_HEAD_BYTES: Final = 64 * 1024
 _FIELD_OVERHEAD_BYTES: Final = 32
 # Beyond this the provider has to wait for the client to read.
 _MAX_BUFFERED_BYTES: Final = 256 * 1024
+# Chunk extensions and trailers, which nobody asked for and the parser partly keeps. A byte of body excuses the
+# framing of the smallest chunk, twice over; credit is not saved up, so that no body excuses a trailer without end.
+_MAX_WASTE_BYTES: Final = 64 * 1024
+_FRAMING_PER_BYTE: Final = 10
 _WRITE_BYTES: Final = 256 * 1024
 
 
@@ -77,10 +81,10 @@ class Connection(asyncio.Protocol):
         "_total_until",
         "_transport",
         "_waiter",
+        "_waste",
         "_writing_paused",
         "clean",
         "complete",
-        "exchanges",
         "heard",
         "parked_in",
         "raw_headers",
@@ -98,7 +102,6 @@ class Connection(asyncio.Protocol):
         self._reading_paused = self._writing_paused = False
         self._fault: Fault | None = None
         self._patience_until = self._total_until = 0.0
-        self.exchanges = 0
         # Where the pool keeps it while it is idle, so that it can leave that when it is closed.
         self.parked_in: deque[Connection] | None = None
         # Whether no exchange is under way and nothing speaks against another one.
@@ -106,7 +109,7 @@ class Connection(asyncio.Protocol):
         # The state of the exchange; `start` sets it anew.
         self._parser: Any = None
         self._chunks: list[bytes] = []
-        self._buffered = self._head_bytes = self._field_bytes = 0
+        self._buffered = self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = False
@@ -238,20 +241,29 @@ class Connection(asyncio.Protocol):
             self.cut()
             return
         self.heard = True
-        if not self._head_done:
-            self._head_bytes += len(data)
+        head_was_done, buffered = self._head_done, self._buffered
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Fault.NOT_HTTP)
             return
-        if not self._head_done and self._head_bytes > _MAX_HEAD_BYTES:
-            self._fail(Fault.NOT_HTTP)
+        if not self._head_done:
+            # A part of a head buys no time: whoever dripped it could hold on to the request as long as it liked.
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._fail(Fault.NOT_HTTP)
             return
-        # Until the body begins, a provider may think as long as it may before its head: some send that at once
-        # and the first token two minutes later.
-        patience = self._deadlines.idle if self._body_begun else self._deadlines.first_byte
-        self._patience_until = self._loop.time() + patience
+        body = self._buffered - buffered
+        if head_was_done:
+            self._waste = max(0, self._waste + len(data) - (1 + _FRAMING_PER_BYTE) * body)
+            if self._waste > _MAX_WASTE_BYTES:
+                self._fail(Fault.NOT_HTTP)
+                return
+        if body or not head_was_done:
+            # Until the body begins, a provider may think as long as it may before its head: some send that at once
+            # and the first token two minutes later.
+            patience = self._deadlines.idle if self._body_begun else self._deadlines.first_byte
+            self._patience_until = self._loop.time() + patience
         if self._buffered > _MAX_BUFFERED_BYTES and not (self._reading_paused or self.complete):
             self._reading_paused = True
             self._transport.pause_reading()
@@ -321,13 +333,12 @@ class Connection(asyncio.Protocol):
         self._patience_until = now + self._deadlines.first_byte
         self._total_until = now + self._deadlines.total
         self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = self._field_bytes = 0
+        self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = self.clean = self.unsent = False
         self.status = 0
         self.raw_headers = []
-        self.exchanges += 1
 
     async def _write_slowly(self, head: bytes, body: bytes) -> None:
         """Piece by piece, so that other requests are served in between, and an early answer ends it."""

@@ -30,8 +30,16 @@ class Inflater:
         return self._inflate.eof
 
     def feed(self, data: bytes, room: int) -> bytes:
-        """What these bytes unpack to, at most `room` + 1 bytes of it. Raises ValueError for damaged data."""
+        """What these bytes unpack to, at most `room` + 1 bytes of it.
+
+        Raises ValueError for damaged data and for anything after their end, which zlib would keep and copy each time.
+        """
+        if self._inflate.eof:
+            raise ValueError("bytes after the compressed data")
         try:
-            return self._inflate.decompress(data, room + 1)
+            unpacked = self._inflate.decompress(data, room + 1)
         except zlib.error:
             raise ValueError("damaged compressed data") from None
+        if self._inflate.unused_data:
+            raise ValueError("bytes after the compressed data")
+        return unpacked

@@ -144,8 +144,8 @@ class UpstreamPool:
             return connect_failure(target.label, error, self._connect_timeout_seconds)
         if self._closed:
             connection.cut()
-        fresh = await self._exchange(connection, target, head, request)
-        return fresh or head_failure(target.label, Fault.CLOSED, self._deadlines.first_byte)
+        answer = await self._exchange(connection, target, head, request)
+        return answer or head_failure(target.label, Fault.CLOSED, self._deadlines.first_byte)
 
     async def _exchange(
         self, connection: Connection, target: _Target, head: bytes, request: UpstreamRequest
@@ -156,7 +156,6 @@ class UpstreamPool:
         request, worked on it and charged for it. So it is sent again only if nothing left, or if it asks for nothing
         but to read.
         """
-        used_before = connection.exchanges > 0
         try:
             await connection.start(head, request.body)
             return UpstreamResponse(
@@ -166,7 +165,7 @@ class UpstreamPool:
             return failure
         except ExchangeBroken as error:
             again = connection.unsent or (request.method == "GET" and not connection.heard)
-            if again and used_before and error.fault is Fault.CLOSED and not self._closed:
+            if again and error.fault is Fault.CLOSED and not self._closed:
                 return None
             return head_failure(target.label, error.fault, self._deadlines.first_byte)
 
