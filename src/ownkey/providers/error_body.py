@@ -22,7 +22,8 @@ from msgspec import Struct
 
 from ownkey.providers.unreadable import UNREADABLE
 
-MESSAGE_LIMIT: Final = 300
+# More than a person is shown: who knows the secret takes it out first, and a cut through it would hide it from him.
+MESSAGE_LIMIT: Final = 2_000
 _BODY_LIMIT_BYTES: Final = 256 * 1024
 
 # Whatever looks like a key, whole or with stars in its middle. The exact secret is scrubbed again by who knows it.
@@ -93,16 +94,23 @@ def read_error_document(document: Any) -> ErrorBody:
         codes=tuple(dict.fromkeys(codes)),
         quota_ids=quota_ids,
         names_field=names_field,
-        request_id=request_id[:128] if isinstance(request_id, str) else None,
+        request_id=request_id if isinstance(request_id, str) else None,
         document=original,
     )
 
 
 def tidy(text: str) -> str:
-    """A provider's words without anything like a key, on one line, cut short."""
-    line = " ".join(text[: MESSAGE_LIMIT * 10].split())
+    """A provider's words without anything like a key, on one line, of at most MESSAGE_LIMIT characters."""
+    line = " ".join(text[: MESSAGE_LIMIT * 2].split())
+    if len(text) > MESSAGE_LIMIT * 2:
+        line = _without_last_word(line)
     line = _KEY_LIKE.sub("[key]", line)
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+    return line if len(line) <= MESSAGE_LIMIT else _without_last_word(line[: MESSAGE_LIMIT - 1]) + "…"
+
+
+def _without_last_word(line: str) -> str:
+    """The last word may have been cut, and half a key is not recognised as one."""
+    return line.rpartition(" ")[0] or line
 
 
 def _message(error: dict[str, Any]) -> str:

@@ -172,6 +172,7 @@ _LONG_CONTEXT: Final = re.compile(
 _HELPED_BY_WAITING: Final = frozenset(
     {Outcome.RATE_LIMITED, Outcome.QUOTA_DAILY, Outcome.OVERLOADED, Outcome.CREDIT_EXHAUSTED}
 )
+_REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id",
     "request-id",
@@ -219,14 +220,14 @@ def classify(status: int, error: ErrorBody, headers: Mapping[str, str]) -> Failu
     code = error.code
     if outcome is Outcome.BAD_REQUEST and code != CONTEXT_TOO_LONG and _LONG_CONTEXT.search(error.message):
         code = CONTEXT_TOO_LONG
-    request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), error.request_id)
+    given = (*(headers.get(name) for name in _REQUEST_ID_HEADERS), error.request_id)
     return Failure(
         outcome=outcome,
         message=error.message or f"The provider answered with status {status}.",
         http_status=status,
         provider_code=code,
         retry_after_seconds=_retry_after(outcome, headers, error),
-        provider_request_id=request_id[:128] if request_id else None,
+        provider_request_id=next((text for text in given if text and _REQUEST_ID.fullmatch(text)), None),
     )
 
 

@@ -17,6 +17,7 @@ from ownkey.domain.provider import Provider, Quirk
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
+from ownkey.providers.finish_word import finish_word
 from ownkey.providers.openai_stream import OpenAIStreamDecoder
 from ownkey.providers.openai_usage import read_usage
 from ownkey.providers.unreadable import UNREADABLE
@@ -93,7 +94,7 @@ class OpenAIChat:
             body=body,
             tokens=read_usage(raw_usage) if raw_usage else None,
             raw_usage=raw_usage,
-            finish_reason=answer.choices[0].finish_reason if answer.choices else None,
+            finish_reason=finish_word(answer.choices[0].finish_reason) if answer.choices else None,
         )
 
     def stream_decoder(self, provider: Provider, call: Call) -> StreamDecoder:

@@ -16,6 +16,7 @@ from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
+from ownkey.providers.finish_word import finish_word
 from ownkey.providers.openai_usage import read_usage
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
 from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
@@ -217,7 +218,7 @@ class OpenAIStreamDecoder:
     def _read_choices(self, chunk: _Chunk) -> None:
         for choice in chunk.choices or ():
             if choice.finish_reason:
-                self.finish_reason = choice.finish_reason
+                self.finish_reason = finish_word(choice.finish_reason)
                 self._finished.add(choice.index or 0)
                 self.committed, self._flowing = True, False
             elif not self.committed and choice.delta is not None:
@@ -255,7 +256,7 @@ def _is_plain(block: bytes) -> bool:
         b'"finish_reason":"' in block
         or b'"finish_reason": "' in block
         or b'"usage"' in block
-        or block.endswith((b"[DONE]\n\n", b"[DONE]\r\n\r\n"))
+        or b"[DONE]" in block  # anywhere: a comment may follow it
     )
 
 

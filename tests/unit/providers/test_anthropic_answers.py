@@ -344,3 +344,11 @@ def test_an_endless_event_is_a_broken_stream() -> None:
 
     assert decoder.failure is not None
     assert decoder.failure.outcome is Outcome.STREAM_BROKEN
+
+
+@pytest.mark.parametrize("reason", ["key sk-1\n", "x" * 41])
+def test_a_reason_that_claude_made_up_is_not_noted_in_its_words(reason: str) -> None:
+    decoder = decoder_for("anthropic")
+    decode(decoder, [events(START, {"type": "message_delta", "delta": {"stop_reason": reason}}, STOP)])
+
+    assert (decoder.finish_reason, answer([], reason).finish_reason) == ("stop", "stop")

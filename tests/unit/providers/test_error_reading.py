@@ -145,3 +145,39 @@ def test_an_error_inside_an_answer_has_its_own_status(error: Any, outcome: Outco
     failure = read_failure_in_answer(json.dumps(error).encode())
 
     assert (failure.outcome, failure.http_status) == (outcome, status)
+
+
+def test_a_secret_far_behind_is_left_whole_for_those_who_know_it() -> None:
+    secret = "my own secret key"
+    message = read_failure(401, {}, json.dumps({"error": "x " * 145 + secret}).encode()).message
+
+    assert message.endswith(secret)
+
+
+@pytest.mark.parametrize("gap", [MESSAGE_LIMIT, MESSAGE_LIMIT * 2])
+def test_a_long_message_ends_with_a_whole_word(gap: int) -> None:
+    for length in range(gap - 30, gap + 1):
+        message = tidy("x" * 10 + " " * (length - 10) + "unusual-secret" + " word" * MESSAGE_LIMIT)
+
+        assert len(message) <= MESSAGE_LIMIT
+        assert "unusual-secret" in message or "unus" not in message
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("req_011CSHoEeqs5C35K2UUqR7Fy", "req_011CSHoEeqs5C35K2UUqR7Fy"),
+        ("a.b:c-d", "a.b:c-d"),
+        ("x" * 129, None),
+        ("two words", None),
+        ("a\nb", None),
+        ("<script>", None),
+        ("ключ", None),
+    ],
+)
+def test_a_request_id_is_a_plain_word_or_none(given: str, expected: str | None) -> None:
+    body = json.dumps({"error": {"message": "No."}, "request_id": given}).encode()
+
+    assert read_failure(500, {"x-request-id": given}, b"{}").provider_request_id == expected
+    assert read_failure(500, {}, body).provider_request_id == expected
+    assert read_failure(500, {"x-request-id": given, "cf-ray": "ray"}, b"{}").provider_request_id == (expected or "ray")

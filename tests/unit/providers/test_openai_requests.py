@@ -185,3 +185,11 @@ def test_an_error_that_came_as_a_success_is_an_error(body: bytes) -> None:
         ADAPTER.decode(body, call(b"{}"))
     assert caught.value.failure.outcome == "rate_limited"
     assert caught.value.failure.message == "Rate limited upstream"
+
+
+@pytest.mark.parametrize("reason", ["two words", "a\n", "x" * 41, ""])
+def test_a_reason_that_is_no_word_is_not_noted(reason: str) -> None:
+    body = json.dumps({"choices": [{"finish_reason": reason}]}).encode()
+    decoded = ADAPTER.decode(body, call(b"{}"))
+
+    assert (decoded.body, decoded.finish_reason) == (body, None)

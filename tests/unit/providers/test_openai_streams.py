@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,3 +244,29 @@ def test_no_bytes_can_break_the_decoder(pieces: list[bytes]) -> None:
     output = decode(decoder, pieces)
 
     assert b"".join(pieces).startswith(output.removesuffix(DONE)) or decoder.failure is not None
+
+
+CONTENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+
+
+@pytest.mark.parametrize("after", [b": end\n\n", b"event: end\n\n", b": a\n\n: b\n\n", b"\n", b"data: {}\n\n"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_comment_after_the_end_changes_nothing(after: bytes, together: bool) -> None:
+    decoder = decoder_for("openai")
+    decoder.feed(CONTENT)
+    pieces = [CONTENT + DONE + after] if together else [CONTENT, DONE, after]
+    output = decode(decoder, [*pieces, b": ping\n\n", b": ping\n\n"])
+
+    assert decoder.complete
+    assert decoder.failure is None
+    assert output.count(b"[DONE]") == 1
+
+
+@pytest.mark.parametrize("reason", ["stop\nX-Evil: 1", "x" * 41, "so so", "ключ"])
+def test_a_reason_that_is_no_word_is_not_noted(reason: str) -> None:
+    decoder = decoder_for("openai")
+    chunk = CONTENT.replace(b"null", json.dumps(reason).encode())
+
+    assert decode(decoder, [chunk, DONE]) == chunk + DONE
+    assert decoder.complete
+    assert decoder.finish_reason is None
