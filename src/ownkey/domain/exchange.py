@@ -75,6 +75,8 @@ CONSEQUENCES: Final[dict[Outcome, Consequence]] = {
     Outcome.CANNOT_CARRY: Consequence(next_provider=True),
     Outcome.CONTENT_REFUSED: Consequence(),
     Outcome.STREAM_BROKEN: Consequence(next_provider=True, provider_fault=True),
+    # The client may have asked for too much: that must not close the provider to everybody else.
+    Outcome.ANSWER_TOO_LARGE: Consequence(next_provider=True),
     Outcome.CLIENT_GONE: Consequence(),
     # Nothing is written down: with the right wrapping key back, the same credential opens again.
     Outcome.UNREADABLE: Consequence(next_credential=True, next_provider=True),
@@ -88,6 +90,7 @@ MOST_ACTIONABLE: Final = (
     Outcome.CREDIT_EXHAUSTED,
     Outcome.AUTH_SCOPE,
     Outcome.BAD_REQUEST,
+    Outcome.ANSWER_TOO_LARGE,
     Outcome.CANNOT_CARRY,
     Outcome.CONTENT_REFUSED,
     Outcome.MODEL_UNAVAILABLE,

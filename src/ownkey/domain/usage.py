@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     CANNOT_CARRY = "cannot_carry"
     CONTENT_REFUSED = "content_refused"
     STREAM_BROKEN = "stream_broken"
+    ANSWER_TOO_LARGE = "answer_too_large"
     CLIENT_GONE = "client_gone"
     UNREADABLE = "unreadable"
     INTERNAL = "internal"

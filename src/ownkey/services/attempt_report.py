@@ -29,6 +29,7 @@ _HTTP_STATUS: Final[dict[Outcome, int]] = {
     Outcome.TIMEOUT: 504,
     Outcome.UNREACHABLE: 502,
     Outcome.STREAM_BROKEN: 502,
+    Outcome.ANSWER_TOO_LARGE: 502,
 }
 _CODE: Final[dict[Outcome, str]] = {
     Outcome.UNREADABLE: "credential_unreadable",
@@ -45,6 +46,7 @@ _CODE: Final[dict[Outcome, str]] = {
     Outcome.TIMEOUT: "provider_timeout",
     Outcome.UNREACHABLE: "provider_unreachable",
     Outcome.STREAM_BROKEN: "stream_broken",
+    Outcome.ANSWER_TOO_LARGE: "answer_too_large",
 }
 _ADVICE: Final[dict[Outcome, str]] = {
     Outcome.UNREADABLE: "the stored key cannot be read; enter it again",
@@ -58,6 +60,7 @@ _ADVICE: Final[dict[Outcome, str]] = {
     Outcome.UNREACHABLE: "the provider could not be reached",
     Outcome.MODEL_UNAVAILABLE: "the provider does not offer this model to this key",
     Outcome.STREAM_BROKEN: "the provider's answer broke off",
+    Outcome.ANSWER_TOO_LARGE: "the answer is larger than this server takes; ask for less at once",
 }
 
 

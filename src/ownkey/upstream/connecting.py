@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from base64 import b64encode
@@ -16,6 +17,9 @@ from ownkey.upstream.http1 import Connection, ExchangeBroken
 
 # RFC 8305, section 5: the recommended time before the next address is tried beside the last one.
 _NEXT_ADDRESS_SECONDS: Final = 0.25
+
+# What this machine lacks; the other side has no part in it.
+LOCAL_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS})
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -106,7 +110,9 @@ async def _connect_by_proxy(destination: Destination, tls: ssl.SSLContext, open_
             target = f"[{destination.host}]:{destination.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}", *proxy_authorization(proxy.geturl())]
         await connection.start(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"), b"")
-    except (OSError, ExchangeBroken):
+    except (OSError, ExchangeBroken) as error:
+        if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+            raise
         raise ProxyRefused from None
     if connection.status != 200:
         connection.cut()

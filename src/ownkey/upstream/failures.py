@@ -13,7 +13,7 @@ from typing import Final
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.address_guard import AddressRefused
-from ownkey.upstream.connecting import ProxyRefused
+from ownkey.upstream.connecting import LOCAL_ERRORS, ProxyRefused
 from ownkey.upstream.http1 import Fault
 
 _CONNECT_REASONS: Final = {
@@ -23,7 +23,9 @@ _CONNECT_REASONS: Final = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.ETIMEDOUT: "no answer",
     errno.EMFILE: "this machine has no free file descriptors",
+    errno.ENFILE: "this machine has no free file descriptors",
     errno.EADDRNOTAVAIL: "this machine has no free ports",
+    errno.ENOBUFS: "this machine has no memory for connections",
 }
 
 
@@ -42,7 +44,9 @@ class TransportFailure(Exception):
 
 def connect_failure(host: str, error: BaseException, timeout_seconds: float) -> TransportFailure:
     """The failure for an error on the way to a connection."""
-    return TransportFailure(Outcome.UNREACHABLE, _connect_message(host, error, timeout_seconds), unsent=True)
+    ours = isinstance(error, OSError) and error.errno in LOCAL_ERRORS
+    outcome = Outcome.INTERNAL if ours else Outcome.UNREACHABLE
+    return TransportFailure(outcome, _connect_message(host, error, timeout_seconds), unsent=True)
 
 
 def head_failure(host: str, fault: Fault, timeout_seconds: float) -> TransportFailure:

@@ -85,7 +85,7 @@ class UpstreamResponse:
                     data = self._inflate(data, self._inflater)
                 self._room -= len(data)
                 if self._room < 0:
-                    self._fail(f"is larger than {self._max_bytes:,} bytes")
+                    self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
                 if data:
                     return data
                 continue
@@ -122,7 +122,7 @@ class UpstreamResponse:
         except ValueError:
             self._fail("is damaged")
 
-    def _fail(self, what: str) -> NoReturn:
+    def _fail(self, what: str, outcome: Outcome = Outcome.STREAM_BROKEN) -> NoReturn:
         self._connection.cut()
         self._ended = True
-        raise TransportFailure(Outcome.STREAM_BROKEN, f"The answer of {self._host} {what}.") from None
+        raise TransportFailure(outcome, f"The answer of {self._host} {what}.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import socket
 import ssl
@@ -195,7 +196,8 @@ async def push_without_end(connection: Connection) -> None:
 async def test_an_answer_without_end_is_cut_at_the_limit(open_pool):
     async with ScriptedServer(push_without_end) as server:
         error = await fail(open_pool(max_answer_bytes=200_000), server.base_url)
-        assert described(error) == (Outcome.STREAM_BROKEN, False)
+        # Not the provider's fault: who asks for too much must not close it to everybody.
+        assert described(error) == (Outcome.ANSWER_TOO_LARGE, False)
         assert "is larger than 200,000 bytes" in error.failure.message
         await asyncio.wait_for(server.all_closed.wait(), 1)
 
@@ -244,6 +246,7 @@ async def test_a_bomb_is_not_unpacked(open_pool, monkeypatch):
     monkeypatch.setattr(Inflater, "feed", measured_feed)
     async with ScriptedServer(handler) as server:
         error = await fail(open_pool(max_answer_bytes=100_000), server.base_url)
+    assert error.failure.outcome is Outcome.ANSWER_TOO_LARGE
     assert "is larger than 100,000 bytes" in error.failure.message
     assert 0 < largest <= 100_001
 
@@ -270,6 +273,29 @@ async def test_a_name_that_does_not_resolve(open_pool, number, words):
 
     error = await fail(open_pool(guard=AddressGuard(resolve=resolve)), "https://api.example.com")
     assert described(error) == (Outcome.UNREACHABLE, True)
+    assert error.failure.message == f"Could not connect to api.example.com: {words}."
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EMFILE, "this machine has no free file descriptors"),
+        (errno.ENFILE, "this machine has no free file descriptors"),
+        (errno.EADDRNOTAVAIL, "this machine has no free ports"),
+        (errno.ENOBUFS, "this machine has no memory for connections"),
+    ],
+)
+@pytest.mark.parametrize("by_proxy", [False, True])
+async def test_our_own_want_is_not_the_providers_fault(open_pool, monkeypatch, number, words, by_proxy):
+    async def resolve(host: str, port: int) -> list[str]:
+        raise OSError(number, "told by the system")
+
+    monkeypatch.setattr("ownkey.upstream.connecting.resolve_by_system", resolve)
+    if by_proxy:
+        monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    pool = open_pool() if by_proxy else open_pool(guard=AddressGuard(resolve=resolve))
+    error = await fail(pool, "https://api.example.com")
+    assert described(error) == (Outcome.INTERNAL, True)
     assert error.failure.message == f"Could not connect to api.example.com: {words}."
 
 
