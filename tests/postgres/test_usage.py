@@ -26,7 +26,8 @@ SUMS = """
         sum(cache_write)::bigint as cache_write, sum(output_text)::bigint as output_text,
         sum(output_reasoning)::bigint as output_reasoning,
         coalesce(sum(cost_microdollars), 0)::bigint as cost_microdollars,
-        count(*) filter (where cost_microdollars is null) as unpriced_requests, sum(duration_ms)::bigint as duration_ms,
+        count(*) filter (where cost_microdollars is null and tokens_source <> 'none') as unpriced_requests,
+        sum(duration_ms)::bigint as duration_ms,
         coalesce(sum(first_byte_ms), 0)::bigint as first_byte_ms, count(first_byte_ms) as first_byte_requests,
         user_id, (occurred_at at time zone 'UTC')::date as day, provider, model, coalesce(task, '') as task,
         coalesce(credential_id, '00000000-0000-0000-0000-000000000000') as credential_id, payer
@@ -166,6 +167,19 @@ async def test_usage_is_summed_by_what_is_asked_for(store: Store) -> None:
             usage_event("bob", occurred_at=NOON, provider="groq"),
         ],
     )
+    # What failed before it had tokens has no price either, and is not "unpriced".
+    failed = usage_event(
+        "cid",
+        occurred_at=NOON,
+        outcome=Outcome.UNREACHABLE,
+        tokens=None,
+        tokens_source=TokensSource.NONE,
+        cost_microdollars=None,
+    )
+    await usage.insert_events(store.db, [failed])
+    async with store.db.transaction("cid") as tx:
+        (of_cid,) = await usage.query_usage(tx, start=DAY, end=DAY, group_by=[])
+        assert (of_cid.requests, of_cid.errors, of_cid.unpriced_requests) == (1, 1, 0)
     async with store.db.transaction("ann") as tx:
         (total,) = await usage.query_usage(tx, start=DAY, end=DAY + timedelta(days=1), group_by=[])
         assert (total.requests, total.errors, total.unpriced_requests) == (4, 1, 1)
@@ -188,7 +202,7 @@ async def test_usage_is_summed_by_what_is_asked_for(store: Store) -> None:
     totals: dict[str | None, int] = defaultdict(int)
     for row in by_user:
         totals[row.user_id] += row.requests
-    assert totals == {"ann": 3, "bob": 1}
+    assert totals == {"ann": 3, "bob": 1, "cid": 1}
 
 
 async def test_a_day_ends_at_midnight_utc(store: Store) -> None:

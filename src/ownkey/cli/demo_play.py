@@ -91,9 +91,7 @@ class Play:
         headers = raw.headers
         after = await self._usage(person, at_least=before.requests + 1)
         self._check_ledger(person, headers)
-        # A failed attempt has no price because it has no tokens: that is not what "unpriced" means here.
-        failed = after.errors - before.errors
-        priced = after.unpriced_requests - before.unpriced_requests <= failed
+        priced = after.unpriced_requests == before.unpriced_requests
         return Line(
             user=person.id,
             scene=scene.title,

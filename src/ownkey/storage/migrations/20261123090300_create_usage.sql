@@ -206,7 +206,7 @@ begin
             coalesce(i.credential_id, '00000000-0000-0000-0000-000000000000'), i.payer, count(*),
             count(*) filter (where i.outcome not in ('ok', 'client_gone')), sum(i.input_uncached), sum(i.cache_read),
             sum(i.cache_write), sum(i.output_text), sum(i.output_reasoning), coalesce(sum(i.cost_microdollars), 0),
-            count(*) filter (where i.cost_microdollars is null), sum(i.duration_ms),
+            count(*) filter (where i.cost_microdollars is null and i.tokens_source <> 'none'), sum(i.duration_ms),
             coalesce(sum(i.first_byte_ms), 0), count(i.first_byte_ms)
         from inserted i
         group by 1, 2, 3, 4, 5, 6, 7
