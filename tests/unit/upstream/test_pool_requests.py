@@ -182,10 +182,28 @@ async def test_refuses_a_secret_that_would_split_the_header(open_pool):
         assert server.connections == 0
 
 
-async def test_a_header_of_the_catalogue_cannot_split_the_request(open_pool):
+@pytest.mark.parametrize("value", ["1\r\nx-evil: 2", "1\nx-evil: 2", "1\rx", "1\0", "é"])
+async def test_a_header_of_the_catalogue_cannot_split_the_request(open_pool, value):
     async with ScriptedServer(answer_all) as server:
-        request = UpstreamRequest("POST", server.base_url + "/", (("x-a", "1\r\nx-evil: 2"),), b"", None)
+        request = UpstreamRequest("POST", server.base_url + "/", (("x-a", value),), b"", ("authorization", "Bearer "))
         with pytest.raises(TransportFailure) as caught:
             await open_pool().send(request, SECRET)
         assert (caught.value.failure.outcome, caught.value.unsent) == (Outcome.INTERNAL, True)
-    assert server.requests == []
+        assert caught.value.__context__ is None
+        assert server.requests == []
+
+
+async def test_a_header_of_the_catalogue_cannot_change_the_framing(open_pool):
+    taken = (("Host", "evil.test"), ("content-length", "0"), ("Transfer-Encoding", "chunked"), ("connection", "close"))
+    async with ScriptedServer(answer_all) as server:
+        request = UpstreamRequest("POST", server.base_url + "/", (*taken, ("x-a", "1")), BODY, None)
+        await (await open_pool().send(request)).read()
+    request = server.requests[0]
+    assert request.body == BODY
+    assert request.headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "accept-encoding": "identity",
+        "user-agent": "ownkey",
+        "x-a": "1",
+        "content-length": str(len(BODY)),
+    }
