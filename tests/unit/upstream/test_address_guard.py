@@ -43,7 +43,7 @@ def test_ordinary_urls_pass(url):
 def test_tricks_are_refused(url):
     with pytest.raises(AddressRefused) as caught:
         check_base_url(url)
-    assert (caught.value.error_code, caught.value.param) == ("invalid_base_url", "base_url")
+    assert (caught.value.code, caught.value.param) == ("invalid_base_url", "base_url")
 
 
 @pytest.mark.parametrize(
