@@ -39,6 +39,16 @@ def external(shell: Shell, server: PostgresServer, database: str) -> Shell:
     return shell.with_variables(OWNKEY_DATABASE_URL=server.dsn(database, "postgres"), OWNKEY_WRAPPING_KEYS=key)
 
 
+def with_login(external: Shell, name: str) -> Shell:
+    """The same database by a login of its own, as the doctor says."""
+    printed = external.succeed("migrate", "--create-login", name)
+    url = re.search(r"^OWNKEY_DATABASE_URL=(\S+)$", printed, re.MULTILINE)
+    assert url is not None
+    return external.with_variables(
+        OWNKEY_DATABASE_URL=url[1], OWNKEY_MIGRATION_DATABASE_URL=external.environment["OWNKEY_DATABASE_URL"]
+    )
+
+
 def check(shell: Shell, name: str) -> tuple[str, str, str | None]:
     """Level, message and fix of one line of the doctor."""
     found = only(shell.run_json("doctor"), name=name)
@@ -72,12 +82,9 @@ def test_the_doctor_leads_from_a_superuser_to_a_login_that_may_serve(external: S
     assert level == "fail"
     assert fix is not None
     assert "--create-login" in fix
-    printed = external.succeed("migrate", "--create-login", "ownkey_served")
-    url = re.search(r"^OWNKEY_DATABASE_URL=(\S+)$", printed, re.MULTILINE)
-    assert url is not None
-    own = external.with_variables(
-        OWNKEY_DATABASE_URL=url[1], OWNKEY_MIGRATION_DATABASE_URL=external.environment["OWNKEY_DATABASE_URL"]
-    )
+    refused = external.run("serve", "--port", "0")
+    assert refused.returncode == 2 and "superuser" in refused.stderr and "--create-login" in refused.stderr
+    own = with_login(external, "ownkey_served")
     assert [one["name"] for one in own.read_json("doctor") if one["level"] != "ok"] == []
     with own.serve() as serving:
         assert serving.token is not None
@@ -86,6 +93,7 @@ def test_the_doctor_leads_from_a_superuser_to_a_login_that_may_serve(external: S
 
 
 def test_a_sealed_key_that_no_longer_opens_is_found(external: Shell) -> None:
+    external = with_login(external, "ownkey_sealed")
     external.succeed("user", "create", "alice")
     assert check(external, "sealed keys")[1] == "Nothing is stored yet."
     external.succeed("credential", "add", "groq", "--user", "alice", text="gsk_0123456789abcdef")
@@ -149,7 +157,8 @@ def test_the_doctor_sees_what_is_wrong_on_the_machine(shell: Shell) -> None:
     assert "chmod 600" in check(shell, "wrapping key")[1]
     key.chmod(0o600)
     shell.data_dir.chmod(shell.data_dir.stat().st_mode | 0o002)
-    assert check(shell, "data directory")[0] == "warn"
+    assert check(shell, "data directory")[0] == "fail"
+    shell.data_dir.chmod(shell.data_dir.stat().st_mode & ~0o002)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert check(shell.with_variables(OWNKEY_PORT=port), "port")[0] == "fail"

@@ -140,11 +140,11 @@ async def with_another_wrapping_key(config: Config) -> str:
     )
     async with Ownkey.open(lying, environ={}) as ok:
         with pytest.raises(OwnkeyError) as caught:
-            await ok.manager.chat("groq-0", messages=[{"role": "user", "content": "hi"}])
+            await ok.manager.chat("groq-8", messages=[{"role": "user", "content": "hi"}])
         assert caught.value.code == "credential_unreadable"
     # With the right key back, the same credential opens again.
     async with Ownkey.open(config, environ={}) as ok:
-        [credential] = await ok.settings.list_credentials("groq-0")
+        [credential] = await ok.settings.list_credentials("groq-8")
         assert credential.status != "unreadable"
     return f"{refused.value.message} {caught.value.message} {caught.value.extra}"
 

@@ -76,8 +76,10 @@ def check_data_dir(config: Config) -> Check:
         return fail(
             name, f"{path} is not a directory that this user may write to.", f"Run: chown {os.geteuid()} {path}"
         )
+    if path.stat().st_uid != os.geteuid():
+        return fail(name, f"{path} belongs to another user.", f"Run: chown {os.geteuid()} {path}")
     if path.stat().st_mode & 0o022:
-        return warn(name, f"Other users may write to {path}.", f"Run: chmod go-w {path}")
+        return fail(name, f"Other users may write to {path}.", f"Run: chmod go-w {path}")
     closed = _first_closed_parent(path)
     if closed is not None:
         return fail(
