@@ -19,7 +19,8 @@ from ownkey.domain.usage import UsageEvent
 from ownkey.errors import StorageError
 from ownkey.services.pricing import Pricing
 
-_BATCH_LIMIT: Final = 2000
+# Preparing an event takes some 25 µs, during which nobody is served: a batch is over in six milliseconds.
+_BATCH_LIMIT: Final = 250
 _BACKOFF_LIMIT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 10.0
 
