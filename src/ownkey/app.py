@@ -202,7 +202,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             private_base_urls=config.private_base_urls,
             on_change=cache.drop,
         ),
-        manager=LLMConfigManager(database=database.pool, cache=cache, completion=completion),
+        manager=LLMConfigManager(changes=changes, cache=cache, completion=completion),
         tokens=GatewayTokenService(changes),
         users=UserService(changes),
         usage_report=UsageReport(changes),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ from ownkey.cli.commands import INTERRUPTED, REFUSED, examples
 from ownkey.cli.demo_cast import CAST, OPERATOR_KEY
 from ownkey.cli.demo_screen import Screen
 from ownkey.cli.listener import bind_listener, url_of
+from ownkey.cli.signals import stop_on_signals
 from ownkey.config import Config
 from ownkey.errors import ConfigError
 from ownkey.testing import SimulatedProviders
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ownkey.cli.demo_play import Play
 
 EPILOG: Final = examples("ownkey demo", "ownkey demo --once   # end after the table")
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def demo(
@@ -59,7 +58,7 @@ def demo(
 async def _run(*, once: bool) -> bool:
     """The whole demo. False when a provider saw a key that was not the right user's."""
     screen = Screen()
-    with _stop_on_signals() as stop_with, _workplace() as place:
+    with stop_on_signals() as stop_with, _workplace() as place:
         begin = time.monotonic()
         with SimulatedProviders() as sim:
             screen.say_done("simulated providers", begin)
@@ -124,18 +123,3 @@ def _workplace() -> Iterator[Path]:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Ctrl-C and SIGTERM take everything down in order; what they do while serving on is set later."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101  # for the type checker: a coroutine always runs in a task
-    stops: list[Callable[[], object]] = [task.cancel]
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, lambda: stops[-1]())
-    try:
-        yield stops.append
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)

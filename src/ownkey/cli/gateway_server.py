@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import gc
 import resource
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import uvicorn
+
+from ownkey.cli.signals import stop_on_signals
 
 # Kubernetes kills after 30 seconds: what is still streaming then would be cut in any case.
 _DRAIN_SECONDS: Final = 25
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 2048
 _COLLECT_THRESHOLDS: Final = (50_000, 20, 100)
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_DUMPABLE: Final = 4
 
 
@@ -74,14 +73,15 @@ async def serve_until_signal(
 
     `on_ready` is awaited with what `opened` gave, before the first request is answered.
     """
-    async with _stop_on_signals() as stop_with, opened as ok:
-        server = GatewayServer(ok.asgi(), log_level=log_level)
-        # From here on the kernel holds connections until they are served: whoever reads the announcement may connect.
-        listener.listen(_BACKLOG)
-        await on_ready(ok)
-        _spare_the_collector()
-        stop_with(server.stop)
-        await server.serve(sockets=[listener])
+    with stop_on_signals() as stop_with:
+        async with opened as ok:
+            server = GatewayServer(ok.asgi(), log_level=log_level)
+            # From here on the kernel holds connections until they are served: who reads the announcement may connect.
+            listener.listen(_BACKLOG)
+            await on_ready(ok)
+            _spare_the_collector()
+            stop_with(server.stop)
+            await server.serve(sockets=[listener])
 
 
 def _spare_the_collector() -> None:
@@ -91,21 +91,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_THRESHOLDS)
-
-
-@asynccontextmanager
-async def _stop_on_signals() -> AsyncIterator[Callable[[Callable[[], None]], None]]:
-    """Give signals to whatever is under way: while opening they cancel it, later they stop the server."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101  # for the type checker: a coroutine always runs in a task
-    stops: list[Callable[[], object]] = [task.cancel]
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, lambda: stops[-1]())
-    try:
-        yield stops.append
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def forbid_core_dumps() -> None:

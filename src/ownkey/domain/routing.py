@@ -49,7 +49,6 @@ class SkipReason:
     CONTEXT_TOO_SMALL = "context_too_small"
     LACKS_OPERATION = "lacks_operation"
     SHARED_REFUSED = "shared_refused"
-    OWN_REFUSED = "own_refused"
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
 

@@ -13,11 +13,11 @@ from ownkey.domain.provider import Provider
 from ownkey.domain.settings import Payer, Snapshot
 from ownkey.errors import NotFound, StorageError
 from ownkey.services.answer import Answer
+from ownkey.services.changes import Changes
 from ownkey.services.client_request import read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.snapshot_cache import SnapshotCache
-from ownkey.storage import audit, users
-from ownkey.storage.database import Database
+from ownkey.storage import users
 
 
 class ConfiguredProvider(Struct, frozen=True, kw_only=True):
@@ -59,33 +59,16 @@ class Reply(Struct, frozen=True, kw_only=True):
 class LLMConfigManager:
     """Loads users' settings at login, routes their requests, and clears them at logout."""
 
-    def __init__(self, *, database: Database, cache: SnapshotCache, completion: CompletionService) -> None:
-        self._database, self._cache, self._completion = database, cache, completion
+    def __init__(self, *, changes: Changes, cache: SnapshotCache, completion: CompletionService) -> None:
+        self._changes, self._cache, self._completion = changes, cache, completion
 
     async def load_user_settings(self, user_id: str, *, actor: str | None = None) -> LoadedSettings:
         """To be called at login: read the user's settings and configure their providers.
 
         A user who is new to Ownkey is created. Raises StorageError when the database is away.
         """
-        async with self._database.transaction(user_id, actor=actor) as tx:
-            created = await users.ensure_user(tx, user_id)
-            if created:
-                await audit.append(
-                    tx,
-                    actor=actor or user_id,
-                    user_id=user_id,
-                    action=AuditAction.USER_CREATED,
-                    subject=user_id,
-                    details={},
-                )
-            await audit.append(
-                tx,
-                actor=actor or user_id,
-                user_id=user_id,
-                action=AuditAction.USER_SIGNED_IN,
-                subject=user_id,
-                details={},
-            )
+        async with self._changes.begin(user_id, actor) as change:
+            await change.record(AuditAction.USER_SIGNED_IN, user_id)
         snapshot = await self.get_snapshot(user_id)
         return LoadedSettings(
             user_id=user_id, generation=snapshot.generation, providers=tuple(self.providers_of(snapshot))
@@ -93,17 +76,9 @@ class LLMConfigManager:
 
     async def clear_user_settings(self, user_id: str, *, actor: str | None = None) -> None:
         """To be called at logout: the user's settings leave the memory of every process."""
-        async with self._database.transaction(user_id, actor=actor) as tx:
-            await audit.append(
-                tx,
-                actor=actor or user_id,
-                user_id=user_id,
-                action=AuditAction.USER_SIGNED_OUT,
-                subject=user_id,
-                details={},
-            )
-            await users.bump_generation(tx, user_id)
-        self._cache.drop(user_id)
+        async with self._changes.begin(user_id, actor, create=False) as change:
+            await change.record(AuditAction.USER_SIGNED_OUT, user_id)
+            await users.bump_generation(change.tx, user_id)
 
     async def get_snapshot(self, user_id: str) -> Snapshot:
         """The user's settings, warm or by one query. Raises NotFound for a user that does not exist."""
