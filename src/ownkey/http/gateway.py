@@ -13,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from ownkey.domain.routing import Operation
+from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import NotFound, OwnkeyError, PermissionDenied, RequestError, TooLarge
-from ownkey.http.identity import IN_PROCESS_USER, Identity, Principal
+from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.wire_errors import error_body, error_headers, internal_error
 from ownkey.services.answer import Answer, AnswerStream
 from ownkey.services.client_request import read_request
@@ -77,14 +78,12 @@ class Gateway:
         if operation is not None and method == "POST":
             await self._complete(scope, exchange, operation)
         elif path == "/v1/models" and method == "GET":
-            principal = await self._recognise(scope)
-            await exchange.send_json(await self._models.list_models(principal.snapshot))
+            snapshot = await self._recognise(scope)
+            await exchange.send_json(await self._models.list_models(snapshot))
         elif path.startswith("/v1/models/") and method == "GET":
-            principal = await self._recognise(scope)
+            snapshot = await self._recognise(scope)
             name = path[len("/v1/models/") :]
-            model = next(
-                (one for one in (await self._models.list_models(principal.snapshot))["data"] if one["id"] == name), None
-            )
+            model = next((one for one in (await self._models.list_models(snapshot))["data"] if one["id"] == name), None)
             if model is None:
                 raise NotFound(
                     f"No provider of yours lists a model {name[:100]!r}.", code="model_not_found", param="model"
@@ -95,19 +94,20 @@ class Gateway:
         else:
             raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
 
-    async def _recognise(self, scope: Scope) -> Principal:
+    async def _recognise(self, scope: Scope) -> Snapshot:
+        """The settings of the caller, who may send requests to providers."""
         user_id = scope.get(IN_PROCESS_USER)
         if user_id is not None:
-            return await self._identity.vouch(user_id)
+            return await self._identity.load_snapshot(await self._identity.vouch(user_id))
         principal = await self._identity.authenticate(scope["headers"])
         if GATEWAY_SCOPE not in principal.scopes:
             raise PermissionDenied(
                 "This token may not send requests to providers. Create one with the scope `gateway`."
             )
-        return principal
+        return principal.snapshot or await self._identity.load_snapshot(principal)
 
     async def _complete(self, scope: Scope, exchange: _Exchange, operation: Operation) -> None:
-        principal = await self._recognise(scope)
+        snapshot = await self._recognise(scope)
         task = fallback = None
         for name, value in scope["headers"]:
             if name == b"x-ownkey-task":
@@ -117,7 +117,7 @@ class Gateway:
         body = await exchange.read_body(scope["headers"], self._max_body_bytes)
         request = read_request(body, operation, task=task, fallback=fallback)
         exchange.watch()
-        answer = await self._completion.open(principal.snapshot, request, request_id=exchange.request_id)
+        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id)
         if answer.stream is None:
             await exchange.send_answer(answer)
         else:

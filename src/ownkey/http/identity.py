@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -24,14 +25,24 @@ IN_PROCESS_USER: Final = "ownkey.user_id"
 _CARRIERS = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"))
 
 
+Via = Literal["token", "session", "panel", "jwt", "in_process"]
+
+
 class Principal(Struct, frozen=True, kw_only=True):
-    """The caller, and their settings as of the moment they were recognised."""
+    """The caller, and by what they were recognised.
+
+    `token_id` names a gateway token, `session_id` a session or a panel token. `authenticated_at` is when the person
+    last proved who they are, where that is known. `snapshot` is at hand where recognising read it anyway.
+    """
 
     user_id: str
     token_id: str
     scopes: tuple[str, ...]
     role: str
-    snapshot: Snapshot
+    snapshot: Snapshot | None = None
+    via: Via = "token"
+    session_id: str | None = None
+    authenticated_at: datetime | None = None
 
     @property
     def actor(self) -> str:
@@ -39,11 +50,19 @@ class Principal(Struct, frozen=True, kw_only=True):
         return self.user_id
 
 
-class Identity:
-    """Recognises gateway tokens. A warm token costs a hash and a dictionary look-up."""
+class HostTokens(Protocol):
+    """Recognises the tokens that a host application signs for its own users."""
 
-    def __init__(self, cache: SnapshotCache, token_uses: TokenUses) -> None:
-        self._cache, self._token_uses = cache, token_uses
+    async def recognise(self, token: bytes) -> Principal | None:
+        """Whom the token names, or None when it is none of this host's. Raises AuthError for one that is not valid."""
+        ...
+
+
+class Identity:
+    """Recognises gateway tokens and host tokens. A warm gateway token costs a hash and a dictionary look-up."""
+
+    def __init__(self, cache: SnapshotCache, token_uses: TokenUses, host_tokens: HostTokens | None = None) -> None:
+        self._cache, self._token_uses, self._host_tokens = cache, token_uses, host_tokens
 
     async def authenticate(self, headers: Headers) -> Principal:
         """The caller of a request with these headers (lower-case names).
@@ -51,8 +70,15 @@ class Identity:
         Raises AuthError (token_missing, token_invalid, token_expired, ambiguous_credentials: 400) or
         StorageError when the token is not warm and the database is away: never a 401 for that.
         """
-        token = read_token(headers)
-        owner = self._cache.find_owner(sha256(token).digest()) or await self._load_owner(token)
+        return await self.recognise(read_token(headers))
+
+    async def recognise(self, token: bytes) -> Principal:
+        """The caller who shows this token. Raises as `authenticate`."""
+        owner = self._cache.find_owner(sha256(token).digest())
+        if owner is None:
+            if self._host_tokens is not None and looks_like_jwt(token):
+                return await self._recognise_host_token(self._host_tokens, token)
+            owner = await self._load_owner(token)
         if owner is None:
             raise AuthError("There is no such gateway token. It may have been revoked.")
         _check_state(owner)
@@ -71,7 +97,25 @@ class Identity:
         snapshot = await self._cache.load(user_id)
         if snapshot is None:
             raise NotFound(f"There is no user {user_id!r}. Call load_user_settings at login.", code="user_not_found")
-        return Principal(user_id=user_id, token_id="", scopes=("gateway",), role="user", snapshot=snapshot)
+        return Principal(
+            user_id=user_id, token_id="", scopes=("gateway",), role="user", snapshot=snapshot, via="in_process"
+        )
+
+    async def load_snapshot(self, principal: Principal) -> Snapshot:
+        """The caller's settings: those that came with recognising them, or warm, or by one query.
+
+        Raises AuthError(user_suspended) and NotFound(user_not_found).
+        """
+        snapshot = principal.snapshot or await self._cache.load(principal.user_id)
+        if snapshot is None:
+            raise NotFound(f"There is no user {principal.user_id!r}.", code="user_not_found")
+        return snapshot
+
+    async def _recognise_host_token(self, host_tokens: HostTokens, token: bytes) -> Principal:
+        principal = await host_tokens.recognise(token)
+        if principal is None:
+            raise AuthError("This token is not from the application that this server knows.")
+        return principal
 
     async def _load_owner(self, token: bytes) -> TokenOwner | None:
         token_hash = hash_token(token.decode("latin-1"))
@@ -102,6 +146,11 @@ def read_token(headers: Headers) -> bytes:
     if not found:
         raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
     return found
+
+
+def looks_like_jwt(token: bytes) -> bool:
+    """Whether this may be a signed JWT: three parts, the first of which begins an object in base64url."""
+    return token.startswith(b"eyJ") and token.count(b".") == 2
 
 
 def _check_state(owner: TokenOwner) -> None:
