@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-from ownkey.http.front_page import front_page
 from ownkey.http.gateway import Gateway, Receive, Scope, Send
 from ownkey.http.identity import Identity
 from ownkey.http.observability import Observability
+from ownkey.http.panel import Panel
 from ownkey.http.settings_api import create_settings_api
 from ownkey.services.core import Core
 
@@ -15,9 +16,12 @@ _OBSERVED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
 
 
 class Server:
-    """Routes by the first part of the path; opening and closing is the owner's business."""
+    """Routes by the first part of the path; opening and closing is the owner's business.
 
-    def __init__(self, core: Core) -> None:
+    `panel_files` is where the settings panel was built to, by default inside the installed package.
+    """
+
+    def __init__(self, core: Core, *, panel_files: Traversable | None = None) -> None:
         self.identity = Identity(core.cache, core.token_uses)
         self.gateway = Gateway(
             identity=self.identity,
@@ -26,6 +30,7 @@ class Server:
             max_body_bytes=core.config.max_body_bytes,
         )
         self._observability = Observability(core)
+        self._panel = Panel(panel_files)
         self._api: Any = create_settings_api(core, self.identity)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,14 +38,14 @@ class Server:
         if scope["type"] == "http":
             path = scope["path"]
             # A server mounted below a path sees that path in front of its own.
-            root = scope.get("root_path", "")
+            outer, root = scope, scope.get("root_path", "")
             if root and path.startswith(root):
                 path = path[len(root) :]
                 scope = {**scope, "path": path, "root_path": ""}
             if path.startswith("/v1/"):
                 await self.gateway(scope, receive, send)
-            elif path in ("/", "") and scope["method"] in ("GET", "HEAD"):
-                await front_page(scope, receive, send)
+            elif self._panel.serves(path):
+                await self._panel.answer(path, outer, send)
             elif path in _OBSERVED:
                 await self._observability(scope, receive, send)
             else:
