@@ -47,11 +47,11 @@ $(VENV)/.project: pyproject.toml $(VENV)/.dependencies
 	@touch $@
 
 tests/node/node_modules/.installed: tests/node/package-lock.json
-	@echo "[4/4] Node clients for the gateway tests"
+	@echo "[4/4] Node packages for the tests"
 	@if command -v npm >/dev/null; then \
 		cd tests/node && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed; \
 	else \
-		echo "  npm is not installed: the tests with Node clients will be skipped (they need Node 20)"; \
+		echo "  npm is not installed: the tests that need its packages will be skipped (Node 20.19 or later)"; \
 	fi
 
 demo: $(VENV)/.project ## The main job with three users; ONCE=1 ends after the table

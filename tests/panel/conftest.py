@@ -1,0 +1,167 @@
+"""Chromium before the real server: embedded PostgreSQL, simulated providers, uvicorn, and hosts of other origins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from playwright.async_api import Browser, Page, async_playwright
+
+from ownkey import Config, Ownkey
+from ownkey.domain.routing import shared_credential_id
+from ownkey.testing import SimulatedProviders
+from tests.panel.hosts import Host
+from tests.panel.site import SHARED, Recorder, Site
+from tests.panel.watch import Watch
+
+CHROMIUM: Final = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium() -> str | None:
+    """Debian's Chromium, or whichever is on the path."""
+    return CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
+
+
+@contextlib.asynccontextmanager
+async def serve(application: object, listener: socket.socket) -> AsyncIterator[None]:
+    """An ASGI application under uvicorn."""
+    # Browsers keep connections open: a server that waits for them would never end.
+    config = uvicorn.Config(
+        application,  # type: ignore[arg-type]
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """Outside pytest's own directories: PostgreSQL runs as another user when we are root."""
+    path = Path(tempfile.mkdtemp(prefix="ownkey-panel-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[SimulatedProviders]:
+    with SimulatedProviders() as simulated:
+        yield simulated
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One per worker, with a fresh profile."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("Chromium is not installed (Debian: chromium)")
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=executable,
+            args=CHROMIUM_ARGUMENTS,
+            env={**environment, "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def friendly_host() -> AsyncIterator[Host]:
+    """A host whose origin the operator has named."""
+    host = Host(socket.create_server(("127.0.0.1", 0)))
+    async with serve(host, host.listener):
+        yield host
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stranger() -> AsyncIterator[Host]:
+    """A web server of somebody else's."""
+    host = Host(socket.create_server(("127.0.0.1", 0)))
+    async with serve(host, host.listener):
+        yield host
+
+
+@pytest_asyncio.fixture(scope="session")
+async def whole_site(data_dir: Path, providers: SimulatedProviders, friendly_host: Host) -> AsyncIterator[Site]:
+    """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
+    config = Config(
+        data_dir=data_dir,
+        catalog=providers.write_catalog(data_dir / "catalog.toml"),
+        usage_flush_seconds=0.05,
+        **({"panel_origins": (friendly_host.origin,)} if "panel_origins" in Config.__struct_fields__ else {}),
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with Ownkey.open(config, environ=SHARED) as ok:
+        recorder = Recorder(ok.asgi())
+        async with serve(recorder, listener):
+            yield Site(ok, f"http://127.0.0.1:{listener.getsockname()[1]}", providers, recorder.replies)
+
+
+@pytest.fixture
+def site(whole_site: Site) -> Site:
+    """As every test finds it: healthy providers, nothing on record, nothing learnt from the test before."""
+    if not files("ownkey.http").joinpath("static", "panel.js").is_file():
+        pytest.skip("the panel is not built: run `make panel` with npm")
+    whole_site.providers.reset()
+    whole_site.replies.clear()
+    for provider in whole_site.ok.core.catalog.values():
+        whole_site.ok.core.router.health.note_success(provider.base_url, shared_credential_id(provider.id))
+    return whole_site
+
+
+@pytest.fixture
+def host(friendly_host: Host) -> Host:
+    """A host whose origin the operator has named, without pages yet."""
+    friendly_host.reset()
+    return friendly_host
+
+
+@pytest.fixture
+def other_host(stranger: Host) -> Host:
+    """A host that nobody has named, without pages yet."""
+    stranger.reset()
+    return stranger
+
+
+@pytest_asyncio.fixture
+async def watch(browser: Browser, site: Site) -> AsyncIterator[Watch]:
+    """Opens pages; the test fails at its end for whatever they did that it did not expect."""
+    watch = Watch(browser, site)
+    yield watch
+    await watch.close()
+    watch.assert_clean()
+
+
+@pytest_asyncio.fixture
+async def page(watch: Watch) -> Page:
+    """An empty page in a fresh profile."""
+    return await watch.new_page()
