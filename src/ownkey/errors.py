@@ -7,6 +7,7 @@ OwnkeyError
 ├── RequestError                400      invalid_request, invalid_secret, invalid_base_url, unknown_provider
 │   ├── NotFound                404      not_found
 │   ├── Conflict                409      conflict, duplicate_secret
+│   ├── ChangedElsewhere        412      changed_elsewhere: what the caller saw is no longer what is stored
 │   └── TooLarge                413      too_large
 ├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
@@ -87,6 +88,13 @@ class Conflict(RequestError):
 
     code = "conflict"
     http_status = 409
+
+
+class ChangedElsewhere(RequestError):
+    """The caller changed from something that is not there any more. Load it again, then decide."""
+
+    code = "changed_elsewhere"
+    http_status = 412
 
 
 class TooLarge(RequestError):

@@ -66,6 +66,7 @@ async def test_a_task_of_ones_own_is_set_shown_and_removed(platform: Platform) -
         stored = (await ann.put("/api/tasks/Legal-Review", wanted)).json()
         assert stored == {
             "task": "legal-review",
+            "version": stored["version"],
             **wanted,
             "credential_id": None,
             "allow_fallback": None,

@@ -26,6 +26,7 @@ class CredentialOut(Output):
     """Everything about a stored key but the key."""
 
     id: str
+    version: str = Field(description="For `If-Match`, in quotes: another one when this key's entry was changed.")
     provider: str
     label: str
     hint: str = Field(description="Enough of the key to tell it from your others.", examples=["sk-…AbCd"])
@@ -112,6 +113,7 @@ class TaskOut(Output):
     """A user's override for one task."""
 
     task: str
+    version: str = Field(description="For `If-Match`, in quotes: another one when this override was changed.")
     provider: str
     model: str | None
     credential_id: str | None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
+from msgspec import structs
 
 from ownkey.domain.routing import Attempt, Needs, Route, RouteRequest, select_best
-from ownkey.domain.settings import Preference, check_task
+from ownkey.domain.settings import Preference, TaskOverride, check_task
+from ownkey.domain.version import preferences_version, settings_version, task_version, tasks_version
 from ownkey.http.access import Caller, CoreDep
 from ownkey.http.api_inputs import (
     ListedPreference,
@@ -15,71 +17,103 @@ from ownkey.http.api_inputs import (
     TaskChange,
 )
 from ownkey.http.api_outputs import AttemptOut, PreferenceOut, RouteOut, SettingsOut, SkippedOut, TaskOut
+from ownkey.http.if_match import (
+    VERSIONED,
+    VERSIONED_GONE,
+    SeenPreferences,
+    SeenSettings,
+    SeenTask,
+    put_etag,
+)
 
 router = APIRouter(prefix="/api")
 
 
-@router.get("/settings", tags=["Settings"])
-async def get_settings(core: CoreDep, caller: Caller) -> SettingsOut:
+@router.get("/settings", tags=["Settings"], responses=VERSIONED)
+async def get_settings(core: CoreDep, caller: Caller, response: Response) -> SettingsOut:
     """Your general settings."""
-    return SettingsOut.model_validate(await core.settings.get_settings(caller.user_id))
+    found = await core.settings.get_settings(caller.user_id)
+    put_etag(response, settings_version(found))
+    return SettingsOut.model_validate(found)
 
 
-@router.patch("/settings", tags=["Settings"])
-async def update_settings(core: CoreDep, caller: Caller, change: SettingsChange) -> SettingsOut:
+@router.patch("/settings", tags=["Settings"], responses=VERSIONED)
+async def update_settings(
+    core: CoreDep, caller: Caller, change: SettingsChange, seen: SeenSettings, response: Response
+) -> SettingsOut:
     """Change what is given."""
-    changed = await core.settings.update_settings(
+    changed = await core.settings.expecting(seen).update_settings(
         caller.user_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
     )
+    put_etag(response, seen.version)
     return SettingsOut.model_validate(changed)
 
 
-@router.get("/preferences", tags=["Preferences"])
-async def list_preferences(core: CoreDep, caller: Caller) -> list[PreferenceOut]:
+@router.get("/preferences", tags=["Preferences"], responses=VERSIONED)
+async def list_preferences(core: CoreDep, caller: Caller, response: Response) -> list[PreferenceOut]:
     """Your wishes per provider. A provider that is not listed has the defaults."""
-    return [PreferenceOut.model_validate(one) for one in await core.settings.list_preferences(caller.user_id)]
+    found = await core.settings.list_preferences(caller.user_id)
+    put_etag(response, preferences_version(found))
+    return [PreferenceOut.model_validate(one) for one in found]
 
 
-@router.put("/preferences", tags=["Preferences"])
-async def put_preferences(core: CoreDep, caller: Caller, wishes: list[ListedPreference]) -> list[PreferenceOut]:
+@router.put("/preferences", tags=["Preferences"], responses=VERSIONED)
+async def put_preferences(
+    core: CoreDep, caller: Caller, wishes: list[ListedPreference], seen: SeenPreferences, response: Response
+) -> list[PreferenceOut]:
     """Set several wishes at once, all or none. Providers that are not listed keep theirs."""
-    await core.settings.put_preferences(
+    await core.settings.expecting(seen).put_preferences(
         caller.user_id, [Preference(**wish.model_dump()) for wish in wishes], actor=caller.actor
     )
+    put_etag(response, seen.version)
     return [PreferenceOut.model_validate(one) for one in await core.settings.list_preferences(caller.user_id)]
 
 
-@router.put("/preferences/{provider}", tags=["Preferences"])
-async def put_preference(core: CoreDep, caller: Caller, provider: str, wish: PreferenceChange) -> PreferenceOut:
+@router.put("/preferences/{provider}", tags=["Preferences"], responses=VERSIONED)
+async def put_preference(
+    core: CoreDep, caller: Caller, provider: str, wish: PreferenceChange, seen: SeenPreferences, response: Response
+) -> PreferenceOut:
     """Set your wish for one provider."""
-    stored = await core.settings.put_preference(caller.user_id, provider, actor=caller.actor, **wish.model_dump())
+    stored = await core.settings.expecting(seen).put_preference(
+        caller.user_id, provider, actor=caller.actor, **wish.model_dump()
+    )
+    put_etag(response, seen.version)
     return PreferenceOut.model_validate(stored)
 
 
-@router.get("/tasks", tags=["Tasks"])
-async def list_tasks(core: CoreDep, caller: Caller) -> list[TaskOut]:
+@router.get("/tasks", tags=["Tasks"], responses=VERSIONED)
+async def list_tasks(core: CoreDep, caller: Caller, response: Response) -> list[TaskOut]:
     """Your overrides by task. A task that is not listed follows the general preferences."""
-    return [TaskOut.model_validate(one) for one in await core.settings.list_task_overrides(caller.user_id)]
+    found = await core.settings.list_task_overrides(caller.user_id)
+    put_etag(response, tasks_version(found))
+    return [_describe_task(one) for one in found]
 
 
 @router.get("/tasks/{task}", tags=["Tasks"])
 async def get_task(core: CoreDep, caller: Caller, task: str) -> TaskOut:
     """Your override for one task."""
-    return TaskOut.model_validate(await core.settings.get_task_override(caller.user_id, task))
+    return _describe_task(await core.settings.get_task_override(caller.user_id, task))
 
 
-@router.put("/tasks/{task}", tags=["Tasks"])
-async def put_task(core: CoreDep, caller: Caller, task: str, change: TaskChange) -> TaskOut:
+@router.put("/tasks/{task}", tags=["Tasks"], responses=VERSIONED)
+async def put_task(
+    core: CoreDep, caller: Caller, task: str, change: TaskChange, seen: SeenTask, response: Response
+) -> TaskOut:
     """Set provider, model and payer for one task, built in or of your own."""
-    stored = await core.settings.put_task_override(caller.user_id, task, actor=caller.actor, **change.model_dump())
-    return TaskOut.model_validate(stored)
+    stored = await core.settings.expecting(seen).put_task_override(
+        caller.user_id, task, actor=caller.actor, **change.model_dump()
+    )
+    put_etag(response, seen.version)
+    return _describe_task(stored)
 
 
-@router.delete("/tasks/{task}", status_code=204, tags=["Tasks"])
-async def remove_task(core: CoreDep, caller: Caller, task: str) -> Response:
+@router.delete("/tasks/{task}", status_code=204, tags=["Tasks"], responses=VERSIONED_GONE)
+async def remove_task(core: CoreDep, caller: Caller, task: str, seen: SeenTask) -> Response:
     """Let a task follow the general preferences again."""
-    await core.settings.remove_task_override(caller.user_id, task, actor=caller.actor)
-    return Response(status_code=204)
+    await core.settings.expecting(seen).remove_task_override(caller.user_id, task, actor=caller.actor)
+    response = Response(status_code=204)
+    put_etag(response, seen.version)
+    return response
 
 
 @router.post("/route/preview", tags=["Routing"])
@@ -93,6 +127,10 @@ async def preview_route(core: CoreDep, caller: Caller, asked: RoutePreviewInput)
         allow_fallback=asked.allow_fallback,
     )
     return _describe_route(await core.settings.preview_route(caller.user_id, request))
+
+
+def _describe_task(override: TaskOverride) -> TaskOut:
+    return TaskOut.model_validate({**structs.asdict(override), "version": task_version(override)})
 
 
 def _describe_route(route: Route) -> RouteOut:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from msgspec import structs
 
+from ownkey.domain.credential import Credential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk
+from ownkey.domain.version import credential_version, credentials_version
 from ownkey.http.access import Caller, CoreDep
 from ownkey.http.api_inputs import (
     CredentialChange,
@@ -17,6 +20,14 @@ from ownkey.http.api_inputs import (
     SecretAtProvider,
 )
 from ownkey.http.api_outputs import CredentialOut, FieldOut, ModelOut, ProviderOut, TestOut
+from ownkey.http.if_match import (
+    VERSIONED,
+    VERSIONED_GONE,
+    VERSIONED_NEW,
+    SeenCredential,
+    SeenCredentials,
+    put_etag,
+)
 
 router = APIRouter(prefix="/api", tags=["API keys"])
 
@@ -27,16 +38,20 @@ async def list_providers(core: CoreDep, caller: Caller) -> list[ProviderOut]:
     return [describe_provider(one, core.router.policy, core.config.custom_base_urls) for one in core.catalog.values()]
 
 
-@router.get("/credentials")
-async def list_credentials(core: CoreDep, caller: Caller) -> list[CredentialOut]:
+@router.get("/credentials", responses=VERSIONED)
+async def list_credentials(core: CoreDep, caller: Caller, response: Response) -> list[CredentialOut]:
     """Your API keys by provider and order, masked."""
-    return [CredentialOut.model_validate(one) for one in await core.settings.list_credentials(caller.user_id)]
+    held = await core.settings.list_credentials(caller.user_id)
+    put_etag(response, credentials_version(held))
+    return [_describe(one) for one in held]
 
 
-@router.post("/credentials", status_code=201)
-async def add_credential(core: CoreDep, caller: Caller, new: NewCredential) -> CredentialOut:
+@router.post("/credentials", status_code=201, responses=VERSIONED_NEW)
+async def add_credential(
+    core: CoreDep, caller: Caller, new: NewCredential, seen: SeenCredentials, response: Response
+) -> CredentialOut:
     """Store an API key. It is sealed before it reaches the database and never shown again."""
-    stored = await core.settings.add_credential(
+    stored = await core.settings.expecting(seen).add_credential(
         caller.user_id,
         new.provider,
         new.secret.get_secret_value(),
@@ -47,7 +62,8 @@ async def add_credential(core: CoreDep, caller: Caller, new: NewCredential) -> C
         position=new.position,
         actor=caller.actor,
     )
-    return CredentialOut.model_validate(stored)
+    put_etag(response, seen.version)
+    return _describe(stored)
 
 
 @router.post("/credentials/test")
@@ -63,36 +79,50 @@ async def test_secret(core: CoreDep, caller: Caller, tried: SecretAtProvider) ->
     return TestOut.model_validate(result)
 
 
-@router.put("/credentials/order")
-async def order_credentials(core: CoreDep, caller: Caller, order: CredentialOrder) -> list[CredentialOut]:
+@router.put("/credentials/order", responses=VERSIONED)
+async def order_credentials(
+    core: CoreDep, caller: Caller, order: CredentialOrder, seen: SeenCredentials, response: Response
+) -> list[CredentialOut]:
     """In which order your keys at one provider are tried."""
-    ordered = await core.settings.reorder_credentials(
+    ordered = await core.settings.expecting(seen).reorder_credentials(
         caller.user_id, order.provider, order.credential_ids, actor=caller.actor
     )
-    return [CredentialOut.model_validate(one) for one in ordered]
+    put_etag(response, seen.version)
+    return [_describe(one) for one in ordered]
 
 
-@router.patch("/credentials/{credential_id}")
+@router.patch("/credentials/{credential_id}", responses=VERSIONED)
 async def update_credential(
-    core: CoreDep, caller: Caller, credential_id: str, change: CredentialChange
+    core: CoreDep,
+    caller: Caller,
+    credential_id: str,
+    change: CredentialChange,
+    seen: SeenCredential,
+    response: Response,
 ) -> CredentialOut:
     """Change what is given. A new base URL erases the stored key: it was not given for that address."""
-    changed = await core.settings.update_credential(
+    changed = await core.settings.expecting(seen).update_credential(
         caller.user_id, credential_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
     )
-    return CredentialOut.model_validate(changed)
+    put_etag(response, seen.version)
+    return _describe(changed)
 
 
-@router.delete("/credentials/{credential_id}", status_code=204)
+@router.delete("/credentials/{credential_id}", status_code=204, responses=VERSIONED_GONE)
 async def remove_credential(
     core: CoreDep,
     caller: Caller,
     credential_id: str,
+    seen: SeenCredential,
     force: Annotated[bool, Query(description="Remove it even from the tasks that are bound to it.")] = False,
 ) -> Response:
     """Erase an API key. Without `force`, one that a task is bound to stays and the answer names the tasks."""
-    await core.settings.remove_credential(caller.user_id, credential_id, force=force, actor=caller.actor)
-    return Response(status_code=204)
+    await core.settings.expecting(seen).remove_credential(
+        caller.user_id, credential_id, force=force, actor=caller.actor
+    )
+    response = Response(status_code=204)
+    put_etag(response, seen.version)
+    return response
 
 
 @router.post("/credentials/{credential_id}/test")
@@ -103,11 +133,13 @@ async def test_credential(core: CoreDep, caller: Caller, credential_id: str) -> 
     )
 
 
-@router.post("/credentials/{credential_id}/replace")
-async def replace_credential(core: CoreDep, caller: Caller, credential_id: str, new: ReplacedSecret) -> CredentialOut:
+@router.post("/credentials/{credential_id}/replace", responses=VERSIONED)
+async def replace_credential(
+    core: CoreDep, caller: Caller, credential_id: str, new: ReplacedSecret, seen: SeenCredential, response: Response
+) -> CredentialOut:
     """Put a new key in the place of the old one: id, label, order and history stay."""
     moved = {"base_url": new.base_url} if "base_url" in new.model_fields_set else {}
-    replaced = await core.settings.replace_credential(
+    replaced = await core.settings.expecting(seen).replace_credential(
         caller.user_id,
         credential_id,
         new.secret.get_secret_value(),
@@ -115,7 +147,12 @@ async def replace_credential(core: CoreDep, caller: Caller, credential_id: str, 
         actor=caller.actor,
         **moved,
     )
-    return CredentialOut.model_validate(replaced)
+    put_etag(response, seen.version)
+    return _describe(replaced)
+
+
+def _describe(credential: Credential) -> CredentialOut:
+    return CredentialOut.model_validate({**structs.asdict(credential), "version": credential_version(credential)})
 
 
 def describe_provider(provider: Provider, policy: Policy, custom_base_urls: bool) -> ProviderOut:

@@ -29,6 +29,7 @@ _PROBLEMS: Final = {
     403: "The token or the deployment does not allow this.",
     404: "There is no such thing, or it is somebody else's.",
     409: "The change contradicts what is stored.",
+    412: "What `If-Match` names was changed elsewhere. Nothing was changed.",
     413: "The body is larger than 256 KiB.",
     424: "The stored key cannot be opened any more: enter it again.",
     429: "Too many tests at once; `Retry-After` says when to try again.",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.user import check_user_id
+from ownkey.services.expectation import Expectation
 from ownkey.storage import audit as audit_rows
 from ownkey.storage import users as user_rows
 from ownkey.storage.database import Database
@@ -37,6 +39,13 @@ class Changes:
 
     def __init__(self, database: Database, on_change: Callable[[str], None] | None = None) -> None:
         self._database, self._on_change = database, on_change
+        self._expectation: Expectation | None = None
+
+    def expecting(self, expectation: Expectation) -> Self:
+        """The same, for changes under a condition: they raise ChangedElsewhere where it does not hold."""
+        conditional = copy(self)
+        conditional._expectation = expectation
+        return conditional
 
     @asynccontextmanager
     async def begin(
@@ -52,7 +61,12 @@ class Changes:
             change = Change(tx, user_id, actor)
             if create and await user_rows.ensure_user(tx, user_id, role):
                 await change.record(AuditAction.USER_CREATED, user_id, **({} if role == "user" else {"role": role}))
+            # The user is locked by now, so that what is found here is what the change starts from.
+            if self._expectation is not None:
+                await self._expectation.check(tx)
             yield change
+            if self._expectation is not None:
+                await self._expectation.note(tx)
         if change.recorded and self._on_change is not None:
             self._on_change(user_id)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import datetime
+from typing import Self
 
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.domain.policy import Policy
@@ -14,6 +16,7 @@ from ownkey.domain.user import check_user_id
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
 from ownkey.services.credential_test import CredentialProber, CredentialTestService
+from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
 from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
@@ -64,6 +67,15 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         )
         ChoiceService.__init__(self, changes, catalog=catalog, policy=policy)
         self._database, self._health = database, health
+
+    def expecting(self, expectation: Expectation) -> Self:
+        """The same service for one change, which is made only if what its author saw is still so.
+
+        The change raises ChangedElsewhere otherwise; afterwards the expectation holds the new version.
+        """
+        conditional = copy(self)
+        conditional._changes = self._changes.expecting(expectation)
+        return conditional
 
     async def select_best(self, user_id: str, task: str | None = None, model: str = "auto") -> Attempt | None:
         """The provider, model and credential that a request would try first now; None when there is none.
