@@ -18,12 +18,12 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system demo test test-quick lint types format bench lock clean clean-all
+.PHONY: help setup system panel panel-types demo test test-quick lint types format bench lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: system $(VENV)/.project tests/node/node_modules/.installed ## Everything for development: packages, environment, Node clients
+setup: system $(VENV)/.project tests/node/node_modules/.installed panel ## Everything for development: packages, environment, Node clients, panel
 
 system:
 	@PYTHON=$(PYTHON) tools/install_system_packages
@@ -54,7 +54,23 @@ tests/node/node_modules/.installed: tests/node/package-lock.json
 		echo "  npm is not installed: the tests that need its packages will be skipped (Node 20.19 or later)"; \
 	fi
 
-demo: $(VENV)/.project ## The main job with three users; ONCE=1 ends after the table
+web/node_modules/.installed: web/package-lock.json
+	@if command -v npm >/dev/null; then \
+		cd web && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed; \
+	else \
+		echo "  npm is not installed: the panel cannot be built here (it needs Node 20.19 or later)" >&2; exit 1; \
+	fi
+
+panel: src/ownkey/http/static/panel.js ## The settings panel, the administrators' view and the sign-in page
+
+src/ownkey/http/static/panel.js: web/node_modules/.installed web/build.js $(shell find web/src web/pages -type f)
+	@echo "The panel"
+	@cd web && node_modules/.bin/tsc --noEmit && node build.js
+
+panel-types: $(VENV)/.project web/node_modules/.installed ## Renew the panel's types from the OpenAPI description
+	@tools/write_panel_types $(RUN)
+
+demo: $(VENV)/.project panel ## The main job with three users; ONCE=1 ends after the table
 	@$(VENV)/bin/ownkey demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: setup ## All tests, with line and branch coverage
@@ -83,8 +99,8 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv); ARGS=--upgrade
 
 clean: ## Remove caches and build products
 	@rm -rf build dist .coverage .coverage.* coverage.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.import_linter_cache bench/.build
+		.import_linter_cache bench/.build src/ownkey/http/static
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## Also remove the environment and the Node clients
-	@rm -rf $(VENV) tests/node/node_modules
+	@rm -rf $(VENV) tests/node/node_modules web/node_modules

@@ -1,0 +1,40 @@
+// Three modules, each complete in itself: a page loads one file and nothing else. Vite's library mode does not
+// minify ES modules, so each is built as an application with one entry.
+import { copyFileSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = resolve(process.argv[2] ?? join(here, "../src/ownkey/http/static"));
+// What a settings page may cost its visitors.
+const LIMIT_BYTES = 40 * 1024;
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+for (const name of ["panel", "admin", "page"]) {
+  await build({
+    root: here,
+    configFile: false,
+    logLevel: "warn",
+    build: {
+      outDir: out,
+      emptyOutDir: false,
+      target: "es2022",
+      minify: true,
+      cssMinify: true,
+      modulePreload: false,
+      reportCompressedSize: false,
+      rollupOptions: {
+        input: join(here, `src/${name}.ts`),
+        preserveEntrySignatures: "strict",
+        output: { format: "es", entryFileNames: "[name].js", codeSplitting: false },
+      },
+    },
+  });
+  const size = gzipSync(readFileSync(join(out, `${name}.js`)), { level: 9 }).length;
+  console.log(`${name}.js ${(size / 1024).toFixed(1)} kB gzipped`);
+  if (size > LIMIT_BYTES) throw new Error(`${name}.js is larger than ${LIMIT_BYTES / 1024} kB gzipped`);
+}
+for (const file of ["page.html", "page.css", "favicon.svg"]) copyFileSync(join(here, "pages", file), join(out, file));

@@ -1,0 +1,93 @@
+/** Numbers, money and times in the words of one locale. */
+
+const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
+  ["year", 31_557_600],
+  ["month", 2_629_800],
+  ["week", 604_800],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+
+export class Format {
+  constructor(readonly locale: string) {}
+
+  number(value: number): string {
+    return new Intl.NumberFormat(this.locale).format(value);
+  }
+
+  /** 12.3K: for places where the exact number stands elsewhere. */
+  compact(value: number): string {
+    return new Intl.NumberFormat(this.locale, { notation: "compact", maximumFractionDigits: 1 }).format(value);
+  }
+
+  percent(share: number): string {
+    return new Intl.NumberFormat(this.locale, { style: "percent", maximumFractionDigits: 1 }).format(share);
+  }
+
+  /** Micro-dollars as money. Amounts under a cent keep two significant digits; null has no price and is a dash. */
+  money(microdollars: number | null | undefined): string {
+    if (microdollars === null || microdollars === undefined) return "—";
+    const dollars = microdollars / 1_000_000;
+    const small = dollars !== 0 && Math.abs(dollars) < 0.01;
+    return new Intl.NumberFormat(this.locale, {
+      style: "currency",
+      currency: "USD",
+      ...(small ? { maximumSignificantDigits: 2 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
+    }).format(dollars);
+  }
+
+  /** Milliseconds as ms or s. */
+  duration(milliseconds: number | null | undefined): string {
+    if (milliseconds === null || milliseconds === undefined) return "—";
+    const inSeconds = milliseconds >= 1000;
+    return new Intl.NumberFormat(this.locale, {
+      style: "unit",
+      unit: inSeconds ? "second" : "millisecond",
+      unitDisplay: "short",
+      maximumFractionDigits: inSeconds ? 1 : 0,
+    }).format(inSeconds ? milliseconds / 1000 : milliseconds);
+  }
+
+  /** A calendar day that the server counts in UTC (`2030-01-31`). */
+  day(day: string, style: "short" | "long" = "short"): string {
+    return new Intl.DateTimeFormat(this.locale, {
+      timeZone: "UTC",
+      ...(style === "short" ? { day: "numeric", month: "short" } : { dateStyle: "medium" }),
+    }).format(new Date(`${day}T00:00:00Z`));
+  }
+
+  date(instant: string | null | undefined): string {
+    return instant ? new Intl.DateTimeFormat(this.locale, { dateStyle: "medium" }).format(new Date(instant)) : "—";
+  }
+
+  dateTime(instant: string | null | undefined): string {
+    return instant
+      ? new Intl.DateTimeFormat(this.locale, { dateStyle: "medium", timeStyle: "short" }).format(new Date(instant))
+      : "—";
+  }
+
+  time(instant: string): string {
+    return new Intl.DateTimeFormat(this.locale, { timeStyle: "short" }).format(new Date(instant));
+  }
+
+  /** "3 hours ago", "in 2 days", "now". */
+  relative(instant: string | null | undefined, now = Date.now()): string {
+    if (!instant) return "—";
+    const seconds = (new Date(instant).getTime() - now) / 1000;
+    const format = new Intl.RelativeTimeFormat(this.locale, { numeric: "auto" });
+    for (const [unit, size] of UNITS) {
+      if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit);
+    }
+    return format.format(0, "second");
+  }
+
+  list(items: readonly string[]): string {
+    return new Intl.ListFormat(this.locale, { type: "conjunction" }).format(items);
+  }
+
+  /** The person's time zone, as they would call it. */
+  get timeZone(): string {
+    return new Intl.DateTimeFormat(this.locale).resolvedOptions().timeZone;
+  }
+}

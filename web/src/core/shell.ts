@@ -1,0 +1,290 @@
+/** The frame of every element of ours: theme, language, tabs, states, notices. What is inside are views. */
+import { LitElement, html, nothing, unsafeCSS, type CSSResultGroup, type PropertyValues, type TemplateResult } from "lit";
+import { ApiClient, ApiError, type TokenSource } from "../api/client.js";
+import { shell as words } from "../i18n/shell.js";
+import { skeleton } from "../parts/controls.js";
+import { explain } from "./explain.js";
+import { Format } from "./format.js";
+import { findLocale, type Language } from "./language.js";
+import { Notices } from "./notices.js";
+import theme from "./theme.css?inline";
+import type { Surroundings, View } from "./view.js";
+
+export interface Tab {
+  id: string;
+  label: string;
+  view: View;
+}
+
+type State = "waiting" | "loading" | "ready" | "signed-out" | "failed";
+
+// A host sets `getToken` in the same turn in which it puts the element on the page, or soon after.
+const HAND_OVER_SECONDS = 3;
+// What was loaded longer ago is asked for again when the person comes back to the window.
+const STALE_SECONDS = 30;
+
+export abstract class Shell extends LitElement implements Surroundings {
+  static override properties = {
+    getToken: { attribute: false },
+    server: { type: String },
+    session: { type: Boolean },
+    tab: { type: String, reflect: true },
+    sections: { type: String },
+  };
+  static override styles: CSSResultGroup = unsafeCSS(theme);
+  static get observedAttributes(): string[] {
+    return [...super.observedAttributes, "lang", "dir", "theme"];
+  }
+
+  /** Gives a token for this person: a panel token of the host's back end, or the host's own access token. */
+  declare getToken?: TokenSource;
+  /** Address of the Ownkey server; by default the one that the script came from. */
+  declare server?: string;
+  /** Set on the server's own page: the session cookie says who this is. */
+  declare session: boolean;
+  /** The open tab. */
+  declare tab: string;
+  /** Which tabs to show, by id, with spaces; default: all. */
+  declare sections?: string;
+
+  api!: ApiClient;
+  format = new Format("en");
+  language: Language = "en";
+  readonly notices = new Notices(
+    () => this.requestUpdate(),
+    () => this.language,
+    (error) => this.#onError(error),
+  );
+
+  #state: State = "waiting";
+  #failure: unknown = null;
+  #offline = !navigator.onLine;
+  #loadedAt = 0;
+  #attempt = 0;
+  #shown: View | null = null;
+  #handOver = 0;
+
+  constructor() {
+    super();
+    this.session = false;
+    this.tab = "";
+  }
+
+  /** The tabs that this person may see. Called when the data is there. */
+  protected abstract tabs(): readonly Tab[];
+  /** Fetches what several views need. Throws ApiError. */
+  protected abstract load(): Promise<void>;
+  /** The name of the whole, for screen readers. */
+  protected abstract heading(): string;
+  /** Above the tabs' content, on every tab. */
+  protected banner(): unknown {
+    return nothing;
+  }
+
+  get root(): ParentNode {
+    return this.renderRoot;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    addEventListener("online", this.#onConnection);
+    addEventListener("offline", this.#onConnection);
+    document.addEventListener("visibilitychange", this.#onReturn);
+    clearTimeout(this.#handOver);
+    if (!this.session) {
+      this.#handOver = window.setTimeout(() => {
+        if (this.#state === "waiting") this.#fail(new ApiError("token_unavailable", "", 401));
+      }, HAND_OVER_SECONDS * 1000);
+    }
+    if (this.hasUpdated) void this.#connect();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    removeEventListener("online", this.#onConnection);
+    removeEventListener("offline", this.#onConnection);
+    document.removeEventListener("visibilitychange", this.#onReturn);
+    clearTimeout(this.#handOver);
+    this.#leave();
+  }
+
+  override attributeChangedCallback(name: string, old: string | null, value: string | null): void {
+    super.attributeChangedCallback(name, old, value);
+    if (name === "lang" || name === "dir") this.requestUpdate();
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    const { locale, language } = findLocale(this);
+    this.language = language;
+    if (locale !== this.format.locale) this.format = new Format(locale);
+    if (changed.has("getToken") || changed.has("server") || changed.has("session")) void this.#connect();
+  }
+
+  /** Opens another tab. */
+  show(tab: string): void {
+    if (tab === this.tab) return;
+    this.tab = tab;
+    this.dispatchEvent(new CustomEvent("llm-settings-tab", { bubbles: true, composed: true, detail: { tab } }));
+  }
+
+  /** Loads everything again, without hiding what is on the screen. */
+  async refresh(): Promise<void> {
+    const attempt = ++this.#attempt;
+    try {
+      await this.load();
+      if (attempt !== this.#attempt) return;
+      const first = this.#state !== "ready";
+      this.#state = "ready";
+      this.#failure = null;
+      this.#offline = false;
+      this.#loadedAt = Date.now();
+      if (first) this.announce("ready");
+    } catch (error) {
+      if (attempt === this.#attempt) this.#fail(error);
+    }
+    this.requestUpdate();
+  }
+
+  /** Tells the host page. `detail` never holds a secret. */
+  announce(what: "ready" | "change" | "error" | "auth-required", detail: Record<string, unknown> = {}): void {
+    this.dispatchEvent(new CustomEvent(`llm-settings-${what}`, { bubbles: true, composed: true, detail }));
+  }
+
+  protected override render(): TemplateResult {
+    const t = words[this.language];
+    return html`
+      <div class="root" part="root" dir=${getComputedStyle(this).direction} lang=${this.language}
+        data-theme=${this.getAttribute("theme") ?? "auto"}>
+        ${this.#offline ? html`<p class="strip" role="status">${t.offline}</p>` : nothing}
+        ${this.#content()} ${this.notices.render()}
+      </div>`;
+  }
+
+  #content(): TemplateResult {
+    const t = words[this.language];
+    if (this.#state === "waiting" || this.#state === "loading") {
+      return html`<div class="body">${skeleton(t.loading, 5)}</div>`;
+    }
+    if (this.#state === "signed-out") {
+      return html`<div class="body"><div class="empty" role="alert">
+        <h3>${t.signedOut}</h3>
+        <p>${this.session ? nothing : t.hostSignIn}</p>
+        <button class="primary" @click=${() => (this.session ? location.reload() : this.#connect())}>
+          ${this.session ? t.signInAgain : t.retry}
+        </button>
+      </div></div>`;
+    }
+    if (this.#state === "failed") {
+      return html`<div class="body"><div class="empty" role="alert">
+        <h3>${t.loadFailed}</h3>
+        <p>${explain(this.#failure, this.language)}</p>
+        <button class="primary" @click=${() => this.#connect()}>${t.retry}</button>
+      </div></div>`;
+    }
+    const tabs = this.#visibleTabs();
+    const open = tabs.find((one) => one.id === this.tab) ?? tabs[0]!;
+    this.#enter(open.view);
+    return html`
+      ${tabs.length > 1 ? this.#drawTabs(tabs, open) : nothing}
+      <div class="body" part="body" id="view" role=${tabs.length > 1 ? "tabpanel" : "group"}
+        aria-label=${open.label} tabindex="-1">
+        ${this.banner()} ${open.view.render()}
+      </div>`;
+  }
+
+  #drawTabs(tabs: readonly Tab[], open: Tab): TemplateResult {
+    return html`<div class="tabs" part="tabs" role="tablist" aria-label=${this.heading()} @keydown=${this.#onTabKey}>
+      ${tabs.map(
+        (one) =>
+          html`<button
+            role="tab"
+            part="tab"
+            id="tab-${one.id}"
+            aria-controls="view"
+            aria-selected=${one === open ? "true" : "false"}
+            tabindex=${one === open ? 0 : -1}
+            @click=${() => this.show(one.id)}
+          >
+            ${one.label}
+          </button>`,
+      )}
+    </div>`;
+  }
+
+  #visibleTabs(): readonly Tab[] {
+    const wanted = this.sections?.split(/[\s,]+/).filter(Boolean);
+    const all = this.tabs();
+    const chosen = wanted?.length ? all.filter((one) => wanted.includes(one.id)) : all;
+    return chosen.length ? chosen : all;
+  }
+
+  #enter(view: View): void {
+    if (view === this.#shown) return;
+    this.#leave();
+    this.#shown = view;
+    // Not while drawing: a view that starts loading asks to be drawn again.
+    queueMicrotask(() => view === this.#shown && view.enter());
+  }
+
+  #leave(): void {
+    this.#shown?.leave();
+    this.#shown = null;
+  }
+
+  async #connect(): Promise<void> {
+    if (!this.session && !this.getToken) return;
+    const base = new URL(this.server ? this.server.replace(/\/?$/, "/") : ".", this.server ? document.baseURI : import.meta.url);
+    this.api = new ApiClient(base.href, this.session ? null : this.getToken!);
+    this.#leave();
+    this.#state = "loading";
+    this.requestUpdate();
+    await this.refresh();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = error;
+    if (error instanceof ApiError) this.#onError(error);
+    // What is on the screen stays there while the connection is away.
+    if (this.#state === "ready" && this.#offline) return;
+    if (this.#state !== "signed-out") this.#state = "failed";
+    this.requestUpdate();
+  }
+
+  #onError(error: ApiError): void {
+    if (error.code === "offline") this.#offline = true;
+    if (error.status === 401) {
+      this.#state = "signed-out";
+      this.#leave();
+      this.announce("auth-required", { code: error.code });
+    } else {
+      this.announce("error", { code: error.code, message: error.message });
+    }
+    this.requestUpdate();
+  }
+
+  #onConnection = (): void => {
+    this.#offline = !navigator.onLine;
+    if (navigator.onLine && this.#state !== "waiting") void this.refresh();
+    this.requestUpdate();
+  };
+
+  #onReturn = (): void => {
+    if (document.visibilityState !== "visible" || this.#state !== "ready") return;
+    if (Date.now() - this.#loadedAt > STALE_SECONDS * 1000) void this.refresh();
+  };
+
+  #onTabKey = (event: KeyboardEvent): void => {
+    const tabs = this.#visibleTabs();
+    const rtl = getComputedStyle(this).direction === "rtl";
+    const forward = rtl ? "ArrowLeft" : "ArrowRight";
+    const back = rtl ? "ArrowRight" : "ArrowLeft";
+    const at = Math.max(0, tabs.findIndex((one) => one.id === this.tab));
+    const moves: Record<string, number> = { [forward]: at + 1, [back]: at - 1, Home: 0, End: tabs.length - 1 };
+    const next = moves[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    const target = tabs.at(next % tabs.length)!;
+    this.show(target.id);
+    void this.updateComplete.then(() => this.renderRoot.querySelector<HTMLElement>(`#tab-${target.id}`)?.focus());
+  };
+}

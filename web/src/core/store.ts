@@ -1,0 +1,151 @@
+/** What the panel knows of the person: loaded together, changed one by one, with the versions that were seen. */
+import type { Answer, ApiClient, CallOptions, Method } from "../api/client.js";
+import { ApiError } from "../api/client.js";
+import type { components, paths } from "../api/schema.js";
+
+type Schemas = components["schemas"];
+export type Credential = Schemas["CredentialOut"];
+export type Provider = Schemas["ProviderOut"];
+export type Preference = Schemas["PreferenceOut"];
+export type Task = Schemas["TaskOut"];
+export type Settings = Schemas["SettingsOut"];
+export type Session = Schemas["SessionOut"];
+export type Route = Schemas["RouteOut"];
+export type Hop = Schemas["AttemptOut"];
+
+type Watched = "settings" | "preferences" | "tasks" | "credentials";
+
+export const BUILT_IN_TASKS = ["coding", "research", "writing", "chat", "embedding"] as const;
+const DEFAULT_PRIORITY = 100;
+
+export class Store {
+  session!: Session;
+  settings!: Settings;
+  providers: readonly Provider[] = [];
+  credentials: readonly Credential[] = [];
+  preferences: readonly Preference[] = [];
+  tasks: readonly Task[] = [];
+  /** The chain of an ordinary request; null while it is not known. */
+  chain: Route | null = null;
+
+  #versions: Partial<Record<Watched, string | null>> = {};
+
+  constructor(
+    private readonly api: () => ApiClient,
+    private readonly onChange: (what: string) => void,
+  ) {}
+
+  /** Everything that the views share, at once. Throws ApiError. */
+  async load(): Promise<void> {
+    const api = this.api();
+    const [session, providers] = await Promise.all([
+      api.get("/api/session"),
+      api.get("/api/providers"),
+      this.loadCredentials(),
+      this.loadPreferences(),
+      this.loadTasks(),
+      this.loadSettings(),
+      this.loadChain(),
+    ]);
+    this.session = session;
+    this.providers = providers;
+  }
+
+  async loadCredentials(): Promise<void> {
+    this.credentials = await this.#watch("credentials", "/api/credentials");
+  }
+
+  async loadPreferences(): Promise<void> {
+    this.preferences = await this.#watch("preferences", "/api/preferences");
+  }
+
+  async loadTasks(): Promise<void> {
+    this.tasks = await this.#watch("tasks", "/api/tasks");
+  }
+
+  async loadSettings(): Promise<void> {
+    this.settings = await this.#watch("settings", "/api/settings");
+  }
+
+  /** What a request without wishes would do now. */
+  async loadChain(): Promise<void> {
+    this.chain = await this.api().post("/api/route/preview", { model: "auto" } as never);
+  }
+
+  /**
+   * A change of something that is watched: refused with 412 when another window changed it in between, in which case
+   * the current state is loaded before the error goes on. Throws ApiError.
+   */
+  async change<P extends keyof paths, M extends Method>(
+    what: Watched,
+    method: M,
+    path: P,
+    options: CallOptions = {},
+  ): Promise<Answer<P, M>> {
+    try {
+      const { data, etag } = await this.api().call(method, path, {
+        ...options,
+        ifMatch: this.#versions[what] ?? null,
+      });
+      if (etag) this.#versions[what] = etag;
+      await this.#reload(what);
+      this.onChange(what);
+      return data;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 412) await this.#reload(what);
+      throw error;
+    }
+  }
+
+  /** The wish for a provider, or the defaults. */
+  preference(provider: string): Preference {
+    return (
+      this.preferences.find((one) => one.provider === provider) ?? {
+        provider,
+        enabled: true,
+        priority: DEFAULT_PRIORITY,
+        default_model: null,
+        may_fall_back: true,
+        backup_only: false,
+      }
+    );
+  }
+
+  provider(id: string): Provider | undefined {
+    return this.providers.find((one) => one.id === id);
+  }
+
+  /** A provider's name for people; its id when the provider is gone. */
+  label(provider: string): string {
+    return this.provider(provider)?.label ?? provider;
+  }
+
+  /** The person's keys at a provider, in their order. */
+  keysOf(provider: string): readonly Credential[] {
+    return this.credentials.filter((one) => one.provider === provider);
+  }
+
+  /** The tasks that can be set: the built-in ones and the person's own. */
+  get taskNames(): readonly string[] {
+    return [...new Set([...BUILT_IN_TASKS, ...this.tasks.map((one) => one.task)])];
+  }
+
+  async #watch<P extends "/api/credentials" | "/api/preferences" | "/api/tasks" | "/api/settings">(
+    what: Watched,
+    path: P,
+  ): Promise<Answer<P, "get">> {
+    const { data, etag } = await this.api().call("get", path);
+    this.#versions[what] = etag;
+    return data;
+  }
+
+  async #reload(what: Watched): Promise<void> {
+    const loaders: Record<Watched, () => Promise<void>> = {
+      settings: () => this.loadSettings(),
+      preferences: () => this.loadPreferences(),
+      tasks: () => this.loadTasks(),
+      credentials: () => Promise.all([this.loadCredentials(), this.loadTasks()]).then(() => undefined),
+    };
+    await Promise.all([loaders[what](), this.loadChain()]);
+  }
+}
