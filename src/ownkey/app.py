@@ -20,6 +20,7 @@ from ownkey.services.changes import Changes
 from ownkey.services.completion import CompletionService
 from ownkey.services.core import Core
 from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
@@ -33,6 +34,7 @@ from ownkey.services.token_uses import TokenUses
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
+from ownkey.services.vault import Vault
 from ownkey.storage import snapshots, usage
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard
@@ -158,10 +160,11 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(cache.close)
     listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all)
     stack.push_async_callback(listener.close)
+    pricing = Pricing()
     metering = Metering(
         usage.EventWriter(database.pool),
         catalog,
-        Pricing(),
+        pricing,
         flush_seconds=config.usage_flush_seconds,
         queue_size=config.usage_queue_size,
     )
@@ -212,6 +215,14 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         metering=metering,
         credential_health=credential_health,
         models=ModelList(router),
+        credential_models=CredentialModels(
+            changes,
+            Vault(data_keys, config.deployment_id),
+            pool,
+            catalog=catalog,
+            policy=policy,
+            pricing=pricing,
+        ),
         token_uses=token_uses,
     )
     return Ownkey(core, Server(core))

@@ -12,7 +12,7 @@ OwnkeyError
 ├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
 │   └── NoProvider              424      no_provider_available: nothing could even be tried
-├── UpstreamError               502      what one attempt failed with; `kind` is the row of the taxonomy
+├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
 └── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
 
 `message` is public: it never holds a secret, an SQL statement or a stack. What an operator needs beside it
@@ -123,6 +123,13 @@ class NoProvider(RouteExhausted):
 
     code = "no_provider_available"
     http_status = 424
+
+
+class UpstreamError(OwnkeyError):
+    """A provider did not do what it was asked for outside a route. The code says why; the words are ours."""
+
+    code = "provider_unreachable"
+    http_status = 502
 
 
 class StorageError(OwnkeyError):

@@ -16,8 +16,10 @@ from ownkey.domain.provider import Provider
 from ownkey.domain.routing import Attempt
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
+from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.pricing import Pricing
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
@@ -73,6 +75,15 @@ class Stand:
         self.users = UserService(changes)
         self.usage = UsageReport(changes)
         self.audit = AuditTrail(changes)
+        self.models = CredentialModels(
+            changes,
+            self._vault,
+            pool,
+            catalog=catalog,
+            policy=policy or Policy(),
+            pricing=Pricing(),
+            now=self.now,
+        )
 
     def now(self) -> datetime:
         """The time as the services see it."""

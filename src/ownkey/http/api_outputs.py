@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,8 +55,32 @@ class TestOut(Output):
     message: str
     duration_ms: int
     model_count: int | None
+    models: list[str] | None = Field(description="The first 200 that the key can call, where the provider lists them.")
     http_status: int | None
     retry_after_seconds: float | None
+
+
+class CallableModelOut(Output):
+    """A model that a key can call, and what is known of it. null: nobody says."""
+
+    id: str
+    context_tokens: int | None
+    tools: bool | None
+    images: bool | None
+    json_schema: bool | None
+    embedding: bool | None
+    input_price_microdollars_per_mtok: int | None = Field(description="Per million tokens; null: unpriced, not free.")
+    output_price_microdollars_per_mtok: int | None
+
+
+class CallableModelsOut(Output):
+    """The models of one key."""
+
+    models: list[CallableModelOut]
+    fetched_at: datetime
+    source: Literal["provider", "catalog"] = Field(
+        description="`catalog`: this provider has no list to give; these are the models that Ownkey knows of."
+    )
 
 
 class FieldOut(Output):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 from msgspec import structs
@@ -19,7 +19,7 @@ from ownkey.http.api_inputs import (
     ReplacedSecret,
     SecretAtProvider,
 )
-from ownkey.http.api_outputs import CredentialOut, FieldOut, ModelOut, ProviderOut, TestOut
+from ownkey.http.api_outputs import CallableModelsOut, CredentialOut, FieldOut, ModelOut, ProviderOut, TestOut
 from ownkey.http.if_match import (
     VERSIONED,
     VERSIONED_GONE,
@@ -28,8 +28,11 @@ from ownkey.http.if_match import (
     SeenCredentials,
     put_etag,
 )
+from ownkey.http.problems import problems_at
 
 router = APIRouter(prefix="/api", tags=["API keys"])
+
+NO_LIST: Final[dict[int | str, dict[str, Any]]] = problems_at(402, 502, 504)
 
 
 @router.get("/providers", tags=["Providers"])
@@ -131,6 +134,22 @@ async def test_credential(core: CoreDep, caller: Caller, credential_id: str) -> 
     return TestOut.model_validate(
         await core.settings.test_credential(caller.user_id, credential_id, actor=caller.actor)
     )
+
+
+@router.get("/credentials/{credential_id}/models", responses=NO_LIST)
+async def list_credential_models(
+    core: CoreDep,
+    caller: Caller,
+    credential_id: str,
+    refresh: Annotated[bool, Query(description="Ask the provider again, at most every few seconds.")] = False,
+) -> CallableModelsOut:
+    """The models that this key can call, asked of the provider with the key and kept for some hours.
+
+    When the provider refuses, the problem's `code` is that of a failed request: `credential_rejected`,
+    `credential_limited`, `rate_limit_exceeded`, `provider_unreachable`…
+    """
+    found = await core.credential_models.list_models(caller.user_id, credential_id, refresh=refresh)
+    return CallableModelsOut.model_validate(found)
 
 
 @router.post("/credentials/{credential_id}/replace", responses=VERSIONED)

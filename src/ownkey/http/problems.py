@@ -52,6 +52,12 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field(default=[], description="The fields that are wrong.")
 
 
+def problems_at(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the description of a path: problems that only it answers."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
 def problem_response(
     request_id: str,
     status: int,

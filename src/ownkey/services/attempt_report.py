@@ -64,6 +64,16 @@ _ADVICE: Final[dict[Outcome, str]] = {
 }
 
 
+def code_of(outcome: Outcome) -> str:
+    """The stable code of a failure."""
+    return _CODE.get(outcome, RouteExhausted.code)
+
+
+def status_of(outcome: Outcome) -> int:
+    """Its HTTP status."""
+    return _HTTP_STATUS.get(outcome, 502)
+
+
 class FailedAttempt(Struct, frozen=True):
     """An attempt and why it failed."""
 
@@ -84,13 +94,13 @@ def exhausted(skipped: Sequence[Skipped], failed: Sequence[FailedAttempt]) -> Ro
         message = worst.message
     else:
         message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
-    status = _HTTP_STATUS.get(worst.outcome, 502)
+    status = status_of(worst.outcome)
     if worst.outcome is Outcome.BAD_REQUEST and worst.http_status in (413, 422):
         status = worst.http_status
     waits = [one.failure.retry_after_seconds for one in failed if one.failure.retry_after_seconds is not None]
     return RouteExhausted(
         message,
-        code=_CODE.get(worst.outcome, RouteExhausted.code),
+        code=code_of(worst.outcome),
         http_status=status,
         retry_after_seconds=min(waits) if waits and status in (429, 503) else None,
         extra=extra,

@@ -11,6 +11,7 @@ from ownkey.domain.provider import Provider
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.credential_models import CredentialModels
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
@@ -44,4 +45,5 @@ class Core(Struct, frozen=True, kw_only=True):
     metering: Metering
     credential_health: CredentialHealth
     models: ModelList
+    credential_models: CredentialModels
     token_uses: TokenUses

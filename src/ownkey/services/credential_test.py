@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
@@ -22,6 +21,7 @@ from ownkey.domain.user import check_user_id
 from ownkey.errors import Conflict, CredentialUnreadable, RequestError
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import auth_header
+from ownkey.providers.model_list import read_model_page
 from ownkey.services.changes import Changes
 from ownkey.services.credentials import CredentialService, no_such_credential, read_secret
 from ownkey.services.destination import check_allowed_provider
@@ -33,6 +33,7 @@ from ownkey.upstream.pool import TransportFailure, UpstreamPool
 PROBE_TIMEOUT_SECONDS: Final = 8.0
 # "Test all" of one user goes through; a loop of theirs does not take everybody's turn.
 _TESTS_PER_USER: Final = 10
+_NAMED_MODELS: Final = 200
 
 
 class ProbeOutcome(StrEnum):
@@ -47,12 +48,13 @@ class ProbeOutcome(StrEnum):
 
 
 class ProbeResult(Struct, frozen=True, kw_only=True):
-    """One test. `model_count` is None where the provider has no list or did not show it."""
+    """One test. `model_count` is None where the provider has no list or did not show it; `models` are the first."""
 
     outcome: ProbeOutcome
     message: str
     duration_ms: int
     model_count: int | None = None
+    models: tuple[str, ...] | None = None
     http_status: int | None = None
     retry_after_seconds: float | None = None
 
@@ -144,19 +146,14 @@ def build_probe(provider: Provider, base_url: str) -> UpstreamRequest:
 def _read_success(provider: Provider, status: int, body: bytes, started: float) -> ProbeResult:
     """A 2xx answer counts only when it is JSON: a captive portal answers 200 to everything."""
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        page = read_model_page(body)
+    except ValueError:
         return _result(provider, ProbeOutcome.UNREACHABLE, started, http_status=status)
-    count = _count_models(answer)
     result = _result(provider, ProbeOutcome.WORKS, started, http_status=status)
-    return msgspec.structs.replace(result, model_count=count)
-
-
-def _count_models(answer: object) -> int | None:
-    """The length of the model list, which providers wrap in `data`, in `models` or not at all."""
-    if isinstance(answer, dict):
-        answer = next((answer[name] for name in ("data", "models") if isinstance(answer.get(name), list)), None)
-    return len(answer) if isinstance(answer, list) else None
+    if page is None:
+        return result
+    names = tuple(model.id for model in page.models[:_NAMED_MODELS])
+    return structs.replace(result, model_count=len(page.models), models=names)
 
 
 def _result(

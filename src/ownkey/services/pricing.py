@@ -28,6 +28,14 @@ class Cost(Struct, frozen=True):
     price_version: str
 
 
+class ListPrice(Struct, frozen=True):
+    """What the table says of a model: micro-dollars per million tokens, of the lowest tier where there are several."""
+
+    input_microdollars: int | None
+    output_microdollars: int | None
+    context_tokens: int | None
+
+
 class _FlatPrice(Struct, frozen=True):
     """Dollars per million tokens, in the order of the five counters."""
 
@@ -79,6 +87,26 @@ class Pricing:
             return self._ask_library(price_provider, model, tokens, at)
         return Cost(price.microdollars(tokens), self.version)
 
+    def list_price(self, price_provider: str | None, model: str, at: datetime) -> ListPrice | None:
+        """The price to show before anything is spent; None where no price is known. Some 50 µs a call."""
+        if price_provider is None:
+            return None
+        try:
+            _, found = self._snapshot.find_provider_model(model, None, price_provider, None)
+        except LookupError:
+            return None
+        prices = found.get_prices(at)
+        context = found.context_window
+        return ListPrice(
+            _per_million(prices.input_mtok),
+            _per_million(prices.output_mtok),
+            context if isinstance(context, int) and context > 0 else None,
+        )
+
+    @property
+    def _snapshot(self) -> Any:
+        return import_module("genai_prices.data_snapshot").get_snapshot()
+
     def _calculate(self, provider: str, model: str, tokens: Tokens, at: datetime) -> Any:
         usage = self._library.Usage(
             input_tokens=tokens.input_total,
@@ -112,3 +140,9 @@ class Pricing:
         write = fresh if price.cache_write_mtok is None else price.cache_write_mtok
         rates = (fresh, read, write, Decimal(0) if output is None else output, Decimal(0) if output is None else output)
         return _FlatPrice(rates) if all(isinstance(rate, Decimal) for rate in rates) else "library"
+
+
+def _per_million(rate: Any) -> int | None:
+    """Dollars as micro-dollars. A price with tiers says what the first tokens cost."""
+    base = getattr(rate, "base", rate)
+    return None if base is None else int((Decimal(base) * _MILLION).to_integral_value(ROUND_HALF_EVEN))
