@@ -1,0 +1,194 @@
+/** A dialog to choose a provider's model: from a list that can be searched, or by a name that is typed. */
+import { html, nothing, type TemplateResult } from "lit";
+import { modelPicker as texts } from "../i18n/model_picker.js";
+import { shell } from "../i18n/shell.js";
+import type { PanelSurroundings } from "../panel.js";
+import { dialog } from "./dialog.js";
+import { icon } from "./icons.js";
+
+export interface ModelChoice {
+  provider: string;
+  /** The model now; null is the default. */
+  chosen: string | null;
+  /** What the model is for; embeddings have models of their own. */
+  task?: string | null;
+  /** Called with the choice; null is the default. */
+  pick: (model: string | null) => void;
+}
+
+interface Listed {
+  id: string;
+  context_tokens: number | null;
+  tools: boolean | null;
+  images: boolean | null;
+  json_schema: boolean | null;
+  embedding: boolean | null;
+}
+
+interface Option {
+  value: string | null;
+  text: string;
+  hint?: string;
+  model?: Listed;
+}
+
+// Longer lists are for searching, not for scrolling.
+const SHOWN = 100;
+const NAME = /^[A-Za-z0-9][\w.:@/+-]{0,199}$/;
+
+/**
+ * The model that a provider's requests get when nothing names one; null when there is none. Without `task` the
+ * person's own default there does not count: it is what they are choosing.
+ */
+export function defaultModel(at: PanelSurroundings, provider: string, task?: string | null): string | null {
+  const defaults = at.store.provider(provider)?.default_models ?? {};
+  if (task === "embedding") return defaults["embedding"] ?? null;
+  const wish = task === undefined ? null : at.store.preference(provider).default_model;
+  return wish || (defaults[task ?? ""] ?? defaults["default"] ?? null);
+}
+
+/** A view makes one, opens it when needed and always draws it. */
+export class ModelPicker {
+  #choice: ModelChoice | null = null;
+  #query = "";
+  #active = 0;
+
+  constructor(private readonly at: PanelSurroundings) {}
+
+  open(choice: ModelChoice): void {
+    this.#choice = choice;
+    this.#query = "";
+    this.#active = Math.max(0, this.#options().findIndex((one) => one.value === choice.chosen));
+    this.#draw();
+  }
+
+  close(): void {
+    this.#choice = null;
+    this.at.requestUpdate();
+  }
+
+  render(): TemplateResult | typeof nothing {
+    const choice = this.#choice;
+    if (!choice) return nothing;
+    const t = texts[this.at.language];
+    return dialog({
+      id: "model-picker",
+      title: t.title(this.at.store.label(choice.provider)),
+      closeLabel: shell[this.at.language].close,
+      onClose: () => this.close(),
+      onSubmit: () => this.#pick(this.#active),
+      body: this.#drawBody(choice),
+    });
+  }
+
+  #drawBody(choice: ModelChoice): TemplateResult {
+    const t = texts[this.at.language];
+    const options = this.#options();
+    const models = this.#models();
+    const hidden = this.#matching(models).length - SHOWN;
+    return html`
+      <div class="models-search">
+        ${icon("search")}
+        <input id="models-query" type="search" role="combobox" autofocus autocomplete="off" autocapitalize="off"
+          spellcheck="false" aria-expanded="true" aria-controls="models-list" aria-autocomplete="list"
+          aria-label=${t.search} aria-activedescendant="model-${this.#active}" placeholder=${t.search}
+          .value=${this.#query} @input=${this.#onInput} @keydown=${this.#onKey} />
+      </div>
+      <span class="hidden" role="status">${this.#query ? t.found(this.#matching(models).length) : nothing}</span>
+      <ul class="models" id="models-list" role="listbox" aria-label=${t.models}>
+        ${options.map((one, index) => this.#drawOption(choice, one, index))}
+      </ul>
+      ${hidden > 0 ? html`<p class="muted small">${t.more(this.at.format.number(hidden))}</p>` : nothing}
+      ${models.length ? nothing : html`<p class="muted small">${t.empty}</p>`}
+      ${this.#isBad() ? html`<p class="fault" role="alert">${icon("alert")}${t.badName}</p>` : nothing}`;
+  }
+
+  #drawOption(choice: ModelChoice, one: Option, index: number): TemplateResult {
+    const chosen = one.value === choice.chosen;
+    return html`<li role="option" id="model-${index}" class=${index === this.#active ? "active" : ""}
+      aria-selected=${chosen ? "true" : "false"} @click=${() => this.#pick(index)}>
+      <span class="model-name">${one.model ? html`<code>${one.text}</code>` : one.text}</span>
+      ${chosen ? icon("check") : nothing}
+      <span class="model-hint">${one.model ? this.#abilities(one.model) : one.hint}</span>
+    </li>`;
+  }
+
+  #abilities(model: Listed): string {
+    const t = texts[this.at.language];
+    return [
+      model.context_tokens ? t.context(this.at.format.compact(model.context_tokens)) : "",
+      model.tools ? t.tools : "",
+      model.images ? t.images : "",
+      model.json_schema ? t.json : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+  }
+
+  /** What can be chosen now: the default, the models that match, and what was typed. */
+  #options(): Option[] {
+    const t = texts[this.at.language];
+    const { provider, task, chosen } = this.#choice!;
+    const typed = this.#query.trim();
+    const models = this.#models();
+    const options: Option[] = this.#matching(models)
+      .slice(0, SHOWN)
+      .map((model) => ({ value: model.id, text: model.id, model }));
+    if (!typed) {
+      options.unshift({ value: null, text: t.standard, hint: t.standardHint(defaultModel(this.at, provider, task)) });
+      if (chosen && !models.some((one) => one.id === chosen)) {
+        options.splice(1, 0, { value: chosen, text: chosen, hint: t.unlisted });
+      }
+    } else if (NAME.test(typed) && !models.some((one) => one.id === typed)) {
+      options.push({ value: typed, text: t.use(typed), hint: t.unlisted });
+    }
+    return options;
+  }
+
+  /** Embeddings and everything else do not share models; one of which nothing is known may be either. */
+  #models(): readonly Listed[] {
+    const { provider, task } = this.#choice!;
+    const all: readonly Listed[] = this.at.store.provider(provider)?.models ?? [];
+    const wanted = task === "embedding";
+    return all.filter((one) => one.embedding === null || one.embedding === wanted);
+  }
+
+  #matching(models: readonly Listed[]): readonly Listed[] {
+    const parts = this.#query.toLowerCase().split(/\s+/).filter(Boolean);
+    return models.filter((one) => parts.every((part) => one.id.toLowerCase().includes(part)));
+  }
+
+  #isBad(): boolean {
+    const typed = this.#query.trim();
+    return Boolean(typed) && !NAME.test(typed) && !this.#matching(this.#models()).length;
+  }
+
+  #pick(index: number): void {
+    const option = this.#options()[index];
+    if (!option) return;
+    const { pick } = this.#choice!;
+    this.close();
+    pick(option.value);
+  }
+
+  #onInput = (event: Event): void => {
+    this.#query = (event.target as HTMLInputElement).value;
+    this.#active = 0;
+    this.#draw();
+  };
+
+  #onKey = (event: KeyboardEvent): void => {
+    const last = this.#options().length - 1;
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    this.#active = Math.max(0, Math.min(last, this.#active + step));
+    this.#draw();
+  };
+
+  /** Draws, and keeps the option that Enter would take in sight. */
+  #draw(): void {
+    this.at.requestUpdate();
+    requestAnimationFrame(() => this.at.root.querySelector(".models .active")?.scrollIntoView({ block: "nearest" }));
+  }
+}
