@@ -187,6 +187,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         retry_wait_seconds=config.retry_wait_seconds,
     )
     changes = Changes(database.pool, cache.drop)
+    host_tokens = startup.open_host_tokens(config, cache, changes)
+    if host_tokens is not None:
+        stack.push_async_callback(host_tokens.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -224,5 +227,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             pricing=pricing,
         ),
         token_uses=token_uses,
+        host_tokens=host_tokens,
     )
     return Ownkey(core, Server(core))

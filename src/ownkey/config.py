@@ -29,6 +29,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "snapshot_max_age_seconds": (0.1, 3600),
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
+    "jwt_max_lifetime_seconds": (60, 30 * 86_400),
 }
 
 
@@ -103,6 +104,26 @@ class Config(Struct, frozen=True, kw_only=True):
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
     usage_queue_size: int = 100_000
+    # Who signs the host application's tokens (JWT): the exact text of their claim `iss`.
+    jwt_issuer: str | None = None
+    # What must be among the audiences (`aud`) of those tokens.
+    jwt_audience: str | None = None
+    # Where the issuer publishes its public keys (JWKS): https, or http on this machine.
+    jwt_jwks_url: str | None = None
+    # Instead of published keys: the secret of at least 32 bytes that the host signs with (HS256).
+    jwt_secret: str | None = None
+    # The only signature algorithms that count; empty: RS256, ES256 and EdDSA with published keys, HS256 with a secret.
+    jwt_algorithms: tuple[str, ...] = ()
+    # The claim that is the user's id here; `email` counts only with `email_verified`.
+    jwt_user_claim: str = "sub"
+    # A token that is valid for longer is refused.
+    jwt_max_lifetime_seconds: float = 86_400.0
+    # Whether an administrator's token carries the scope `admin`.
+    jwt_admins: bool = False
+    # Whether tokens of people who have not signed up (`is_anonymous`) are let in.
+    jwt_anonymous: bool = False
+    # A Supabase project, `https://<ref>.supabase.co`: sets the issuer, the audience and the URL of the keys.
+    supabase_url: str | None = None
     # debug, info, warning or error.
     log_level: str = "info"
 

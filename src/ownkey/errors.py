@@ -13,6 +13,7 @@ OwnkeyError
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
 │   └── NoProvider              424      no_provider_available: nothing could even be tried
 ├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
+├── IdentityProviderAway        503      identity_provider_unavailable: who signed a token cannot be known now
 └── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
 
 `message` is public: it never holds a secret, an SQL statement or a stack. What an operator needs beside it
@@ -67,6 +68,16 @@ class PermissionDenied(AuthError):
 
     code = "permission_denied"
     http_status = 403
+
+
+class IdentityProviderAway(OwnkeyError):
+    """The host's or the sign-in page's identity provider does not answer; nobody is refused for that."""
+
+    code = "identity_provider_unavailable"
+    http_status = 503
+
+    def __init__(self, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__("The identity provider does not answer. Try again.", retry_after_seconds=retry_after_seconds)
 
 
 class RequestError(OwnkeyError):

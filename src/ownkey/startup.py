@@ -15,6 +15,10 @@ from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, RequestError
+from ownkey.services.changes import Changes
+from ownkey.services.host_token_rules import read_host_token_rules
+from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
 from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
@@ -154,6 +158,12 @@ def read_shared_secrets(
         except RequestError as error:
             raise ConfigError(f"{provider.environment} does not hold an API key: {error.message}") from None
     return found
+
+
+def open_host_tokens(config: Config, cache: SnapshotCache, changes: Changes) -> HostTokenService | None:
+    """What recognises the host application's tokens, where it signs any. Raises ConfigError."""
+    rules = read_host_token_rules(config)
+    return None if rules is None else HostTokenService.open(rules, cache=cache, changes=changes)
 
 
 def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:

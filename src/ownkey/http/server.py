@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from ownkey.http.gateway import Gateway, Receive, Scope, Send
+from ownkey.http.host_tokens import HostTokenCallers
 from ownkey.http.identity import Identity
 from ownkey.http.observability import Observability
 from ownkey.http.panel import Panel
@@ -22,7 +23,8 @@ class Server:
     """
 
     def __init__(self, core: Core, *, panel_files: Traversable | None = None) -> None:
-        self.identity = Identity(core.cache, core.token_uses)
+        host_tokens = HostTokenCallers(core.host_tokens) if core.host_tokens is not None else None
+        self.identity = Identity(core.cache, core.token_uses, host_tokens)
         self.gateway = Gateway(
             identity=self.identity,
             completion=core.completion,

@@ -13,6 +13,7 @@ from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
 from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -47,3 +48,4 @@ class Core(Struct, frozen=True, kw_only=True):
     models: ModelList
     credential_models: CredentialModels
     token_uses: TokenUses
+    host_tokens: HostTokenService | None = None

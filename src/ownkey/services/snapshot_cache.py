@@ -17,10 +17,11 @@ from typing import Final, TypeVar, cast
 from msgspec import Struct
 
 from ownkey.domain.settings import Snapshot
+from ownkey.domain.user import UserStatus
 from ownkey.errors import StorageError
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
-from ownkey.storage.snapshots import TokenOwner
+from ownkey.storage.snapshots import Standing, TokenOwner
 
 # A token that nobody has is remembered for a moment, so that a client that repeats it does not repeat the query.
 _UNKNOWN_TOKEN_SECONDS: Final = 1.0
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 class _Entry(Struct):
     snapshot: Snapshot
     token_hashes: set[bytes]
+    standing: Standing | None = None
 
 
 class SnapshotCache:
@@ -105,6 +107,18 @@ class SnapshotCache:
             return None
         return await self._single_flight(token_hash, self._read_owner)
 
+    def find_standing(self, user_id: str) -> Standing | None:
+        """The standing of a warm user. No I/O."""
+        entry = self._entries.get(user_id)
+        return entry.standing if entry is not None else None
+
+    async def load_standing(self, user_id: str) -> Standing | None:
+        """The standing of a user: warm, or by one query that concurrent callers share."""
+        found = self.find_standing(user_id)
+        if found is not None:
+            return found
+        return await self._single_flight(b"standing " + user_id.encode(), lambda _: self._read_standing(user_id))
+
     def drop(self, user_id: str, generation: int | None = None) -> None:
         """Forget a user, and with `generation` only what is older than that."""
         entry = self._entries.get(user_id)
@@ -141,6 +155,16 @@ class SnapshotCache:
         if snapshot is not None and epoch == self._epoch:
             self._keep(snapshot)
         return snapshot
+
+    async def _read_standing(self, user_id: str) -> Standing | None:
+        epoch = self._epoch
+        standing = await snapshots.load_standing(self._database, user_id)
+        # As with tokens, who is suspended is not kept: what is kept lets in.
+        if standing is not None and standing.status is UserStatus.ACTIVE and epoch == self._epoch:
+            entry = self._keep(standing.snapshot)
+            if entry is not None:
+                entry.standing = standing
+        return standing
 
     async def _read_owner(self, token_hash: bytes) -> TokenOwner | None:
         epoch = self._epoch

@@ -15,7 +15,17 @@ from ownkey.errors import PermissionDenied
 from ownkey.storage.changes_feed import ChangesFeed, listen
 from ownkey.storage.database import Database
 
-__all__ = ["ChangesFeed", "TokenOwner", "TokenState", "listen", "load_by_token", "load_generations", "load_snapshot"]
+__all__ = [
+    "ChangesFeed",
+    "Standing",
+    "TokenOwner",
+    "TokenState",
+    "listen",
+    "load_by_token",
+    "load_generations",
+    "load_snapshot",
+    "load_standing",
+]
 
 TokenState = Literal["active", "expired", "revoked", "suspended"]
 
@@ -32,6 +42,15 @@ class TokenOwner(Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """A user, their settings, and when they last signed out everywhere. Unless active, the snapshot is empty."""
+
+    role: Role
+    status: UserStatus
+    signed_out_at: datetime | None
+    snapshot: Snapshot
+
+
 class _Loaded(Struct, frozen=True):
     status: UserStatus
     snapshot: Snapshot
@@ -40,6 +59,7 @@ class _Loaded(Struct, frozen=True):
 # Base64 text becomes bytes, ISO 8601 becomes an aware datetime: the database writes the form that msgspec reads.
 _LOADED: Final = msgspec.json.Decoder(_Loaded)
 _OWNER: Final = msgspec.json.Decoder(TokenOwner)
+_STANDING: Final = msgspec.json.Decoder(Standing)
 
 
 async def load_snapshot(db: Database, user_id: str) -> Snapshot | None:
@@ -54,6 +74,12 @@ async def load_snapshot(db: Database, user_id: str) -> Snapshot | None:
     if loaded.status is not UserStatus.ACTIVE:
         raise PermissionDenied("This account is suspended. Ask the administrator.", code="user_suspended")
     return loaded.snapshot
+
+
+async def load_standing(db: Database, user_id: str) -> Standing | None:
+    """The user's standing with their snapshot, or None for a user that does not exist. Raises StorageError."""
+    text = await db.fetch_value("load_standing", user_id)
+    return None if text is None else _STANDING.decode(text)
 
 
 async def load_by_token(db: Database, token_hash: bytes) -> TokenOwner | None:

@@ -9,3 +9,7 @@ select ownkey_private.load_by_token($1);
 -- name: load_generations
 -- The generations of many users; one who is missing does not exist.
 select user_id, generation from ownkey_private.load_generations($1);
+
+-- name: load_standing
+-- A user's role, status and last sign-out, with all that serves their requests; sets its own identity.
+select ownkey_private.load_standing($1);
