@@ -28,6 +28,7 @@ from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
 from ownkey.services.pricing import Pricing
+from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
@@ -212,6 +213,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         tokens=GatewayTokenService(changes),
         users=UserService(changes),
         usage_report=UsageReport(changes),
+        request_log=RequestLog(changes),
         audit=AuditTrail(changes),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policy=policy, health=router.health),
         completion=completion,

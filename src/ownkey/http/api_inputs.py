@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from ownkey.domain.settings import DEFAULT_PRIORITY
+from ownkey.domain.usage import Outcome
 from ownkey.domain.user import holds_control_characters
 from ownkey.services.choices import PRIORITY_LIMIT
 from ownkey.services.credentials import POSITION_LIMIT
@@ -47,6 +48,7 @@ def _secret_is_text(secret: SecretStr) -> SecretStr:
     return secret
 
 
+_RECORD_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 Day = Annotated[date, BeforeValidator(_only_a_day)]
@@ -235,6 +237,20 @@ class PageFilter(Filter):
     limit: int = Field(100, ge=1, le=500)
     before: int | None = Field(
         None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
+    )
+
+
+class RequestFilter(Filter):
+    """One page of requests. A request is shown with all its attempts when one of them is as asked."""
+
+    limit: int = Field(50, ge=1, le=200)
+    before: Annotated[str, Field(pattern=_RECORD_ID)] | None = Field(
+        None, description="Only what is older: the `id` of the last request of the page before."
+    )
+    provider: ProviderId | None = None
+    task: Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)] | None = None
+    outcome: Outcome | Literal["error"] | None = Field(
+        None, description="`error`: every outcome but ok and client_gone."
     )
 
 

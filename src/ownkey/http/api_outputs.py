@@ -215,6 +215,50 @@ class UsageOut(Output):
     total: UsageRowOut
 
 
+class LoggedAttemptOut(Output):
+    """One upstream call. The counters are disjoint; their sum is what the provider bills for."""
+
+    occurred_at: datetime
+    attempt: int
+    provider: str
+    model: str
+    payer: str = Field(description="own or shared.")
+    credential_id: str | None
+    credential_label: str | None = Field(description="null for the operator's key and for a key that was removed.")
+    outcome: str = Field(description="ok, or why the call failed: a row of the error taxonomy.")
+    http_status: int | None
+    duration_ms: int
+    first_byte_ms: int | None
+    input_uncached: int
+    cache_read: int
+    cache_write: int
+    output_text: int
+    output_reasoning: int
+    tokens_source: str = Field(description="reported by the provider, estimated, or none.")
+    cost_microdollars: int | None = Field(description="null: unpriced, not free.")
+    price_version: str | None
+    provider_request_id: str | None = Field(description="What the provider's support asks for.")
+    finish_reason: str | None
+
+
+class LoggedRequestOut(Output):
+    """One request with its attempts in order. Provider, model, payer and outcome are those of the last attempt."""
+
+    id: str = Field(description="As in `X-Ownkey-Request-Id`; the next page is `before` the last.")
+    occurred_at: datetime
+    operation: str
+    task: str | None
+    requested_model: str
+    streamed: bool
+    provider: str
+    model: str
+    payer: str
+    outcome: str
+    duration_ms: int = Field(description="From the first attempt's begin to the last one's end.")
+    cost_microdollars: int | None = Field(description="Of the priced attempts; null when none has a known price.")
+    attempts: list[LoggedAttemptOut]
+
+
 class AuditEntryOut(Output):
     """One thing that was done."""
 

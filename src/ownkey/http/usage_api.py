@@ -1,4 +1,4 @@
-"""`/api/usage`, `/api/usage.csv` and `/api/audit`."""
+"""`/api/usage`, `/api/usage.csv`, `/api/requests` and `/api/audit`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Response
 
 from ownkey.http.access import Caller, CoreDep
-from ownkey.http.api_inputs import PageFilter, UsageFilter
-from ownkey.http.api_outputs import AuditEntryOut, UsageOut, UsageRowOut
+from ownkey.http.api_inputs import PageFilter, RequestFilter, UsageFilter
+from ownkey.http.api_outputs import AuditEntryOut, LoggedRequestOut, UsageOut, UsageRowOut
 from ownkey.services.usage_report import Usage, write_csv
 
 router = APIRouter(prefix="/api")
@@ -32,6 +32,25 @@ async def get_usage_csv(core: CoreDep, caller: Caller, asked: Annotated[UsageFil
     return csv_response(
         await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
     )
+
+
+@router.get("/requests", tags=["Usage"])
+async def list_requests(
+    core: CoreDep, caller: Caller, asked: Annotated[RequestFilter, Query()]
+) -> list[LoggedRequestOut]:
+    """Your latest requests, newest first: what was tried for each, whose key paid, what it cost and why it failed.
+
+    No text of a request or an answer is kept anywhere.
+    """
+    found = await core.request_log.list_requests(
+        caller.user_id,
+        limit=asked.limit,
+        before=asked.before,
+        provider=asked.provider,
+        task=asked.task,
+        outcome=asked.outcome,
+    )
+    return [LoggedRequestOut.model_validate(one) for one in found]
 
 
 @router.get("/audit", tags=["Audit"])

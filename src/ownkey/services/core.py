@@ -18,6 +18,7 @@ from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
+from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
@@ -40,6 +41,7 @@ class Core(Struct, frozen=True, kw_only=True):
     tokens: GatewayTokenService
     users: UserService
     usage_report: UsageReport
+    request_log: RequestLog
     audit: AuditTrail
     oversight: Oversight
     completion: CompletionService

@@ -1,0 +1,127 @@
+"""`GET /api/requests`: each request with what was tried for it, in order, in pages that neither skip nor repeat."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from ownkey.domain.settings import Payer
+from ownkey.domain.usage import Outcome, TokensSource, UsageEvent, new_id
+from ownkey.storage.usage import insert_events
+from tests.gateway.api_client import ApiClient, caller, unique
+from tests.gateway.conftest import Platform
+
+NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+
+def event(user_id: str, request_id: str, attempt: int = 1, **fields: Any) -> UsageEvent:
+    """One call of a request; the attempts of one follow each other by a second."""
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "request_id": request_id,
+        "user_id": user_id,
+        "occurred_at": NOON + timedelta(seconds=attempt),
+        "attempt": attempt,
+        "task": None,
+        "provider": "groq",
+        "model": "m",
+        "requested_model": "auto",
+        "credential_id": None,
+        "payer": Payer.OWN,
+        "operation": "chat",
+        "streamed": False,
+        "outcome": Outcome.OK,
+        "duration_ms": 500,
+    }
+    return UsageEvent(**(values | fields))
+
+
+async def ids(client: ApiClient, **params: Any) -> list[str]:
+    return [one["id"] for one in (await client.get("/api/requests", params=params)).json()]
+
+
+async def test_a_request_that_moved_on_shows_both_attempts(platform: Platform) -> None:
+    secrets = {"groq": f"gsk_{unique('groq')}", "openai": f"sk-{unique('openai')}"}
+    user = await platform.user(**secrets)
+    platform.providers.break_provider("groq", "no_credit", key=secrets["groq"])
+    async with httpx2.AsyncClient(base_url=platform.url) as plain:
+        prompt = f"words-{unique('prompt')}"
+        body = {"model": "task:coding", "messages": [{"role": "user", "content": prompt}]}
+        answer = await plain.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {user.token}"})
+        assert answer.status_code == 200, answer.text
+    await platform.ok.core.metering.flush()
+    async with ApiClient(platform.ok.asgi(), user.token, secrets=(*secrets.values(), prompt)) as client:
+        [logged] = (await client.get("/api/requests")).json()
+        labels = {one["id"]: one["label"] for one in (await client.get("/api/credentials")).json()}
+    assert logged["id"] == answer.headers["x-ownkey-request-id"]
+    assert (logged["task"], logged["requested_model"], logged["operation"]) == ("coding", "task:coding", "chat")
+    assert (logged["provider"], logged["outcome"], logged["payer"]) == ("openai", "ok", "own")
+    first, second = logged["attempts"]
+    assert (first["provider"], first["outcome"], first["http_status"]) == ("groq", "credit_exhausted", 429)
+    assert (second["provider"], second["outcome"], second["http_status"]) == ("openai", "ok", 200)
+    assert [first["attempt"], second["attempt"]] == [1, 2]
+    for attempt in (first, second):
+        assert labels[attempt["credential_id"]] == attempt["credential_label"] == "default"
+    assert (first["tokens_source"], second["tokens_source"]) == ("none", "reported")
+    assert second["input_uncached"] > 0 and second["output_text"] > 0
+    assert second["cost_microdollars"] == logged["cost_microdollars"]
+    assert logged["duration_ms"] >= second["duration_ms"]
+    assert second["first_byte_ms"] is not None and second["finish_reason"] == "stop"
+
+
+async def test_pages_neither_skip_nor_repeat(platform: Platform) -> None:
+    async with caller(platform.ok) as ann, caller(platform.ok, "bob") as bob:
+        requests = [new_id() for _ in range(23)]
+        events = [event(ann.user_id, one, attempt) for one in requests for attempt in (1, 2, 3)]
+        await insert_events(platform.ok.database, [*events, event(bob.user_id, new_id())])
+        newest_first = sorted(requests, reverse=True)
+        assert await ids(ann) == newest_first
+        walked: list[str] = []
+        while page := await ids(ann, limit=5, **({"before": walked[-1]} if walked else {})):
+            walked += page
+        assert walked == newest_first
+        # What arrives meanwhile moves no page.
+        before = newest_first[4]
+        await insert_events(platform.ok.database, [event(ann.user_id, new_id())])
+        assert await ids(ann, limit=5, before=before) == newest_first[5:10]
+        for one in (await ann.get("/api/requests", params={"limit": 3})).json()[1:]:
+            assert [attempt["attempt"] for attempt in one["attempts"]] == [1, 2, 3]
+        assert len(await ids(bob)) == 1
+
+
+async def test_filters_choose_requests_and_show_them_whole(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        moved, plain, left = new_id(), new_id(), new_id()
+        priced = {"tokens_source": TokensSource.REPORTED, "cost_microdollars": 7, "price_version": "p"}
+        await insert_events(
+            platform.ok.database,
+            [
+                event(ann.user_id, moved, 1, provider="mistral", outcome=Outcome.RATE_LIMITED, task="coding"),
+                event(ann.user_id, moved, 2, task="coding", payer=Payer.SHARED, credential_id=new_id(), **priced),
+                event(ann.user_id, plain, task="research"),
+                event(ann.user_id, left, outcome=Outcome.CLIENT_GONE),
+            ],
+        )
+        assert await ids(ann, provider="mistral") == [moved]
+        assert sorted(await ids(ann, provider="groq")) == sorted([moved, plain, left])
+        assert await ids(ann, task="coding") == [moved]
+        assert await ids(ann, outcome="rate_limited") == [moved]
+        assert await ids(ann, outcome="error") == [moved]
+        assert await ids(ann, outcome="client_gone") == [left]
+        assert await ids(ann, provider="mistral", outcome="ok") == []
+        [whole] = (await ann.get("/api/requests", params={"provider": "mistral"})).json()
+        assert [one["provider"] for one in whole["attempts"]] == ["mistral", "groq"]
+        assert (whole["cost_microdollars"], whole["payer"], whole["duration_ms"]) == (7, "shared", 1500)
+        assert whole["attempts"][1]["credential_label"] is None, "that key was removed"
+        assert whole["attempts"][0]["cost_microdollars"] is None
+
+
+@pytest.mark.parametrize(
+    "params", [{"limit": 0}, {"limit": 201}, {"before": "x"}, {"outcome": "bad"}, {"provider": ""}, {"user_id": "bob"}]
+)
+async def test_a_wrong_question_is_refused(platform: Platform, params: dict[str, Any]) -> None:
+    async with caller(platform.ok) as ann:
+        assert (await ann.get("/api/requests", params=params)).status_code == 400
