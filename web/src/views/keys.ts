@@ -1,9 +1,442 @@
-import { html, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
+import { ApiError } from "../api/client.js";
+import type { Credential, Preference } from "../core/store.js";
 import { View } from "../core/view.js";
+import { keys } from "../i18n/keys.js";
+import { shell } from "../i18n/shell.js";
+import { taskName, words } from "../i18n/words.js";
+import { dialog } from "../parts/dialog.js";
+import { field, monogram, toggle } from "../parts/controls.js";
+import { icon } from "../parts/icons.js";
+import { menu } from "../parts/menu.js";
+import { startSorting } from "../parts/sorting.js";
 import type { PanelSurroundings } from "../panel.js";
+import { KeyForm, endOfDay } from "./key_form.js";
+import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
+import { drawKey } from "./key_row.js";
 
+type Open =
+  | { kind: "form"; form: KeyForm }
+  | { kind: "remove"; key: Credential; tasks: readonly string[] }
+  | { kind: "edit"; key: Credential; label: string; expires: string; fault: string | null };
+
+// Arrow keys pressed in a row are one change of the order.
+const SETTLE_MILLISECONDS = 600;
+
+/** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
+  #open: Open | null = null;
+  /** The order while it is being changed; null: as stored. */
+  #sorting: Lanes | null = null;
+  #dragged = "";
+  #spoken = "";
+  #settle = 0;
+  #testing = new Set<string>();
+
+  override leave(): void {
+    if (this.#settle) void this.#saveOrder();
+    this.#open = null;
+  }
+
   override render(): TemplateResult {
-    return html``;
+    const t = keys[this.at.language];
+    const { store } = this.at;
+    const lanes = this.#sorting ?? readLanes(store);
+    const any = store.credentials.length > 0;
+    return html`
+      <section class="section">
+        <header>
+          <div>
+            <h2>${t.title}</h2>
+            <p>${t.lead}</p>
+          </div>
+          <div class="row">
+            ${store.credentials.length > 1
+              ? html`<button ?disabled=${this.#testing.size > 0} @click=${() => void this.#testAll()}>${t.testAll}</button>`
+              : nothing}
+            <button class="primary" @click=${() => this.#add("")}>${icon("add")}${t.add}</button>
+          </div>
+        </header>
+        ${any ? LANES.map((lane) => this.#lane(lane, lanes)) : this.#nothingYet()}
+        <p class="hidden" role="status">${this.#spoken}</p>
+      </section>
+      ${this.#shared()} ${this.#dialog()}
+    `;
+  }
+
+  #nothingYet(): TemplateResult {
+    const t = keys[this.at.language];
+    const shared = this.at.store.providers.some((one) => one.shared_key);
+    return html`<div class="empty">
+      <h3>${t.emptyTitle}</h3>
+      <p>${shared ? t.emptyShared : t.emptyText}</p>
+      <button @click=${() => this.#add("")}>${t.add}</button>
+    </div>`;
+  }
+
+  #lane(lane: Lane, lanes: Lanes): TemplateResult {
+    const t = keys[this.at.language];
+    const items = lanes[lane];
+    const before = lane === "backup" ? lanes.first.length : 0;
+    return html`
+      <div class="keys-lane" data-lane=${lane}>
+        <h3 id="lane-${lane}">${t.lanes[lane]} <span class="muted small">${t.laneHint[lane]}</span></h3>
+        ${items.length
+          ? html`<ol aria-labelledby="lane-${lane}">
+              ${repeat(
+                items,
+                (id) => id,
+                (id, index) => this.#provider(id, before + index + 1, lanes),
+              )}
+            </ol>`
+          : html`<p class="keys-slot">${t.laneEmpty[lane]}</p>`}
+      </div>
+    `;
+  }
+
+  #provider(id: string, rank: number, lanes: Lanes): TemplateResult {
+    const t = keys[this.at.language];
+    const { store } = this.at;
+    const provider = store.provider(id);
+    const label = store.label(id);
+    const wish = store.preference(id);
+    const { lane, index } = locate(lanes, id);
+    const other: Lane = lane === "first" ? "backup" : "first";
+    const held = store.keysOf(id);
+    return html`
+      <li class="card keys-provider ${id === this.#dragged ? "dragged" : ""} ${wish.enabled ? "" : "off"}" data-item=${id}>
+        <div class="keys-head">
+          <button
+            class="icon keys-handle"
+            aria-label=${t.move(label)}
+            @pointerdown=${(event: PointerEvent) => this.#drag(event, id)}
+            @keydown=${(event: KeyboardEvent) => this.#arrow(event, id)}
+          >
+            ${icon("drag")}
+          </button>
+          <span class="keys-rank" aria-hidden="true">${rank}</span>
+          ${monogram(label)}
+          <div class="grow">
+            <h4 title=${label}>${label}</h4>
+            <p class="muted small keys-model">
+              ${provider
+                ? html`${t.model}: ${wish.default_model ?? t.modelDefault}`
+                : html`${t.gone}`}
+            </p>
+          </div>
+          ${provider
+            ? toggle(t.enabled(label), wish.enabled, (on) => void this.#wish(id, { enabled: on }), { hideLabel: true })
+            : nothing}
+          ${menu(`menu-${id}`, shell[this.at.language].more(label), [
+            provider ? { label: t.addFor(label), icon: "add", run: () => this.#add(id) } : null,
+            { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
+            {
+              label: t.moveDown,
+              icon: "down",
+              disabled: lane === "backup" && index === lanes.backup.length - 1,
+              run: () => this.#move(step(lanes, id, 1), id),
+            },
+            {
+              label: t.moveTo(t.lanes[other]),
+              icon: "arrow",
+              run: () => this.#move(place(lanes, id, other, lanes[other].length), id),
+            },
+          ])}
+        </div>
+        <ul class="keys-list">
+          ${held.map((key, position) =>
+            drawKey(this.at, key, {
+              first: position === 0,
+              only: held.length === 1,
+              busy: this.#testing.has(key.id),
+              test: () => void this.#test(key),
+              replace: () => this.#replace(key),
+              edit: () => this.#edit(key),
+              enable: (on) => void this.#change(key, { enabled: on }),
+              lead: () => void this.#lead(key),
+              remove: () => this.#askToRemove(key),
+            }),
+          )}
+        </ul>
+        ${provider && rank > 1
+          ? html`<div class="keys-foot">
+              ${toggle(t.mayFallBack, wish.may_fall_back, (on) => void this.#wish(id, { may_fall_back: on }))}
+            </div>`
+          : nothing}
+      </li>
+    `;
+  }
+
+  #shared(): TemplateResult | typeof nothing {
+    const t = keys[this.at.language];
+    const { store } = this.at;
+    const lent = store.providers.filter((one) => one.shared_key && one.allowed);
+    if (!lent.length || store.settings.payer === "own_only") return nothing;
+    return html`<section class="section">
+      <header>
+        <div>
+          <h2>${t.shared}</h2>
+          <p>${t.sharedHint}</p>
+        </div>
+      </header>
+      <ul class="keys-shared">
+        ${lent.map(
+          (one) =>
+            html`<li class="card row">
+              ${monogram(one.label)}<span class="grow">${one.label}</span>
+              ${toggle(
+                t.enabled(one.label),
+                store.preference(one.id).enabled,
+                (on) => void this.#wish(one.id, { enabled: on }),
+                { hideLabel: true },
+              )}
+            </li>`,
+        )}
+      </ul>
+    </section>`;
+  }
+
+  // Order
+
+  #drag(event: PointerEvent, id: string): void {
+    const before = this.#sorting ?? readLanes(this.at.store);
+    this.#dragged = id;
+    this.#sorting = before;
+    startSorting(
+      event,
+      this.at.root as ShadowRoot,
+      id,
+      ({ lane, index }) => {
+        this.#sorting = place(this.#sorting!, id, lane as Lane, index);
+        this.update();
+      },
+      (dropped) => {
+        this.#dragged = "";
+        if (dropped) void this.#saveOrder();
+        else this.#sorting = null;
+        this.update();
+      },
+    );
+    this.update();
+  }
+
+  #arrow(event: KeyboardEvent, id: string): void {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key] as 1 | -1 | undefined;
+    if (!by) return;
+    event.preventDefault();
+    const handle = event.currentTarget as HTMLElement;
+    this.#move(step(this.#sorting ?? readLanes(this.at.store), id, by), id, SETTLE_MILLISECONDS);
+    // Moving the row in the document takes the focus from it.
+    queueMicrotask(() => setTimeout(() => handle.focus()));
+  }
+
+  #move(lanes: Lanes, id: string, settle = 0): void {
+    const t = keys[this.at.language];
+    const { lane, index } = locate(lanes, id);
+    this.#sorting = lanes;
+    this.#spoken = t.moved(this.at.store.label(id), index + 1, lanes[lane].length, t.lanes[lane]);
+    clearTimeout(this.#settle);
+    this.#settle = window.setTimeout(() => void this.#saveOrder(), settle);
+    this.update();
+  }
+
+  async #saveOrder(): Promise<void> {
+    clearTimeout(this.#settle);
+    this.#settle = 0;
+    const { store } = this.at;
+    const wishes = this.#sorting ? wishesOf(store, this.#sorting) : [];
+    const before = wishes.map((one) => store.preference(one.provider));
+    if (wishes.length) {
+      await this.#putWishes(wishes, () => void this.#putWishes(before));
+    }
+    this.#sorting = null;
+    this.update();
+  }
+
+  async #putWishes(wishes: readonly Preference[], undo?: () => void): Promise<void> {
+    try {
+      await this.at.store.change("preferences", "put", "/api/preferences", { body: wishes });
+      this.at.notices.done(keys[this.at.language].orderSaved, undo);
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+  }
+
+  async #wish(provider: string, change: Partial<Preference>): Promise<void> {
+    const { provider: _, ...now } = this.at.store.preference(provider);
+    try {
+      await this.at.store.change("preferences", "put", "/api/preferences/{provider}", {
+        path: { provider },
+        body: { ...now, ...change },
+      });
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+  }
+
+  // Keys
+
+  #add(provider: string): void {
+    this.#openForm(provider, null);
+  }
+
+  #replace(key: Credential): void {
+    this.#openForm(key.provider, key);
+  }
+
+  #openForm(provider: string, replaced: Credential | null): void {
+    const form = new KeyForm(this.at, provider, replaced, () => this.#close());
+    this.#open = { kind: "form", form };
+    this.update();
+  }
+
+  #edit(key: Credential): void {
+    this.#open = { kind: "edit", key, label: key.label, expires: key.expires_at?.slice(0, 10) ?? "", fault: null };
+    this.update();
+  }
+
+  #askToRemove(key: Credential): void {
+    const tasks = this.at.store.tasks.filter((one) => one.credential_id === key.id).map((one) => one.task);
+    this.#open = { kind: "remove", key, tasks };
+    this.update();
+  }
+
+  #close(): void {
+    this.#open = null;
+    this.update();
+  }
+
+  async #test(key: Credential): Promise<void> {
+    this.#testing.add(key.id);
+    this.update();
+    try {
+      await this.at.api.post("/api/credentials/{credential_id}/test", undefined, { path: { credential_id: key.id } });
+      await Promise.all([this.at.store.loadCredentials(), this.at.store.loadChain()]);
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+    this.#testing.delete(key.id);
+    this.update();
+  }
+
+  async #testAll(): Promise<void> {
+    const enabled = this.at.store.credentials.filter((one) => one.enabled);
+    await Promise.all(enabled.map((one) => this.#test(one)));
+  }
+
+  async #change(key: Credential, body: Record<string, unknown>): Promise<boolean> {
+    try {
+      await this.at.store.change("credentials", "patch", "/api/credentials/{credential_id}", {
+        path: { credential_id: key.id },
+        body,
+      });
+      return true;
+    } catch (error) {
+      this.at.notices.failed(error);
+      return false;
+    }
+  }
+
+  async #lead(key: Credential): Promise<void> {
+    const others = this.at.store.keysOf(key.provider).filter((one) => one.id !== key.id);
+    try {
+      await this.at.store.change("credentials", "put", "/api/credentials/order", {
+        body: { provider: key.provider, credential_ids: [key.id, ...others.map((one) => one.id)] },
+      });
+      this.at.notices.done(keys[this.at.language].orderSaved);
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+  }
+
+  async #saveEdit(open: Open & { kind: "edit" }): Promise<void> {
+    const t = keys[this.at.language];
+    const body = { label: open.label, expires_at: endOfDay(open.expires) };
+    if (await this.#change(open.key, body)) {
+      this.#close();
+      this.at.notices.done(t.saved(open.label || t.keyName(open.key.hint)));
+    }
+  }
+
+  async #remove(open: Open & { kind: "remove" }): Promise<void> {
+    try {
+      await this.at.store.change("credentials", "delete", "/api/credentials/{credential_id}", {
+        path: { credential_id: open.key.id },
+        query: { force: open.tasks.length > 0 },
+      });
+      this.#close();
+      this.at.notices.done(keys[this.at.language].removed);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "not_found") await this.at.store.loadCredentials();
+      this.#close();
+      this.at.notices.failed(error);
+    }
+  }
+
+  #dialog(): TemplateResult | typeof nothing {
+    const open = this.#open;
+    if (!open) return nothing;
+    if (open.kind === "form") return open.form.render();
+    return open.kind === "edit" ? this.#editDialog(open) : this.#removeDialog(open);
+  }
+
+  #editDialog(open: Open & { kind: "edit" }): TemplateResult {
+    const t = keys[this.at.language];
+    const s = shell[this.at.language];
+    return dialog({
+      title: `${t.editTitle} ${open.key.hint}`,
+      closeLabel: s.close,
+      onClose: () => this.#close(),
+      onSubmit: () => void this.#saveEdit(open),
+      body: html`
+        ${field({
+          id: "label",
+          label: t.label,
+          hint: t.labelHint,
+          control: (id, describedBy) => html`<input
+            id=${id}
+            aria-describedby=${describedBy}
+            maxlength="80"
+            autocomplete="off"
+            .value=${open.label}
+            @input=${(event: Event) => (open.label = (event.target as HTMLInputElement).value)}
+          />`,
+        })}
+        ${field({
+          id: "expires",
+          label: t.expiry,
+          hint: t.expiryHint,
+          control: (id, describedBy) => html`<input
+            id=${id}
+            type="date"
+            aria-describedby=${describedBy}
+            .value=${open.expires}
+            @input=${(event: Event) => (open.expires = (event.target as HTMLInputElement).value)}
+          />`,
+        })}
+      `,
+      actions: html`<button type="button" @click=${() => this.#close()}>${s.cancel}</button
+        ><button class="primary">${s.save}</button>`,
+    });
+  }
+
+  #removeDialog(open: Open & { kind: "remove" }): TemplateResult {
+    const t = keys[this.at.language];
+    const names = words[this.at.language].tasks;
+    const name = open.key.label || t.keyName(open.key.hint);
+    return dialog({
+      title: t.removeTitle(`${this.at.store.label(open.key.provider)} · ${name}`),
+      closeLabel: shell[this.at.language].close,
+      onClose: () => this.#close(),
+      body: html`
+        <p>${t.removeText}</p>
+        ${open.tasks.length
+          ? html`<p>${t.removeTasks(this.at.format.list(open.tasks.map((one) => taskName(names, one))))}</p>`
+          : nothing}
+      `,
+      actions: html`<button @click=${() => this.#close()}>${shell[this.at.language].cancel}</button
+        ><button class="danger" @click=${() => void this.#remove(open)}>${icon("remove")}${t.remove}</button>`,
+    });
   }
 }

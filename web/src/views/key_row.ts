@@ -1,0 +1,93 @@
+/** One stored key: masked, with its state, what it did, and what can be done with it. */
+import { html, nothing, type TemplateResult } from "lit";
+import type { Credential } from "../core/store.js";
+import { keys } from "../i18n/keys.js";
+import { shell } from "../i18n/shell.js";
+import { words } from "../i18n/words.js";
+import { pill, type Tone } from "../parts/controls.js";
+import { menu } from "../parts/menu.js";
+import type { PanelSurroundings } from "../panel.js";
+
+export interface KeyActions {
+  first: boolean;
+  only: boolean;
+  busy: boolean;
+  test: () => void;
+  replace: () => void;
+  edit: () => void;
+  enable: (on: boolean) => void;
+  lead: () => void;
+  remove: () => void;
+}
+
+const TONES: Record<string, Tone> = {
+  ok: "good",
+  unverified: "plain",
+  limited: "warn",
+  rate_limited: "warn",
+  out_of_credit: "bad",
+  invalid: "bad",
+  expired: "bad",
+  unreadable: "bad",
+};
+
+/** A list item. */
+export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions): TemplateResult {
+  const t = keys[at.language];
+  const { format, store } = at;
+  const gone = !store.provider(key.provider);
+  const name = key.label || t.keyName(key.hint);
+  const cure = (t.cure as Record<string, string>)[key.status];
+  const page = store.provider(key.provider)?.get_key_url;
+  return html`
+    <li class="keys-key ${key.enabled ? "" : "off"}">
+      <div class="grow">
+        <p class="row">
+          ${key.label ? html`<span class="keys-label" title=${key.label}>${key.label}</span>` : nothing}
+          <code>${key.hint}</code> ${status(at, key, act.busy)}
+        </p>
+        <p class="muted small keys-facts">${facts(at, key).map((one) => html`<span>${one}</span>`)}</p>
+        ${cure
+          ? html`<p class="small keys-cure">
+              ${cure}
+              ${page && key.status !== "unreadable" && key.status !== "expired"
+                ? html`<a href=${page} target="_blank" rel="noopener noreferrer">${t.getKey(store.label(key.provider))}</a>`
+                : nothing}
+            </p>`
+          : nothing}
+      </div>
+      ${cure && !gone && key.status !== "out_of_credit" ? html`<button @click=${act.replace}>${t.replace}</button>` : nothing}
+      ${menu(`key-${key.id}`, shell[at.language].more(name), [
+        gone ? null : { label: t.test, icon: "refresh", disabled: act.busy || !key.enabled, run: act.test },
+        gone ? null : { label: t.replace, icon: "key", run: act.replace },
+        { label: t.edit, icon: "edit", run: act.edit },
+        act.only || act.first ? null : { label: t.first, icon: "up", run: act.lead },
+        key.enabled
+          ? { label: t.disable, icon: "close", run: () => act.enable(false) }
+          : { label: t.enable, icon: "check", run: () => act.enable(true) },
+        { label: t.remove, icon: "remove", danger: true, run: act.remove },
+      ])}
+    </li>
+  `;
+
+  function facts(_: PanelSurroundings, one: Credential): string[] {
+    const found = [
+      one.last_used_at ? t.used(format.relative(one.last_used_at)) : t.unused,
+      t.addedOn(format.date(one.created_at)),
+    ];
+    if (one.expires_at) {
+      const over = new Date(one.expires_at).getTime() < Date.now();
+      found.push((over ? t.expiredOn : t.expiresOn)(format.relative(one.expires_at)));
+    }
+    return found;
+  }
+}
+
+function status(at: PanelSurroundings, key: Credential, busy: boolean): TemplateResult {
+  const t = keys[at.language];
+  if (busy) return pill(t.testing, "plain");
+  if (!key.enabled) return pill(t.disabled, "plain");
+  const all = words[at.language].status as Record<string, string>;
+  const until = key.status === "rate_limited" && key.status_until ? ` ${t.until(at.format.time(key.status_until))}` : "";
+  return pill((all[key.status] ?? key.status) + until, TONES[key.status] ?? "plain");
+}
