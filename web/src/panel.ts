@@ -9,18 +9,11 @@
  * Give it `getToken`, a function that returns a token for the person, or a promise of one. Events:
  * `llm-settings-ready`, `-change`, `-error`, `-auth-required`; no `detail` ever holds a secret.
  */
-import { unsafeCSS, type CSSResultGroup } from "lit";
 import { Shell, type Tab } from "./core/shell.js";
 import { Store } from "./core/store.js";
-import type { Surroundings } from "./core/view.js";
+import type { Surroundings, View } from "./core/view.js";
 import { panel } from "./i18n/panel.js";
-import { AccessView } from "./views/access.js";
-import { AccountView } from "./views/account.js";
-import { ActivityView } from "./views/activity.js";
 import { KeysView } from "./views/keys.js";
-import { RoutingView } from "./views/routing.js";
-import { UsageView } from "./views/usage.js";
-import styles from "./views/views.css?inline";
 
 /** What the panel's views have besides the frame. */
 export interface PanelSurroundings extends Surroundings {
@@ -30,8 +23,6 @@ export interface PanelSurroundings extends Surroundings {
 }
 
 export class LlmSettingsPanel extends Shell implements PanelSurroundings {
-  static override styles: CSSResultGroup = [Shell.styles, unsafeCSS(styles)];
-
   readonly store = new Store(
     () => this.api,
     (what) => {
@@ -40,22 +31,23 @@ export class LlmSettingsPanel extends Shell implements PanelSurroundings {
     },
   );
 
-  #views = {
-    keys: new KeysView(this),
-    routing: new RoutingView(this),
-    usage: new UsageView(this),
-    activity: new ActivityView(this),
-    access: new AccessView(this),
-    account: new AccountView(this),
+  // What is not on the first screen comes when its tab is opened.
+  #openers: Record<keyof (typeof panel)["en"]["tabs"], () => View | Promise<View>> = {
+    keys: () => new KeysView(this),
+    routing: async () => new (await import("./views/routing.js")).RoutingView(this),
+    usage: async () => new (await import("./views/usage.js")).UsageView(this),
+    activity: async () => new (await import("./views/activity.js")).ActivityView(this),
+    access: async () => new (await import("./views/access.js")).AccessView(this),
+    account: async () => new (await import("./views/account.js")).AccountView(this),
   };
 
   protected override tabs(): readonly Tab[] {
     const names = panel[this.language].tabs;
     // A token made for looking at usage opens nothing else.
     const full = this.store.session.scopes.includes("settings");
-    return (Object.keys(this.#views) as (keyof typeof names)[])
+    return (Object.keys(names) as (keyof typeof names)[])
       .filter((id) => full || id === "usage" || id === "activity")
-      .map((id) => ({ id, label: names[id], view: this.#views[id] }));
+      .map((id) => ({ id, label: names[id], open: this.#openers[id] }));
   }
 
   protected override heading(): string {

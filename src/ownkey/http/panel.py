@@ -68,17 +68,16 @@ _SCRIPT: Final[Mapping[str, str]] = {
     "cross-origin-resource-policy": "cross-origin",
 }
 _IMAGE: Final[Mapping[str, str]] = {"content-type": "image/svg+xml", "cross-origin-resource-policy": "same-origin"}
+_STYLE: Final[Mapping[str, str]] = {
+    "content-type": "text/css; charset=utf-8",
+    "cross-origin-resource-policy": "same-origin",
+}
 _PLAIN: Final[Mapping[str, str]] = {"content-type": "text/plain; charset=utf-8"}
 
-# By path: the files of which the first that is there is served, and the headers of their kind.
-_FILES: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
-    "/": (("page.html",), _PAGE),
-    "/admin": (("admin.html", "page.html"), _PAGE),
-    "/panel.js": (("panel.js",), _SCRIPT),
-    "/admin.js": (("admin.js",), _SCRIPT),
-    "/page.js": (("page.js",), _SCRIPT),
-    "/favicon.svg": (("favicon.svg",), _IMAGE),
-}
+# The pages by path: the files of which the first that is there is served.
+_PAGES: Final[Mapping[str, tuple[str, ...]]] = {"/": ("page.html",), "/admin": ("admin.html", "page.html")}
+# All other files are served under their own names, with the headers of their kind.
+_KINDS: Final[Mapping[str, Mapping[str, str]]] = {".js": _SCRIPT, ".css": _STYLE, ".svg": _IMAGE}
 _ENTITY_TAG: Final = re.compile(rb'"[\x21\x23-\x7e]*"')
 
 
@@ -100,7 +99,7 @@ class Panel:
 
     def __init__(self, folder: Traversable | None = None) -> None:
         folder = files("ownkey.http") / "static" if folder is None else folder
-        self._files = {path: found for path, wanted in _FILES.items() if (found := _read_file(folder, *wanted))}
+        self._files = _read_files(folder)
         text = _TEXT.format(version=version("ownkey"))
         # The page is nothing without its script.
         self._built = "/" in self._files and "/page.js" in self._files
@@ -109,7 +108,7 @@ class Panel:
     @staticmethod
     def serves(path: str) -> bool:
         """Whether this path, below where the server is mounted, is one of the panel's."""
-        return path in _FILES or path in ("", "/admin/")
+        return path in _PAGES or path in ("", "/admin/") or (path.count("/") == 1 and path.endswith(tuple(_KINDS)))
 
     async def answer(self, path: str, scope: Scope, send: Send) -> None:
         """One answer. `path` is what follows the `root_path` of the scope; its links are relative to it."""
@@ -130,13 +129,23 @@ class Panel:
             await _send_file(send, self._text, method, headers, status=404)
 
 
-def _read_file(folder: Traversable, names: Iterable[str], headers: Mapping[str, str]) -> _File | None:
-    for name in names:
-        if (folder / name).is_file():
-            # Whether `/` answers with the page or with text depends on what the client accepts.
-            vary = {"vary": "Accept, Accept-Encoding" if headers is _PAGE else "Accept-Encoding"}
-            return _make_file((folder / name).read_bytes(), {**headers, **vary})
-    return None
+def _read_files(folder: Traversable) -> dict[str, _File]:
+    """By path, what the folder holds; empty when the panel was not built."""
+    if not folder.is_dir():
+        return {}
+    found = {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()}
+    files = {
+        f"/{name}": _make_file(body, {**_KINDS[suffix], "vary": "Accept-Encoding"})
+        for name, body in found.items()
+        if (suffix := "." + name.rpartition(".")[2]) in _KINDS
+    }
+    for path, names in _PAGES.items():
+        for name in names:
+            if name in found:
+                # Whether `/` answers with the page or with text depends on what the client accepts.
+                files[path] = _make_file(found[name], {**_PAGE, "vary": "Accept, Accept-Encoding"})
+                break
+    return files
 
 
 def _make_file(body: bytes, headers: Mapping[str, str]) -> _File:

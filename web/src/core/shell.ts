@@ -13,7 +13,8 @@ import type { Surroundings, View } from "./view.js";
 export interface Tab {
   id: string;
   label: string;
-  view: View;
+  /** Fetches and makes the view when the tab is opened for the first time. */
+  open: () => View | Promise<View>;
 }
 
 type State = "waiting" | "loading" | "ready" | "signed-out" | "failed";
@@ -61,6 +62,10 @@ export abstract class Shell extends LitElement implements Surroundings {
   #offline = !navigator.onLine;
   #loadedAt = 0;
   #attempt = 0;
+  #views = new Map<string, View>();
+  #fetching = new Set<string>();
+  /** The tab whose view could not be fetched. */
+  #missing = "";
   #shown: View | null = null;
   #handOver = 0;
 
@@ -183,12 +188,12 @@ export abstract class Shell extends LitElement implements Surroundings {
     }
     const tabs = this.#visibleTabs();
     const open = tabs.find((one) => one.id === this.tab) ?? tabs[0]!;
-    this.#enter(open.view);
+    const view = this.#view(open);
     return html`
       ${tabs.length > 1 ? this.#drawTabs(tabs, open) : nothing}
       <div class="body" part="body" id="view" role=${tabs.length > 1 ? "tabpanel" : "group"}
         aria-label=${open.label} tabindex="-1">
-        ${this.banner()} ${open.view.render()}
+        ${this.banner()} ${view ? view.render() : this.#missing === open.id ? this.#absent(open) : skeleton(t.loading, 5)}
       </div>`;
   }
 
@@ -216,6 +221,46 @@ export abstract class Shell extends LitElement implements Surroundings {
     const all = this.tabs();
     const chosen = wanted?.length ? all.filter((one) => wanted.includes(one.id)) : all;
     return chosen.length ? chosen : all;
+  }
+
+  /** The view of the open tab, or null while it is being fetched. */
+  #view(tab: Tab): View | null {
+    const view = this.#views.get(tab.id) ?? null;
+    if (view) this.#enter(view);
+    else if (this.#missing !== tab.id) void this.#fetch(tab);
+    return view;
+  }
+
+  async #fetch(tab: Tab): Promise<void> {
+    if (this.#fetching.has(tab.id)) return;
+    this.#fetching.add(tab.id);
+    try {
+      const view = await tab.open();
+      if (view.styles) {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(view.styles);
+        (this.renderRoot as ShadowRoot).adoptedStyleSheets.push(sheet);
+      }
+      this.#views.set(tab.id, view);
+    } catch (error) {
+      // The view's file did not come: the connection, or a newer version on the server.
+      console.warn(error);
+      this.#missing = tab.id;
+    }
+    this.#fetching.delete(tab.id);
+    this.requestUpdate();
+  }
+
+  #absent(tab: Tab): TemplateResult {
+    const t = words[this.language];
+    const again = (): void => {
+      this.#missing = "";
+      void this.#fetch(tab);
+    };
+    return html`<div class="empty" role="alert">
+      <h3>${t.loadFailed}</h3>
+      <button class="primary" @click=${again}>${t.retry}</button>
+    </div>`;
   }
 
   #enter(view: View): void {

@@ -19,8 +19,11 @@ export interface Surroundings {
   show(tab: string): void;
 }
 
-/** A tab: plain state and one template. All tabs share the element's shadow root and style sheet. */
+/** A tab: plain state and one template. All tabs share the element's shadow root. */
 export abstract class View<S extends Surroundings = Surroundings> {
+  /** Rules beyond the common ones, for the shadow root that all views share: class names begin with the view's. */
+  readonly styles: string = "";
+
   constructor(protected readonly at: S) {}
 
   /** Called each time the tab is opened: load what must be fresh. */

@@ -15,6 +15,7 @@ import type { PanelSurroundings } from "../panel.js";
 import { KeyForm, endOfDay } from "./key_form.js";
 import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
 import { drawKey } from "./key_row.js";
+import styles from "./keys.css?inline";
 
 type Open =
   | { kind: "form"; form: KeyForm }
@@ -26,6 +27,8 @@ const SETTLE_MILLISECONDS = 600;
 
 /** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
+  override readonly styles = styles;
+
   #open: Open | null = null;
   /** The order while it is being changed; null: as stored. */
   #sorting: Lanes | null = null;
