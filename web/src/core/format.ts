@@ -86,6 +86,11 @@ export class Format {
     return new Intl.ListFormat(this.locale, { type: "conjunction" }).format(items);
   }
 
+  /** The last moment of a day (`2030-01-31`) where the person is, for the server; null for no day. */
+  endOfDay(day: string): string | null {
+    return day ? new Date(`${day}T23:59:59`).toISOString() : null;
+  }
+
   /** The person's time zone, as they would call it. */
   get timeZone(): string {
     return new Intl.DateTimeFormat(this.locale).resolvedOptions().timeZone;

@@ -17,14 +17,14 @@ export interface FieldParts {
 /** A label, a control, a hint and a fault, tied together for screen readers. */
 export function field(parts: FieldParts): TemplateResult {
   const { id } = parts;
-  const describedBy = [parts.hint ? `${id}-hint` : "", parts.error ? `${id}-error` : ""].filter(Boolean).join(" ");
+  const describedBy = [parts.hint && parts.hint !== nothing ? `${id}-hint` : "", parts.error ? `${id}-error` : ""].filter(Boolean).join(" ");
   return html`
     <div class="field ${parts.error ? "wrong" : ""}">
       <label for=${id}
         >${parts.label}${parts.optional ? html` <span class="muted">(${parts.optional})</span>` : nothing}</label
       >
       ${parts.control(id, describedBy)}
-      ${parts.hint ? html`<p class="hint" id="${id}-hint">${parts.hint}</p>` : nothing}
+      ${parts.hint && parts.hint !== nothing ? html`<p class="hint" id="${id}-hint">${parts.hint}</p>` : nothing}
       ${parts.error ? html`<p class="fault" id="${id}-error" role="alert">${icon("alert")}${parts.error}</p>` : nothing}
     </div>`;
 }

@@ -93,6 +93,7 @@ export class KeyForm {
         <input
           id=${id}
           class="mono"
+          autofocus
           type=${this.#shown ? "text" : "password"}
           autocomplete="off"
           autocapitalize="off"
@@ -122,7 +123,23 @@ export class KeyForm {
   #providerField(provider: Provider | undefined): TemplateResult {
     const t = keys[this.at.language];
     const candidates = this.#chosen ? [] : guessProviders(this.#secret, this.at.store.providers);
-    return html`${field({
+    return html`${candidates.length
+      ? html`<p class="row small" role="status">
+          <span class="muted">${t.looksLike}</span>
+          ${candidates.map(
+            (one) =>
+              html`<button
+                type="button"
+                class="keys-guess"
+                aria-pressed=${one.id === this.#provider ? "true" : "false"}
+                @click=${() => this.#choose(one.id, true)}
+              >
+                ${one.label}
+              </button>`,
+          )}
+        </p>`
+      : nothing}
+    ${field({
       id: "provider",
       label: t.provider,
       error: this.#faultOf("provider"),
@@ -139,23 +156,7 @@ export class KeyForm {
           .filter((one) => one.allowed)
           .map((one) => html`<option value=${one.id} ?selected=${one.id === this.#provider}>${one.label}</option>`)}
       </select>`,
-    })}
-    ${candidates.length
-      ? html`<p class="row small" role="status">
-          <span class="muted">${t.looksLike}</span>
-          ${candidates.map(
-            (one) =>
-              html`<button
-                type="button"
-                class="keys-guess"
-                aria-pressed=${one.id === this.#provider ? "true" : "false"}
-                @click=${() => this.#choose(one.id, true)}
-              >
-                ${one.label}
-              </button>`,
-          )}
-        </p>`
-      : nothing}`;
+    })}`;
   }
 
   #advanced(provider: Provider | undefined): TemplateResult {
@@ -282,7 +283,7 @@ export class KeyForm {
             provider: this.#provider,
             label: this.#label,
             base_url: this.#baseUrl || null,
-            expires_at: endOfDay(this.#expires),
+            expires_at: this.at.format.endOfDay(this.#expires),
           },
         });
     const label = store.label(this.#provider);
@@ -343,11 +344,6 @@ export function guessProviders(secret: string, providers: readonly Provider[]): 
     .filter((one) => one.length > 0);
   const longest = Math.max(0, ...matches.map((one) => one.length));
   return matches.filter((one) => one.length === longest).map((one) => one.provider);
-}
-
-/** The last moment of a day where the person is, or null. */
-export function endOfDay(day: string): string | null {
-  return day ? new Date(`${day}T23:59:59`).toISOString() : null;
 }
 
 function valueOf(event: Event): string {

@@ -6,15 +6,20 @@ import { View } from "../core/view.js";
 import { keys } from "../i18n/keys.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
+import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
 import { field, monogram, toggle } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
 import { menu } from "../parts/menu.js";
+import { ModelPicker, defaultModel } from "../parts/model_picker.js";
 import { startSorting } from "../parts/sorting.js";
 import type { PanelSurroundings } from "../panel.js";
-import { KeyForm, endOfDay } from "./key_form.js";
+import { guide } from "./first_steps.js";
+import type { KeyForm } from "./key_form.js";
 import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
 import { drawKey } from "./key_row.js";
+import chainStyles from "../parts/chain.css?inline";
+import pickerStyles from "../parts/model_picker.css?inline";
 import styles from "./keys.css?inline";
 
 type Open =
@@ -27,7 +32,7 @@ const SETTLE_MILLISECONDS = 600;
 
 /** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
-  override readonly styles = styles;
+  override readonly styles = chainStyles + pickerStyles + styles;
 
   #open: Open | null = null;
   /** The order while it is being changed; null: as stored. */
@@ -36,6 +41,7 @@ export class KeysView extends View<PanelSurroundings> {
   #spoken = "";
   #settle = 0;
   #testing = new Set<string>();
+  #models = new ModelPicker(this.at);
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
@@ -48,6 +54,13 @@ export class KeysView extends View<PanelSurroundings> {
     const lanes = this.#sorting ?? readLanes(store);
     const any = store.credentials.length > 0;
     return html`
+      ${guide(this.at, () => this.#add(""))}
+      ${store.chain?.attempts.length
+        ? html`<section class="keys-route" aria-label=${t.route}>
+            <h3>${t.route}</h3>
+            ${chainStrip(this.at, store.chain)}
+          </section>`
+        : nothing}
       <section class="section">
         <header>
           <div>
@@ -64,7 +77,7 @@ export class KeysView extends View<PanelSurroundings> {
         ${any ? LANES.map((lane) => this.#lane(lane, lanes)) : this.#nothingYet()}
         <p class="hidden" role="status">${this.#spoken}</p>
       </section>
-      ${this.#shared()} ${this.#dialog()}
+      ${this.#shared()} ${this.#dialog()} ${this.#models.render()}
     `;
   }
 
@@ -124,7 +137,9 @@ export class KeysView extends View<PanelSurroundings> {
             <h4 title=${label}>${label}</h4>
             <p class="muted small keys-model">
               ${provider
-                ? html`${t.model}: ${wish.default_model ?? t.modelDefault}`
+                ? html`${wish.default_model ?? defaultModel(this.at, id) ?? ""}
+                    ${wish.default_model ? nothing : html`· ${t.modelDefault}`}
+                    ${wish.may_fall_back ? nothing : html`· ${t.noFallbackNote}`}`
                 : html`${t.gone}`}
             </p>
           </div>
@@ -133,6 +148,7 @@ export class KeysView extends View<PanelSurroundings> {
             : nothing}
           ${menu(`menu-${id}`, shell[this.at.language].more(label), [
             provider ? { label: t.addFor(label), icon: "add", run: () => this.#add(id) } : null,
+            provider ? { label: t.chooseModel, icon: "edit", run: () => this.#chooseModel(id) } : null,
             { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
             {
               label: t.moveDown,
@@ -144,6 +160,11 @@ export class KeysView extends View<PanelSurroundings> {
               label: t.moveTo(t.lanes[other]),
               icon: "arrow",
               run: () => this.#move(place(lanes, id, other, lanes[other].length), id),
+            },
+            {
+              label: wish.may_fall_back ? t.noFallback : t.fallback,
+              icon: wish.may_fall_back ? "close" : "check",
+              run: () => void this.#wish(id, { may_fall_back: !wish.may_fall_back }),
             },
           ])}
         </div>
@@ -162,11 +183,6 @@ export class KeysView extends View<PanelSurroundings> {
             }),
           )}
         </ul>
-        ${provider && rank > 1
-          ? html`<div class="keys-foot">
-              ${toggle(t.mayFallBack, wish.may_fall_back, (on) => void this.#wish(id, { may_fall_back: on }))}
-            </div>`
-          : nothing}
       </li>
     `;
   }
@@ -278,19 +294,27 @@ export class KeysView extends View<PanelSurroundings> {
     }
   }
 
+  #chooseModel(provider: string): void {
+    this.#models.open({
+      provider,
+      chosen: this.at.store.preference(provider).default_model,
+      pick: (model) => void this.#wish(provider, { default_model: model }),
+    });
+  }
+
   // Keys
 
   #add(provider: string): void {
-    this.#openForm(provider, null);
+    this.#openForm(provider, null).catch((error: unknown) => this.at.notices.failed(error));
   }
 
   #replace(key: Credential): void {
-    this.#openForm(key.provider, key);
+    this.#openForm(key.provider, key).catch((error: unknown) => this.at.notices.failed(error));
   }
 
-  #openForm(provider: string, replaced: Credential | null): void {
-    const form = new KeyForm(this.at, provider, replaced, () => this.#close());
-    this.#open = { kind: "form", form };
+  async #openForm(provider: string, replaced: Credential | null): Promise<void> {
+    const { KeyForm } = await import("./key_form.js");
+    this.#open = { kind: "form", form: new KeyForm(this.at, provider, replaced, () => this.#close()) };
     this.update();
   }
 
@@ -355,7 +379,7 @@ export class KeysView extends View<PanelSurroundings> {
 
   async #saveEdit(open: Open & { kind: "edit" }): Promise<void> {
     const t = keys[this.at.language];
-    const body = { label: open.label, expires_at: endOfDay(open.expires) };
+    const body = { label: open.label, expires_at: this.at.format.endOfDay(open.expires) };
     if (await this.#change(open.key, body)) {
       this.#close();
       this.at.notices.done(t.saved(open.label || t.keyName(open.key.hint)));

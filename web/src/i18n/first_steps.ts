@@ -1,0 +1,40 @@
+import { texts } from "../core/language.js";
+
+export const firstSteps = texts({
+  en: {
+    title: "Three steps",
+    hide: "Hide these steps",
+    key: "Add your first key",
+    keyText: "Your requests then run on your own account, and you see what they cost.",
+    route: "Check the way",
+    routeText: "See which provider answers which task, and who pays.",
+    connect: "Connect your application",
+    connectText: "Make a token and change two lines in any OpenAI client.",
+    start: "Start",
+    done: "Done",
+  },
+  de: {
+    title: "Drei Schritte",
+    hide: "Schritte ausblenden",
+    key: "Ersten Schlüssel hinzufügen",
+    keyText: "Ihre Anfragen laufen dann auf Ihr eigenes Konto, und Sie sehen, was sie kosten.",
+    route: "Den Weg ansehen",
+    routeText: "Welcher Anbieter welche Aufgabe beantwortet und wer bezahlt.",
+    connect: "Ihre Anwendung verbinden",
+    connectText: "Ein Token erzeugen und zwei Zeilen in einem beliebigen OpenAI-Client ändern.",
+    start: "Los",
+    done: "Erledigt",
+  },
+  es: {
+    title: "Tres pasos",
+    hide: "Ocultar estos pasos",
+    key: "Añada su primera clave",
+    keyText: "Sus solicitudes irán a su propia cuenta y verá lo que cuestan.",
+    route: "Compruebe la ruta",
+    routeText: "Vea qué proveedor responde a cada tarea y quién paga.",
+    connect: "Conecte su aplicación",
+    connectText: "Cree un token y cambie dos líneas en cualquier cliente de OpenAI.",
+    start: "Empezar",
+    done: "Hecho",
+  },
+});

@@ -1,0 +1,62 @@
+/** What to do first: three steps that can be put away, and that go by themselves once requests run. */
+import { html, nothing, type TemplateResult } from "lit";
+import { firstSteps } from "../i18n/first_steps.js";
+import { icon } from "../parts/icons.js";
+import type { PanelSurroundings } from "../panel.js";
+
+const HIDDEN = "ownkey-first-steps-hidden";
+
+/** @param addKey opens the dialog for a key */
+export function guide(at: PanelSurroundings, addKey: () => void): TemplateResult | typeof nothing {
+  const { credentials } = at.store;
+  const running = credentials.some((one) => one.request_count > 0);
+  if (running || isHidden()) return nothing;
+  const t = firstSteps[at.language];
+  const hide = (): void => {
+    remember(true);
+    at.requestUpdate();
+  };
+  return html`<section class="section card">
+    <header>
+      <h2>${t.title}</h2>
+      <button class="icon" aria-label=${t.hide} title=${t.hide} @click=${hide}>${icon("close")}</button>
+    </header>
+    <ol class="keys-steps">
+      ${step(t.key, t.keyText, credentials.length > 0, addKey)}
+      ${step(t.route, t.routeText, false, () => at.show("routing"))}
+      ${step(t.connect, t.connectText, false, () => at.show("access"))}
+    </ol>
+  </section>`;
+
+  function step(title: string, text: string, done: boolean, run: () => void): TemplateResult {
+    return html`<li>
+      <h3>${title}</h3>
+      <p class="muted">${text}</p>
+      ${done
+        ? html`<span class="pill good">${icon("check")}${t.done}</span>`
+        : html`<button @click=${run} aria-label="${t.start}: ${title}">${t.start}${icon("arrow")}</button>`}
+    </li>`;
+  }
+}
+
+/** Brings the steps back. */
+export function showFirstSteps(): void {
+  remember(false);
+}
+
+function isHidden(): boolean {
+  try {
+    return localStorage.getItem(HIDDEN) === "1";
+  } catch {
+    return false;
+  }
+}
+
+function remember(hidden: boolean): void {
+  try {
+    if (hidden) localStorage.setItem(HIDDEN, "1");
+    else localStorage.removeItem(HIDDEN);
+  } catch {
+    // A page may forbid storage: then the steps come back with the next visit.
+  }
+}
