@@ -22,11 +22,14 @@ from ownkey.services.core import Core
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_test import CredentialProber
+from ownkey.services.deployment import Deployment
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
+from ownkey.services.policies import PolicyService
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
@@ -92,6 +95,11 @@ class Ownkey:
         return self.core.users
 
     @property
+    def policies(self) -> PolicyService:
+        """What administrators decide for everybody."""
+        return self.core.policies
+
+    @property
     def usage(self) -> UsageReport:
         """What was used, by whom and for how much."""
         return self.core.usage_report
@@ -137,15 +145,18 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
     database = await startup.open_database(config, stack)
     await startup.check_wrapping_keys(database.pool, wrapping)
-    policy = Policy(
-        shared=frozenset(shared_secrets),
-        allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
-        ultimate=config.ultimate_provider,
+    policies = PolicyBoard(
+        Policy(
+            shared=frozenset(shared_secrets),
+            allowed=frozenset(config.allowed_providers) if config.allowed_providers else None,
+            ultimate=config.ultimate_provider,
+        )
     )
+    deployment = Deployment(database.pool, policies, poll_seconds=config.snapshot_max_age_seconds)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
     data_keys = DataKeys(wrapping, config.deployment_id)
-    router = Router(catalog=catalog, policy=policy, health=HealthBoard())
+    router = Router(catalog=catalog, policies=policies, health=HealthBoard())
 
     def forget(user_id: str) -> None:
         data_keys.forget(user_id)
@@ -159,9 +170,11 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     cache.start()
     stack.push_async_callback(cache.close)
-    listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all)
+    listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all, deployment.wake)
     stack.push_async_callback(listener.close)
     pricing = Pricing()
+    await deployment.start()
+    stack.push_async_callback(deployment.close)
     metering = Metering(
         usage.EventWriter(database.pool),
         catalog,
@@ -201,7 +214,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             database=database.pool,
             data_keys=data_keys,
             catalog=catalog,
-            policy=policy,
+            policies=policies,
             health=router.health,
             prober=CredentialProber(pool),
             deployment_id=config.deployment_id,
@@ -215,7 +228,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         usage_report=UsageReport(changes),
         request_log=RequestLog(changes),
         audit=AuditTrail(changes),
-        oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policy=policy, health=router.health),
+        oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
+        policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
         metering=metering,
         credential_health=credential_health,
@@ -225,7 +239,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             Vault(data_keys, config.deployment_id),
             pool,
             catalog=catalog,
-            policy=policy,
+            policies=policies,
             pricing=pricing,
         ),
         token_uses=token_uses,

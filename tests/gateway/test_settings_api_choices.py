@@ -17,9 +17,15 @@ async def hold(client: ApiClient, *providers: str) -> None:
 
 async def test_settings_are_read_and_changed_field_by_field(platform: Platform) -> None:
     async with caller(platform.ok) as ann:
-        defaults = {"payer": "own_then_shared", "allow_fallback": True, "default_task": None}
+        defaults = {
+            "payer": "own_then_shared",
+            "payer_chosen": False,
+            "allow_fallback": True,
+            "default_task": None,
+        }
         assert (await ann.get("/api/settings")).json() == defaults
-        assert (await ann.patch("/api/settings", {"payer": "own_only"})).json() == {**defaults, "payer": "own_only"}
+        chosen = {**defaults, "payer": "own_only", "payer_chosen": True}
+        assert (await ann.patch("/api/settings", {"payer": "own_only"})).json() == chosen
         trail = await ann.audit()
         assert (await ann.patch("/api/settings", {"payer": "own_only"})).status_code == 200
         assert (await ann.patch("/api/settings", {})).status_code == 200
@@ -28,7 +34,7 @@ async def test_settings_are_read_and_changed_field_by_field(platform: Platform) 
 
 
 @pytest.mark.parametrize(
-    "body", [{"payer": "nobody"}, {"payer": None}, {"allow_fallback": 1}, {"default_task": "a b"}, {"role": "admin"}]
+    "body", [{"payer": "nobody"}, {"payer": 1}, {"allow_fallback": 1}, {"default_task": "a b"}, {"role": "admin"}]
 )
 async def test_wrong_settings_are_refused(platform: Platform, body: dict[str, object]) -> None:
     async with caller(platform.ok) as ann:

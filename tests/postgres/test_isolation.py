@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from ownkey.domain.policy import PolicyDocument
 from ownkey.errors import StorageError
-from ownkey.storage import snapshots, users
+from ownkey.storage import audit, policy, snapshots, users
 from ownkey.storage.database import Database
 from tests.postgres.people import Store
 from tests.servers import LOGIN
@@ -187,6 +188,33 @@ async def test_the_administrator_sees_everybody_and_no_secret(store: Store, supe
         "ownkey_private.audit_log",
     }  # fmt: skip
     assert all(people == {"ann", "bob"} for people in seen.values())
+
+
+async def test_only_the_administrators_role_decides_for_everybody(store: Store, superuser: asyncpg.Connection) -> None:
+    """The login inherits the right to call; the function looks at who it has switched to, and for whom."""
+    await store.add_person("ann")
+    statement = "select ownkey_private.put_policy('{}', 0, 'ann', '{}')"
+    for role in ("ownkey_gateway", "ownkey_auditor", "ownkey_rotator", LOGIN):
+        async with as_user(superuser, role, "ann") as somebody:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await somebody.execute(statement)
+    async with as_user(superuser, "ownkey_admin", "") as nobody:
+        await nobody.fetchval("select set_config('request.jwt.claims', '', true)")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await nobody.execute(statement)
+    async with store.db.transaction("root", role="ownkey_admin") as tx:
+        document = PolicyDocument(reveal_keys=True)
+        generation = await policy.put_policy(tx, document, expected=0, actor="root", details={})
+        assert generation
+        assert await policy.put_policy(tx, document, expected=0, actor="root", details={}) is None
+        for write in ("delete from", "update"):
+            rest = " set document = '{}'" if write == "update" else ""
+            assert await attempt(tx, f"{write} ownkey_private.deployment_policy{rest} returning 1") == []
+    async with store.db.transaction("ann") as tx:
+        assert (await policy.load_policy(tx)).document == document
+    entries = await superuser.fetch("select actor, user_id, action from ownkey_private.audit_log where actor = 'root'")
+    assert [tuple(entry) for entry in entries] == [("root", "root", "policy.updated")]
+    assert await audit.verify(store.db) is None
 
 
 async def test_functions_are_closed_to_the_public_and_have_no_search_path(superuser: asyncpg.Connection) -> None:

@@ -19,6 +19,7 @@ from ownkey.services.changes import Changes
 from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
@@ -55,13 +56,14 @@ class Stand:
         self._ahead = timedelta()
         self.changed: list[str] = []
         self.health = HealthBoard()
+        self.policies = PolicyBoard(policy or Policy(shared=frozenset({"openai"})))
         data_keys = DataKeys(wrapping, DEPLOYMENT)
         self._vault = Vault(data_keys, DEPLOYMENT)
         self.settings = UserLLMSettingsService(
             database=database,
             data_keys=data_keys,
             catalog=catalog,
-            policy=policy or Policy(shared=frozenset({"openai"})),
+            policies=self.policies,
             health=self.health,
             prober=CredentialProber(pool),
             deployment_id=DEPLOYMENT,
@@ -80,7 +82,7 @@ class Stand:
             self._vault,
             pool,
             catalog=catalog,
-            policy=policy or Policy(),
+            policies=self.policies,
             pricing=Pricing(),
             now=self.now,
         )

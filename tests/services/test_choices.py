@@ -59,7 +59,6 @@ async def test_what_changes_nothing_writes_nothing(stand: Stand) -> None:
     "changes",
     [
         {"payer": "nobody"},
-        {"payer": None},
         {"allow_fallback": "yes"},
         {"allow_fallback": None},
         {"default_task": "no spaces"},

@@ -11,12 +11,14 @@ from msgspec.structs import replace
 
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.exchange import Failure
-from ownkey.domain.policy import Policy
+from ownkey.domain.policy import Policy, PolicyDefaults, PolicyDocument, SharedAccess, TaskDefault, narrow
 from ownkey.domain.provider import Dialect, Model, Provider, Quirk
 from ownkey.domain.routing import Needs, Route, RouteRequest, SkipReason, attempts, select_best
 from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, Snapshot, TaskOverride
 from ownkey.domain.usage import Outcome
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.router import Router
+from ownkey.storage.policy import StoredPolicy
 from ownkey.upstream.health import HealthBoard
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -267,6 +269,116 @@ def test_who_may_pay(rule: PayerRule, expected: list[tuple[str, str]]) -> None:
     assert [(name, payer) for name, _, payer in hops(route(by_task, "task:coding", policy=policy))] == expected
 
 
+def test_shared_keys_serve_only_those_who_may() -> None:
+    policy = Policy(shared=frozenset({"groq", "openai"}), shared_users=frozenset({"bob"}))
+    of = snapshot(credential("groq"))
+    found = route(of, policy=policy)
+    assert hops(found) == [("groq", "groq-large", "own")]
+    assert reasons(found) == {
+        ("groq", "shared"): SkipReason.SHARED_NOT_GRANTED,
+        ("openai", "shared"): SkipReason.SHARED_NOT_GRANTED,
+    }
+    assert route(snapshot(), "groq-fast", policy=policy).attempts == ()
+    granted = route(replace(of, user_id="bob"), policy=policy)
+    assert [payer for _, _, payer in hops(granted)] == ["own", "shared", "shared"]
+
+
+def test_a_default_holds_where_the_user_has_chosen_nothing() -> None:
+    default = TaskOverride(task="coding", provider="mistral", model="mistral-code")
+    policy = Policy(task_defaults={"coding": default})
+    of = snapshot(credential("groq"), credential("mistral"))
+    assert hops(route(of, "task:coding", policy=policy))[0] == ("mistral", "mistral-code", "own")
+    assert hops(route(of, "groq/x", task="coding", policy=policy))[0] == ("groq", "x", "own"), "named models stand"
+    chosen = replace(of, overrides={"coding": TaskOverride(task="coding", provider="groq")})
+    assert hops(route(chosen, "task:coding", policy=policy))[0] == ("groq", "groq-large", "own")
+    without_a_key = route(snapshot(credential("groq")), "task:coding", policy=policy)
+    assert hops(without_a_key) == [("groq", "groq-large", "own")]
+
+
+@pytest.mark.parametrize("lock", ["tasks", "tasks:coding"])
+def test_a_locked_task_is_the_administrators(lock: str) -> None:
+    default = TaskOverride(task="coding", provider="mistral")
+    own = TaskOverride(task="coding", provider="groq", payer=PayerRule.SHARED_ONLY, allow_fallback=False)
+    of = snapshot(credential("groq"), credential("mistral"), overrides=(own, replace(own, task="writing")))
+    policy = Policy(locks=frozenset({lock}), task_defaults={"coding": default})
+    assert [name for name, _, _ in hops(route(of, "task:coding", policy=policy))] == ["mistral", "groq"]
+    assert bool(hops(route(of, "task:writing", policy=policy))) == (lock == "tasks")
+    no_default = Policy(locks=frozenset({lock}))
+    assert [name for name, _, _ in hops(route(of, "task:coding", policy=no_default))] == ["groq", "mistral"]
+
+
+def test_a_locked_payer_is_the_administrators() -> None:
+    override = TaskOverride(task="coding", provider="groq", payer=PayerRule.SHARED_ONLY)
+    of = snapshot(credential("groq"), settings=Settings(payer=PayerRule.SHARED_ONLY), overrides=(override,))
+    policy = Policy(shared=frozenset({"groq"}), payer=PayerRule.OWN_ONLY, locks=frozenset({"payer"}))
+    for model in ("auto", "task:coding"):
+        assert [payer for _, _, payer in hops(route(of, model, policy=policy))] == ["own"]
+        assert [payer for _, _, payer in hops(route(of, model, policy=replace(policy, locks=frozenset())))] == [
+            "shared"
+        ]
+
+
+def test_under_a_lock_of_preferences_only_a_no_is_left() -> None:
+    of = snapshot(
+        credential("openai"),
+        credential("groq"),
+        credential("mistral"),
+        preferences=(
+            Preference(provider="mistral", priority=1, default_model="mine"),
+            Preference(provider="openai", backup_only=True),
+            Preference(provider="groq", enabled=False),
+        ),
+    )
+    found = route(of, policy=Policy(locks=frozenset({"preferences"})))
+    assert hops(found) == [("openai", "openai-large", "own"), ("mistral", "mistral-large", "own")]
+    assert reasons(found) == {("groq", "own"): SkipReason.DISABLED}
+
+
+def test_what_is_left_of_a_provider_that_is_gone_breaks_nothing() -> None:
+    of = snapshot(
+        credential("gone"),
+        credential("groq"),
+        preferences=(Preference(provider="gone", priority=1),),
+        overrides=(TaskOverride(task="coding", provider="gone", model="x"),),
+    )
+    for model in ("auto", "task:coding", "gone/x"):
+        assert [name for name, _, _ in hops(route(of, model))] == ["groq"]
+    default = {"coding": TaskOverride(task="coding", provider="gone")}
+    assert hops(route(of, "task:coding", policy=Policy(task_defaults=default))) == [("groq", "groq-large", "own")]
+
+
+names = st.sampled_from(list(CATALOG))
+documents = st.builds(
+    PolicyDocument,
+    allowed_providers=st.one_of(st.none(), st.lists(names, max_size=4).map(tuple)),
+    shared=st.builds(
+        SharedAccess,
+        access=st.sampled_from(["everyone", "nobody", "listed"]),
+        users=st.lists(st.sampled_from(["ada", "bob"]), max_size=2).map(tuple),
+    ),
+    defaults=st.builds(
+        PolicyDefaults,
+        payer=st.sampled_from(list(PayerRule)),
+        tasks=st.dictionaries(st.sampled_from(["coding", "chat"]), st.builds(TaskDefault, provider=names)),
+    ),
+    locks=st.lists(st.sampled_from(["payer", "preferences", "tasks", "tasks:coding"]), max_size=4).map(tuple),
+)
+
+
+@given(st.lists(st.builds(credential, names), max_size=4), st.sets(names), st.sets(names), documents)
+def test_a_stored_policy_only_narrows(
+    held: list[SealedCredential], shared: set[str], allowed: set[str], document: PolicyDocument
+) -> None:
+    frame = Policy(shared=frozenset(shared), allowed=frozenset(allowed))
+    for model in ("auto", "task:coding", "groq/x"):
+        for one in route(snapshot(*held), model, policy=narrow(frame, document)).attempts:
+            assert one.provider.id in allowed
+            assert document.allowed_providers is None or one.provider.id in document.allowed_providers
+            if one.payer is Payer.SHARED:
+                listed = document.shared.access == "listed" and "ada" in document.shared.users
+                assert one.provider.id in shared and (document.shared.access == "everyone" or listed)
+
+
 def test_a_fallback_can_be_refused_by_the_user_and_by_the_request() -> None:
     policy = Policy(shared=frozenset({"openai"}))
     strict = snapshot(credential("groq"), credential("mistral"), settings=Settings(allow_fallback=False))
@@ -389,7 +501,8 @@ def test_a_kept_chain_never_outlives_what_it_follows_from() -> None:
     """The router keeps chains; trouble, a new snapshot and a date must each be seen at once."""
     board = HealthBoard(now=lambda: NOW)
     policy = Policy(shared=frozenset({"openai"}))
-    router = Router(catalog=CATALOG, policy=policy, health=board)
+    policies = PolicyBoard(policy)
+    router = Router(catalog=CATALOG, policies=policies, health=board)
     request = RouteRequest(model="auto")
     of = snapshot(credential("groq"), credential("mistral"))
     before = router.route(of, request)
@@ -403,5 +516,10 @@ def test_a_kept_chain_never_outlives_what_it_follows_from() -> None:
     assert hops(router.route(changed, request))[0][0] == "mistral"
     router.forget("ada")
     assert router.route(of, request) is not before
+    document = PolicyDocument(allowed_providers=("mistral",))
+    policies.adopt(StoredPolicy(document=document, generation=2))
+    assert hops(router.route(of, request)) == [("mistral", "mistral-large", "own")]
+    policies.adopt(StoredPolicy(generation=1))
+    assert router.policy.allowed == {"mistral"}, "a slow read brings nothing old back"
     dated = snapshot(credential("groq", expires_at=NOW + timedelta(days=400)))
     assert router.route(dated, request) is not router.route(dated, request)

@@ -26,6 +26,7 @@ class AuditAction(StrEnum):
     PREFERENCE_UPDATED = "preference.updated"
     TASK_UPDATED = "task.updated"
     TASK_REMOVED = "task.removed"
+    POLICY_UPDATED = "policy.updated"
     TOKEN_CREATED = "token.created"  # noqa: S105  # an action's name, not a token
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
 

@@ -49,6 +49,7 @@ class SkipReason:
     CONTEXT_TOO_SMALL = "context_too_small"
     LACKS_OPERATION = "lacks_operation"
     SHARED_REFUSED = "shared_refused"
+    SHARED_NOT_GRANTED = "shared_not_granted"
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
 
@@ -136,22 +137,30 @@ def attempts(
     now: datetime,
 ) -> Route:
     """The chain for one request. Raises RequestError when the model names an unknown provider."""
-    wish = _read_wish(snapshot, request, catalog)
-    rule = (wish.override.payer if wish.override else None) or snapshot.settings.payer
+    wish = _read_wish(snapshot, request, catalog, policy)
+    rule = policy.payer_for((wish.override.payer if wish.override else None) or snapshot.settings.payer)
     chain = _Chain(snapshot, request, wish, catalog, policy, health, now)
-    order = _provider_order(snapshot, wish, catalog, policy)
+    granted = policy.shared_for(snapshot.user_id)
+    order = _provider_order(snapshot, wish, catalog, chain.preferences, granted)
     own, shared = rule is not PayerRule.SHARED_ONLY, rule is not PayerRule.OWN_ONLY
     for position, provider in enumerate(order):
         if own:
             chain.add_own(provider, first=position == 0)
     for position, provider in enumerate(order):
-        if shared:
-            chain.add_shared(provider, first=position == 0)
-        elif provider.id in policy.shared:
+        if provider.id not in policy.shared:
+            continue
+        if not shared:
             chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_REFUSED)
+        elif provider.id not in granted:
+            chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_NOT_GRANTED)
+        else:
+            chain.add_shared(provider, first=position == 0)
     if shared:
         for position, provider in enumerate(_last_resorts(order, catalog, policy)):
-            chain.add_shared(provider, first=not order and position == 0)
+            if provider.id in granted:
+                chain.add_shared(provider, first=not order and position == 0)
+            else:
+                chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_NOT_GRANTED)
     return Route(tuple(chain.attempts), tuple(chain.skipped), wish.task)
 
 
@@ -173,13 +182,14 @@ def select_best(route: Route) -> Attempt | None:
     return route.attempts[0] if route.attempts else None
 
 
-def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, Provider]) -> _Wish:
+def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, Provider], policy: Policy) -> _Wish:
     name, task = request.model, request.task or snapshot.settings.default_task
     if request.operation == "embeddings":
         task = request.task or "embedding"
     if name.startswith(TASK_PREFIX):
         task, name = name[len(TASK_PREFIX) :], AUTO
-    override = snapshot.overrides.get(task) if task else None
+    # A provider that is gone leaves overrides behind; they wait for its return.
+    override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
         if override is not None:
             return _Wish(task, override.provider, override.model, override)
@@ -190,16 +200,22 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
     return _Wish(task, None, name, override if override and override.model == name else None)
 
 
-def _provider_order(snapshot: Snapshot, wish: _Wish, catalog: Mapping[str, Provider], policy: Policy) -> list[Provider]:
+def _provider_order(
+    snapshot: Snapshot,
+    wish: _Wish,
+    catalog: Mapping[str, Provider],
+    preferences: Mapping[str, Preference],
+    granted: frozenset[str],
+) -> list[Provider]:
     """The preferred provider first, then the user's others by (backup, priority, catalogue order).
 
     A provider takes part when the user holds a credential there, stated a preference for it, or asked for it.
     """
-    known = {credential.provider for credential in snapshot.credentials} | set(snapshot.preferences)
+    known = {credential.provider for credential in snapshot.credentials} | set(preferences)
     rank = {provider_id: position for position, provider_id in enumerate(catalog)}
 
     def by_wish(provider_id: str) -> tuple[bool, int, int]:
-        preference = snapshot.preferences.get(provider_id) or Preference(provider=provider_id)
+        preference = preferences.get(provider_id) or Preference(provider=provider_id)
         return preference.backup_only, preference.priority, rank[provider_id]
 
     order = sorted((provider_id for provider_id in known if provider_id in catalog), key=by_wish)
@@ -210,7 +226,7 @@ def _provider_order(snapshot: Snapshot, wish: _Wish, catalog: Mapping[str, Provi
         serving += [
             other
             for other in catalog
-            if other not in order and other in policy.shared and catalog[other].serves_model(wish.model)
+            if other not in order and other in granted and catalog[other].serves_model(wish.model)
         ]
         order = [*serving, *(other for other in order if other not in serving)]
     return [catalog[provider_id] for provider_id in order]
@@ -231,6 +247,7 @@ class _Chain:
     ) -> None:
         self.snapshot, self.request, self.wish = snapshot, request, wish
         self.policy, self.health, self.now = policy, health, now
+        self.preferences = policy.preferences_for(snapshot.preferences)
         self.attempts: list[Attempt] = []
         self.skipped: list[Skipped] = []
         self.model_known = wish.model is None or any(p.serves_model(wish.model) for p in catalog.values())
@@ -273,8 +290,6 @@ class _Chain:
 
     def add_shared(self, provider: Provider, *, first: bool) -> None:
         """The operator's key for one provider."""
-        if provider.id not in self.policy.shared:
-            return
         model = self._usable_model(provider, Payer.SHARED, first=first)
         if model is None:
             return
@@ -309,13 +324,13 @@ class _Chain:
             asked_here = wish.provider == provider.id or (wish.provider is None and provider.serves_model(wish.model))
             if asked_here or (first and wish.provider is None and not self.model_known):
                 return wish.model
-        preference = self.snapshot.preferences.get(provider.id)
+        preference = self.preferences.get(provider.id)
         if wish.task != "embedding" and preference is not None and preference.default_model:
             return preference.default_model
         return provider.default_model(wish.task)
 
     def _provider_fault(self, provider: Provider, *, first: bool) -> str | None:
-        preference = self.snapshot.preferences.get(provider.id)
+        preference = self.preferences.get(provider.id)
         if not self.policy.allows(provider.id):
             return SkipReason.NOT_ALLOWED
         if preference is not None and not preference.enabled:

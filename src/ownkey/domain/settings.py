@@ -33,9 +33,9 @@ class PayerRule(StrEnum):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """A user's general choices."""
+    """A user's general choices; `payer` None follows the deployment's policy."""
 
-    payer: PayerRule = PayerRule.OWN_THEN_SHARED
+    payer: PayerRule | None = None
     allow_fallback: bool = True
     default_task: str | None = None
 

@@ -54,9 +54,10 @@ async def get_health(core: CoreDep, admin: Admin) -> list[ProviderHealthOut]:
 @router.get("/providers")
 async def list_providers_for_admins(core: CoreDep, admin: Admin) -> list[AdminProviderOut]:
     """The catalogue with addresses and the variables that hold the operator's keys; never a key."""
+    policy = core.router.policy
     return [
         AdminProviderOut(
-            **describe_provider(one, core.router.policy, core.config.custom_base_urls).model_dump(),
+            **describe_provider(one, policy, policy.shared, core.config.custom_base_urls).model_dump(),
             base_url=one.base_url,
             environment=one.environment,
             local=one.local,

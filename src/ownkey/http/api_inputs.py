@@ -13,6 +13,7 @@ from ownkey.domain.usage import Outcome
 from ownkey.domain.user import holds_control_characters
 from ownkey.services.choices import PRIORITY_LIMIT
 from ownkey.services.credentials import POSITION_LIMIT
+from ownkey.services.policies import LISTED_USERS_LIMIT
 
 
 def _plain(text: str) -> str:
@@ -88,7 +89,9 @@ class Input(BaseModel):
 class SettingsChange(Input):
     """What is left out stays as it is."""
 
-    payer: Payer = Field("own_then_shared", description="Who may pay for requests in general.")
+    payer: Payer | None = Field(
+        None, description="Who may pay for requests in general; null: as the administrator decides."
+    )
     allow_fallback: bool = Field(True, description="Whether a failed request may go to another provider.")
     default_task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = Field(
         None, description="The task of requests that name none.", examples=["chat"]
@@ -162,6 +165,45 @@ class TaskChange(Input):
     credential_id: RecordId | None = Field(None, description="One particular key of several at this provider.")
     payer: Payer | None = Field(None, description="null: as in the general settings.")
     allow_fallback: bool | None = Field(None, description="null: as in the general settings.")
+
+
+class SharedAccessInput(Input):
+    """Whom the operator's keys serve."""
+
+    access: Literal["everyone", "nobody", "listed"] = "everyone"
+    users: list[Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]] = Field(
+        default=[], max_length=LISTED_USERS_LIMIT, description="Ids of users; they count while `access` is `listed`."
+    )
+
+
+class TaskDefaultInput(Input):
+    """Where a task goes."""
+
+    provider: ProviderId
+    model: Model | None = Field(None, description="null: the provider's own default for the task.")
+
+
+class PolicyDefaultsInput(Input):
+    """What holds for users who chose nothing."""
+
+    payer: Payer = "own_then_shared"
+    tasks: dict[Annotated[str, Field(max_length=40), AfterValidator(_plain)], TaskDefaultInput] = Field(
+        default={}, description="By task, built in or of your own."
+    )
+
+
+class PolicyInput(Input):
+    """The whole policy: what is left out takes its default. It only narrows what the operator's environment allows."""
+
+    allowed_providers: list[ProviderId] | None = Field(
+        None, max_length=500, description="null: all that the environment allows."
+    )
+    shared: SharedAccessInput = SharedAccessInput()
+    defaults: PolicyDefaultsInput = PolicyDefaultsInput()
+    locks: list[Annotated[str, Field(max_length=50, examples=["tasks:coding"]), AfterValidator(_plain)]] = Field(
+        [], max_length=100, description="`payer`, `preferences`, `tasks` (all of them) or `tasks:<name>`."
+    )
+    reveal_keys: bool = Field(False, description="Whether users may have their own stored keys shown again.")
 
 
 class NeedsInput(Input):

@@ -17,7 +17,8 @@ class Output(BaseModel):
 class SettingsOut(Output):
     """A user's general choices."""
 
-    payer: str
+    payer: str = Field(description="In force: your choice, or what the administrator decides.")
+    payer_chosen: bool = Field(description="false: you follow the administrator's default.")
     allow_fallback: bool
     default_task: str | None
 
@@ -366,3 +367,57 @@ class EncryptionOut(Output):
     missing: list[str] = Field(
         description="Wrapping keys that are in use and not loaded: those users' keys cannot be read."
     )
+
+
+class SharedAccessOut(Output):
+    """Whom the operator's keys serve."""
+
+    access: str = Field(description="everyone, nobody or listed.")
+    users: list[str]
+
+
+class TaskDefaultOut(Output):
+    """Where a task goes."""
+
+    provider: str
+    model: str | None
+
+
+class PolicyDefaultsOut(Output):
+    """What holds for users who chose nothing."""
+
+    payer: str
+    tasks: dict[str, TaskDefaultOut]
+
+
+class PolicyFrameOut(Output):
+    """What the operator's environment allows; the policy only narrows it."""
+
+    allowed_providers: list[str] | None = Field(description="null: all.")
+    shared_providers: list[str] = Field(description="Providers for which the operator has a key.")
+
+
+class PolicyOut(Output):
+    """What administrators decided for everybody."""
+
+    allowed_providers: list[str] | None = Field(description="null: all that the frame allows.")
+    shared: SharedAccessOut
+    defaults: PolicyDefaultsOut
+    locks: list[str] = Field(description="`payer`, `preferences`, `tasks` or `tasks:<name>`.")
+    reveal_keys: bool
+    frame: PolicyFrameOut
+    generation: int = Field(description="The ETag of this answer; 0: nothing was decided yet.")
+    updated_at: datetime | None
+    updated_by: str | None
+
+
+class UserPolicyOut(Output):
+    """The policy as far as it concerns you."""
+
+    allowed_providers: list[str] | None = Field(description="null: all of the catalogue.")
+    shared_providers: list[str] = Field(description="Where the operator's key may stand behind yours.")
+    defaults: PolicyDefaultsOut
+    locks: list[str] = Field(description="What you cannot choose: `payer`, `preferences`, `tasks` or `tasks:<name>`.")
+    locked_by: str | None = Field(description="The administrator who decided the policy, where something is locked.")
+    reveal_keys: bool
+    custom_base_urls: bool

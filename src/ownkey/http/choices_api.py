@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from msgspec import structs
 
 from ownkey.domain.routing import Attempt, Needs, Route, RouteRequest, select_best
-from ownkey.domain.settings import Preference, TaskOverride, check_task
+from ownkey.domain.settings import Preference, Settings, TaskOverride, check_task
 from ownkey.domain.version import preferences_version, settings_version, task_version, tasks_version
 from ownkey.http.access import Caller, CoreDep
 from ownkey.http.api_inputs import (
@@ -25,6 +25,7 @@ from ownkey.http.if_match import (
     SeenTask,
     put_etag,
 )
+from ownkey.services.core import Core
 
 router = APIRouter(prefix="/api")
 
@@ -34,7 +35,7 @@ async def get_settings(core: CoreDep, caller: Caller, response: Response) -> Set
     """Your general settings."""
     found = await core.settings.get_settings(caller.user_id)
     put_etag(response, settings_version(found))
-    return SettingsOut.model_validate(found)
+    return describe_settings(core, found)
 
 
 @router.patch("/settings", tags=["Settings"], responses=VERSIONED)
@@ -46,7 +47,7 @@ async def update_settings(
         caller.user_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
     )
     put_etag(response, seen.version)
-    return SettingsOut.model_validate(changed)
+    return describe_settings(core, changed)
 
 
 @router.get("/preferences", tags=["Preferences"], responses=VERSIONED)
@@ -131,6 +132,16 @@ async def preview_route(core: CoreDep, caller: Caller, asked: RoutePreviewInput)
 
 def _describe_task(override: TaskOverride) -> TaskOut:
     return TaskOut.model_validate({**structs.asdict(override), "version": task_version(override)})
+
+
+def describe_settings(core: Core, chosen: Settings) -> SettingsOut:
+    """What a user chose, and what the policy says where they chose nothing or may not choose."""
+    return SettingsOut(
+        payer=core.router.policy.payer_for(chosen.payer),
+        payer_chosen=chosen.payer is not None,
+        allow_fallback=chosen.allow_fallback,
+        default_task=chosen.default_task,
+    )
 
 
 def _describe_route(route: Route) -> RouteOut:

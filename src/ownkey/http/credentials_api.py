@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
@@ -38,7 +39,9 @@ NO_LIST: Final[dict[int | str, dict[str, Any]]] = problems_at(402, 502, 504)
 @router.get("/providers", tags=["Providers"])
 async def list_providers(core: CoreDep, caller: Caller) -> list[ProviderOut]:
     """All providers of this deployment, with what a form for a key needs."""
-    return [describe_provider(one, core.router.policy, core.config.custom_base_urls) for one in core.catalog.values()]
+    policy = core.router.policy
+    shared = policy.shared_for(caller.user_id)
+    return [describe_provider(one, policy, shared, core.config.custom_base_urls) for one in core.catalog.values()]
 
 
 @router.get("/credentials", responses=VERSIONED)
@@ -174,8 +177,13 @@ def _describe(credential: Credential) -> CredentialOut:
     return CredentialOut.model_validate({**structs.asdict(credential), "version": credential_version(credential)})
 
 
-def describe_provider(provider: Provider, policy: Policy, custom_base_urls: bool) -> ProviderOut:
-    """A provider for a form. Its address stays out: a local one would show the operator's network."""
+def describe_provider(
+    provider: Provider, policy: Policy, shared: Collection[str], custom_base_urls: bool
+) -> ProviderOut:
+    """A provider for a form, with the operator's key behind it where it is among `shared`.
+
+    Its address stays out: a local one would show the operator's network.
+    """
     return ProviderOut(
         id=provider.id,
         label=provider.label,
@@ -189,6 +197,6 @@ def describe_provider(provider: Provider, policy: Policy, custom_base_urls: bool
         models=[ModelOut.model_validate(model) for model in provider.models.values()],
         embeddings=Quirk.NO_EMBEDDINGS not in provider.quirks,
         allowed=policy.allows(provider.id),
-        shared_key=provider.id in policy.shared,
+        shared_key=provider.id in shared,
         custom_base_url=custom_base_urls,
     )

@@ -13,10 +13,10 @@ from ownkey.http.api_outputs import (
     ConfiguredProviderOut,
     NewTokenOut,
     SessionOut,
-    SettingsOut,
     SignedInOut,
     TokenOut,
 )
+from ownkey.http.choices_api import describe_settings
 from ownkey.http.identity import Principal
 from ownkey.services.gateway_tokens import DEFAULT_SCOPES
 
@@ -61,7 +61,7 @@ async def sign_in(core: CoreDep, caller: Caller) -> SignedInOut:
     loaded = await core.manager.load_user_settings(caller.user_id, actor=caller.actor)
     return SignedInOut(
         **SessionOut.model_validate(caller).model_dump(),
-        settings=SettingsOut.model_validate(await core.settings.get_settings(caller.user_id)),
+        settings=describe_settings(core, await core.settings.get_settings(caller.user_id)),
         providers=[ConfiguredProviderOut.model_validate(one) for one in loaded.providers],
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from ownkey.domain.audit import AuditAction
-from ownkey.domain.policy import Policy
+from ownkey.domain.policy import LOCK_PAYER, LOCK_PREFERENCES, LOCK_TASKS
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.domain.routing import check_provider
 from ownkey.domain.settings import (
@@ -22,6 +22,7 @@ from ownkey.domain.settings import (
 from ownkey.errors import NotFound, RequestError
 from ownkey.services.changes import Change, Changes
 from ownkey.services.destination import check_allowed_provider
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.storage import credentials as credential_rows
 from ownkey.storage import settings as rows
 
@@ -33,20 +34,27 @@ _EMBEDDING: Final = "embedding"
 class ChoiceService:
     """The settings half of `UserLLMSettingsService`."""
 
-    def __init__(self, changes: Changes, *, catalog: Mapping[str, Provider], policy: Policy) -> None:
-        self._changes, self._catalog, self._policy = changes, catalog, policy
+    def __init__(self, changes: Changes, *, catalog: Mapping[str, Provider], policies: PolicyBoard) -> None:
+        self._changes, self._catalog, self._policies = changes, catalog, policies
 
     async def get_settings(self, user_id: str) -> Settings:
-        """The user's general settings; the defaults where they chose nothing."""
+        """What the user chose in general; the defaults where they chose nothing. A payer of None follows the policy."""
         async with self._changes.read(user_id) as tx:
             return await rows.get_settings(tx)
 
     async def update_settings(self, user_id: str, *, actor: str | None = None, **changes: Any) -> Settings:
-        """Change payer, allow_fallback or default_task; only what differs is written. Raises RequestError."""
+        """Change payer (None: as the policy says), allow_fallback or default_task; only what differs is written.
+
+        Raises RequestError(invalid_request, locked_by_administrator).
+        """
         wanted = _check_settings(changes)
         async with self._changes.begin(user_id, actor) as change:
             before = await rows.get_settings(change.tx)
             differing = _differing(before, wanted)
+            policy = self._policies.current
+            locked = LOCK_PAYER in policy.locks and "payer" in differing
+            if locked and differing.pop("payer") not in (None, policy.payer):
+                raise _locked(LOCK_PAYER, "payer")
             if not differing:
                 return before
             await rows.update_settings(change.tx, differing)
@@ -63,14 +71,14 @@ class ChoiceService:
     ) -> Preference:
         """Change enabled, priority, default_model, may_fall_back or backup_only; what is left out stays.
 
-        Raises RequestError(unknown_provider, invalid_request).
+        Raises RequestError(unknown_provider, invalid_request, locked_by_administrator).
         """
         _refuse_unknown(changes, Preference, identity="provider")
         async with self._changes.begin(user_id, actor) as change:
             stored = {one.provider: one for one in await rows.list_preferences(change.tx)}
             before = stored.get(provider)
             wanted = self._check_preference(structs.replace(before or Preference(provider=provider), **changes))
-            await _write_preference(change, before, wanted)
+            await self._write_preference(change, before, wanted)
         return wanted
 
     async def put_preferences(
@@ -78,7 +86,7 @@ class ChoiceService:
     ) -> list[Preference]:
         """Set several whole wishes at once, all or none; providers that are not named keep theirs.
 
-        Raises RequestError(unknown_provider, invalid_request).
+        Raises RequestError(unknown_provider, invalid_request, locked_by_administrator).
         """
         checked = [self._check_preference(preference) for preference in preferences]
         if len({preference.provider for preference in checked}) != len(checked):
@@ -86,7 +94,7 @@ class ChoiceService:
         async with self._changes.begin(user_id, actor) as change:
             stored = {one.provider: one for one in await rows.list_preferences(change.tx)}
             for preference in checked:
-                await _write_preference(change, stored.get(preference.provider), preference)
+                await self._write_preference(change, stored.get(preference.provider), preference)
         return checked
 
     async def list_task_overrides(self, user_id: str) -> list[TaskOverride]:
@@ -116,7 +124,8 @@ class ChoiceService:
     ) -> TaskOverride:
         """Set the whole override of a task; None follows the general settings.
 
-        Raises RequestError(unknown_provider, provider_not_allowed, invalid_request, task_limit).
+        Raises RequestError(unknown_provider, provider_not_allowed, invalid_request, task_limit,
+        locked_by_administrator).
         """
         wanted = self._check_override(
             TaskOverride(
@@ -133,6 +142,10 @@ class ChoiceService:
             before = stored.get(wanted.task)
             if before == wanted:
                 return wanted
+            self._refuse_locked_task(wanted.task)
+            policy = self._policies.current
+            if wanted.payer not in (None, policy.payer) and LOCK_PAYER in policy.locks:
+                raise _locked(LOCK_PAYER, "payer")
             if before is None and len(stored) >= OVERRIDES_LIMIT:
                 raise RequestError(f"At most {OVERRIDES_LIMIT} tasks can have an override.", code="task_limit")
             await _check_pin(change, wanted)
@@ -141,11 +154,12 @@ class ChoiceService:
         return wanted
 
     async def remove_task_override(self, user_id: str, task: str, *, actor: str | None = None) -> None:
-        """Let the task follow the general preferences again. Raises NotFound."""
+        """Let the task follow the general preferences again. Raises NotFound, RequestError(locked_by_administrator)."""
         name = check_task(task)
         async with self._changes.begin(user_id, actor) as change:
             if name not in {one.task for one in await rows.list_task_overrides(change.tx)}:
                 raise NotFound("There is no override for this task.")
+            self._refuse_locked_task(name)
             await rows.delete_task_override(change.tx, name)
             await change.record(AuditAction.TASK_REMOVED, name)
 
@@ -163,7 +177,7 @@ class ChoiceService:
 
     def _check_override(self, override: TaskOverride) -> TaskOverride:
         task = check_task(override.task)
-        provider = check_allowed_provider(override.provider, self._catalog, self._policy)
+        provider = check_allowed_provider(override.provider, self._catalog, self._policies.current)
         if task == _EMBEDDING and Quirk.NO_EMBEDDINGS in provider.quirks:
             raise RequestError(f"{provider.label} has no embeddings.", param="provider")
         if override.model is not None:
@@ -172,12 +186,27 @@ class ChoiceService:
             raise RequestError("A task that only the shared key pays for cannot name an API key.", param="payer")
         return structs.replace(override, task=task)
 
+    async def _write_preference(self, change: Change, before: Preference | None, wanted: Preference) -> None:
+        if before == wanted:
+            return
+        if LOCK_PREFERENCES in self._policies.current.locks:
+            raise _locked(LOCK_PREFERENCES, None)
+        await rows.put_preference(change.tx, wanted)
+        await change.record(AuditAction.PREFERENCE_UPDATED, wanted.provider, **_changed_fields(before, wanted))
 
-async def _write_preference(change: Change, before: Preference | None, wanted: Preference) -> None:
-    if before == wanted:
-        return
-    await rows.put_preference(change.tx, wanted)
-    await change.record(AuditAction.PREFERENCE_UPDATED, wanted.provider, **_changed_fields(before, wanted))
+    def _refuse_locked_task(self, task: str) -> None:
+        if self._policies.current.locks_task(task):
+            raise _locked(f"{LOCK_TASKS}:{task}", "task")
+
+
+def _locked(name: str, param: str | None) -> RequestError:
+    return RequestError(
+        f"The administrator decides this for everybody: {name}.",
+        code="locked_by_administrator",
+        http_status=403,
+        param=param,
+        extra={"locked": [name]},
+    )
 
 
 async def _check_pin(change: Change, override: TaskOverride) -> None:
@@ -194,7 +223,7 @@ def _check_settings(changes: dict[str, Any]) -> dict[str, Any]:
     wanted = dict(changes)
     if wanted.get("default_task") is not None:
         wanted["default_task"] = _check_default_task(wanted["default_task"])
-    if "payer" in wanted:
+    if wanted.get("payer") is not None:
         wanted["payer"] = _check_payer(wanted["payer"])
     _check_flags(wanted, "allow_fallback")
     return wanted

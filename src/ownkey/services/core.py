@@ -18,6 +18,7 @@ from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.oversight import Oversight
+from ownkey.services.policies import PolicyService
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.snapshot_cache import SnapshotCache
@@ -44,6 +45,7 @@ class Core(Struct, frozen=True, kw_only=True):
     request_log: RequestLog
     audit: AuditTrail
     oversight: Oversight
+    policies: PolicyService
     completion: CompletionService
     metering: Metering
     credential_health: CredentialHealth

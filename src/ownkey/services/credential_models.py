@@ -16,7 +16,6 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from ownkey.domain.credential import Secret
-from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Model, Provider, Quirk
 from ownkey.domain.usage import Outcome
 from ownkey.errors import OwnkeyError, RequestError, UpstreamError
@@ -26,6 +25,7 @@ from ownkey.services.attempt_report import code_of, status_of
 from ownkey.services.changes import Changes
 from ownkey.services.destination import check_allowed_provider
 from ownkey.services.expiry import utc_now
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import ListPrice, Pricing
 from ownkey.services.stored_secret import find_stored, open_stored
 from ownkey.services.vault import Vault
@@ -87,12 +87,12 @@ class CredentialModels:
         pool: UpstreamPool,
         *,
         catalog: Mapping[str, Provider],
-        policy: Policy,
+        policies: PolicyBoard,
         pricing: Pricing,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._changes, self._vault, self._pool = changes, vault, pool
-        self._catalog, self._policy, self._pricing, self._now = catalog, policy, pricing, now
+        self._catalog, self._policies, self._pricing, self._now = catalog, policies, pricing, now
         self._kept: OrderedDict[tuple[str, str, str], CallableModels] = OrderedDict()
         self._refreshed: OrderedDict[str, float] = OrderedDict()
         self._running: Counter[str] = Counter()
@@ -105,7 +105,7 @@ class CredentialModels:
         """
         async with self._changes.read(user_id) as tx:
             sealed = await find_stored(tx, credential_id)
-            provider = check_allowed_provider(sealed.provider, self._catalog, self._policy)
+            provider = check_allowed_provider(sealed.provider, self._catalog, self._policies.current)
             # A replaced secret and another address have lists of their own.
             key = (user_id, sealed.health_key, sealed.base_url or provider.base_url)
             kept = self._kept.get(key)

@@ -202,7 +202,7 @@ class CredentialTestService(CredentialService):
         Raises RequestError as `add_credential` does, and RequestError(too_many_tests).
         """
         check_user_id(user_id)
-        row = check_allowed_provider(provider, self._catalog, self._policy)
+        row = check_allowed_provider(provider, self._catalog, self._policies.current)
         url = self._choose_url(row, base_url, fields)
         return await self._probe(user_id, row, url, read_secret(secret, row))
 
@@ -216,7 +216,7 @@ class CredentialTestService(CredentialService):
             sealed = await rows.find_sealed(tx, credential_id) if is_record_id(credential_id) else None
             if sealed is None:
                 raise no_such_credential()
-            row = check_allowed_provider(sealed.provider, self._catalog, self._policy)
+            row = check_allowed_provider(sealed.provider, self._catalog, self._policies.current)
             if not sealed.sealed:
                 raise Conflict(
                     "The address of this API key was changed, so the key has to be entered again.",

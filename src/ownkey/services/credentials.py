@@ -17,7 +17,6 @@ from ownkey.domain.credential import (
     clean_secret,
     mask_secret,
 )
-from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import check_provider
 from ownkey.domain.usage import is_record_id, new_id
@@ -25,6 +24,7 @@ from ownkey.errors import Conflict, NotFound, RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.destination import check_allowed_provider, choose_base_url
 from ownkey.services.expiry import check_expiry
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.vault import Vault
 from ownkey.storage import credentials as rows
 from ownkey.storage import settings as choice_rows
@@ -43,14 +43,14 @@ class CredentialService:
         vault: Vault,
         *,
         catalog: Mapping[str, Provider],
-        policy: Policy,
+        policies: PolicyBoard,
         custom_base_urls: bool,
         private_base_urls: bool,
         forgive: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
         self._changes, self._vault = changes, vault
-        self._catalog, self._policy = catalog, policy
+        self._catalog, self._policies = catalog, policies
         self._custom_base_urls, self._private_base_urls = custom_base_urls, private_base_urls
         self._forgive, self._now = forgive, now
 
@@ -77,7 +77,7 @@ class CredentialService:
         Raises RequestError(unknown_provider, provider_not_allowed, invalid_secret, invalid_base_url,
         invalid_request, credential_limit) and Conflict(duplicate_secret).
         """
-        row = check_allowed_provider(provider, self._catalog, self._policy)
+        row = check_allowed_provider(provider, self._catalog, self._policies.current)
         plain, label = read_secret(secret, row), clean_label(label)
         expires_at = check_expiry(expires_at, self._now())
         url = self._choose_url(row, base_url, fields)
@@ -263,7 +263,7 @@ class CredentialService:
         """The provider of a stored credential. Raises NotFound, RequestError(provider_not_allowed)."""
         async with self._changes.read(user_id) as tx:
             stored = await self._get(tx, credential_id)
-        return check_allowed_provider(stored.provider, self._catalog, self._policy)
+        return check_allowed_provider(stored.provider, self._catalog, self._policies.current)
 
     def _check_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The changes that can be judged without the stored row. Raises RequestError."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.provider import Provider
-from ownkey.domain.settings import Payer, Snapshot
+from ownkey.domain.settings import Payer, Preference, Snapshot
 from ownkey.errors import NotFound, StorageError
 from ownkey.services.answer import Answer
 from ownkey.services.changes import Changes
@@ -91,22 +91,25 @@ class LLMConfigManager:
         """The providers that a user's requests can go to, configured with their keys."""
         router = self._completion.router
         held = [credential.provider for credential in snapshot.credentials]
+        granted = router.policy.shared_for(snapshot.user_id)
+        preferences = router.policy.preferences_for(snapshot.preferences)
         rank = {name: position for position, name in enumerate(router.catalog)}
         found = [
-            self._configured(router.catalog[name], snapshot, held.count(name), name in router.policy.shared)
-            for name in {*held, *router.policy.shared}
+            self._configured(router.catalog[name], preferences.get(name), held.count(name), name in granted)
+            for name in {*held, *granted}
             if name in router.catalog and router.policy.allows(name)
         ]
 
         def by_wish(one: ConfiguredProvider) -> tuple[bool, bool, int, int]:
-            preference = snapshot.preferences.get(one.provider)
+            preference = preferences.get(one.provider)
             priority = preference.priority if preference else 100
             return one.credentials == 0, bool(preference and preference.backup_only), priority, rank[one.provider]
 
         return sorted(found, key=by_wish)
 
-    def _configured(self, provider: Provider, snapshot: Snapshot, count: int, shared: bool) -> ConfiguredProvider:
-        preference = snapshot.preferences.get(provider.id)
+    def _configured(
+        self, provider: Provider, preference: Preference | None, count: int, shared: bool
+    ) -> ConfiguredProvider:
         return ConfiguredProvider(
             provider=provider.id,
             label=provider.label,

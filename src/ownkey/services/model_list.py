@@ -19,16 +19,18 @@ class ModelList:
     async def list_models(self, snapshot: Snapshot) -> dict[str, Any]:
         """The list in OpenAI's form. `owned_by` is the provider, `ownkey.credential` who would pay."""
         entries = [_entry(AUTO, "ownkey", None)]
-        tasks = dict.fromkeys((*BUILT_IN_TASKS, *snapshot.overrides))
+        policy = self._router.policy
+        granted, preferences = policy.shared_for(snapshot.user_id), policy.preferences_for(snapshot.preferences)
+        tasks = dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides))
         entries += [_entry(TASK_PREFIX + task, "ownkey", None) for task in tasks]
         held = {credential.provider for credential in snapshot.credentials if credential.enabled}
         for provider in self._router.catalog.values():
-            shared = provider.id in self._router.policy.shared
+            shared = provider.id in granted
             if provider.id not in held and not shared:
                 continue
-            if not self._router.policy.allows(provider.id):
+            if not policy.allows(provider.id):
                 continue
-            preference = snapshot.preferences.get(provider.id)
+            preference = preferences.get(provider.id)
             if preference is not None and not preference.enabled:
                 continue
             names = dict.fromkeys(provider.models)

@@ -8,10 +8,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from ownkey.crypto.data_keys import DataKeys
-from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import shared_credential_id
 from ownkey.services.changes import Changes
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.storage import data_keys as data_key_rows
 from ownkey.storage import overview
 from ownkey.storage.overview import UserOverview
@@ -47,11 +47,11 @@ class Oversight:
         *,
         data_keys: DataKeys,
         catalog: Mapping[str, Provider],
-        policy: Policy,
+        policies: PolicyBoard,
         health: HealthBoard,
     ) -> None:
         self._changes, self._data_keys = changes, data_keys
-        self._catalog, self._policy, self._health = catalog, policy, health
+        self._catalog, self._policies, self._health = catalog, policies, health
 
     async def list_users(self, admin_id: str, *, after: str = "", limit: int = 100) -> list[UserOverview]:
         """A page of users by id, with the status of their credentials per provider."""
@@ -72,12 +72,13 @@ class Oversight:
 
     def list_health(self) -> list[ProviderHealth]:
         """Every provider as this process has met it lately."""
+        policy = self._policies.current
         return [
             ProviderHealth(
                 provider=one.id,
                 label=one.label,
-                allowed=self._policy.allows(one.id),
-                shared_key=one.id in self._policy.shared,
+                allowed=policy.allows(one.id),
+                shared_key=one.id in policy.shared,
                 down_until=self._health.find_down_until(one.base_url),
                 shared_key_blocked_until=self._health.credential_blocked_until(shared_credential_id(one.id)),
             )

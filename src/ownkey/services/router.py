@@ -10,6 +10,7 @@ from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import Route, RouteRequest, attempts
 from ownkey.domain.settings import Snapshot
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.upstream.health import HealthBoard, HealthView
 
 _USERS_LIMIT: Final = 10_000
@@ -19,14 +20,20 @@ _ROUTES_PER_USER_LIMIT: Final = 64
 class Router:
     """The chain for a request, now.
 
-    While nothing is broken and no date is involved, the chain follows from snapshot and request alone, and both are
-    immutable: then it is kept, for as long as the snapshot is the user's current one.
+    While nothing is broken and no date is involved, the chain follows from snapshot, request, policy and catalogue,
+    which are all immutable: then it is kept, for as long as these are the current ones.
     """
 
-    def __init__(self, *, catalog: Mapping[str, Provider], policy: Policy, health: HealthBoard) -> None:
-        self.catalog, self.policy, self.health = catalog, policy, health
+    def __init__(self, *, catalog: Mapping[str, Provider], policies: PolicyBoard, health: HealthBoard) -> None:
+        self.catalog, self.policies, self.health = catalog, policies, health
+        policies.follow(self.forget_all)
         self._view = HealthView(health)
         self._kept: dict[str, tuple[Snapshot, dict[RouteRequest, Route]]] = {}
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.policies.current
 
     def route(self, snapshot: Snapshot, request: RouteRequest) -> Route:
         """The attempts to make, in order, and the hops that are left out. Raises RequestError."""
@@ -46,6 +53,10 @@ class Router:
         """Let go of what is kept for a user: their snapshot was dropped."""
         self._kept.pop(user_id, None)
 
+    def forget_all(self) -> None:
+        """Let go of everything: policy or catalogue are other ones."""
+        self._kept.clear()
+
     def _keep(self, snapshot: Snapshot) -> tuple[Snapshot, dict[RouteRequest, Route]]:
         while len(self._kept) >= _USERS_LIMIT:
             del self._kept[next(iter(self._kept))]
@@ -57,7 +68,7 @@ class Router:
             snapshot,
             request,
             catalog=self.catalog,
-            policy=self.policy,
+            policy=self.policies.current,
             health=self._view,
             now=datetime.now(UTC),
         )

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Self
 
 from ownkey.crypto.data_keys import DataKeys
-from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import Attempt, Route, RouteRequest, attempts, select_best
 from ownkey.domain.settings import Settings, Snapshot
@@ -18,6 +17,7 @@ from ownkey.services.choices import ChoiceService
 from ownkey.services.credential_test import CredentialProber, CredentialTestService
 from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
+from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
@@ -43,7 +43,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         database: Database,
         data_keys: DataKeys,
         catalog: Mapping[str, Provider],
-        policy: Policy,
+        policies: PolicyBoard,
         health: HealthBoard,
         prober: CredentialProber,
         deployment_id: str,
@@ -58,14 +58,14 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             changes,
             Vault(data_keys, deployment_id),
             catalog=catalog,
-            policy=policy,
+            policies=policies,
             prober=prober,
             custom_base_urls=custom_base_urls,
             private_base_urls=private_base_urls,
             forgive=health.forgive,
             now=now,
         )
-        ChoiceService.__init__(self, changes, catalog=catalog, policy=policy)
+        ChoiceService.__init__(self, changes, catalog=catalog, policies=policies)
         self._database, self._health = database, health
 
     def expecting(self, expectation: Expectation) -> Self:
@@ -95,7 +95,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             snapshot or _empty_snapshot(user_id),
             request,
             catalog=self._catalog,
-            policy=self._policy,
+            policy=self._policies.current,
             health=HealthView(self._health),
             now=self._now(),
         )

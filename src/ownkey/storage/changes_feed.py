@@ -15,6 +15,7 @@ from ownkey.errors import StorageError
 from ownkey.storage.failures import storage_errors
 
 _CHANNEL: Final = "ownkey_snapshot"
+_DEPLOYMENT_CHANNEL: Final = "ownkey_deployment"
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 # A connection whose other end vanished without a word is found by asking: at most this long goes unnoticed, twice.
 _PING_SECONDS: Final = 2.0
@@ -28,15 +29,17 @@ async def listen(
     dsn: str,
     on_change: Callable[[str, int], None],
     on_gap: Callable[[], None],
+    on_deployment: Callable[[], None] = lambda: None,
 ) -> ChangesFeed:
     """Call `on_change(user_id, generation)` for every change of a snapshot that any process commits.
 
     `on_gap` is called after the connection was lost and is there again: notifications of the time between are gone,
-    so anything may have changed. `dsn` must lead to PostgreSQL itself: PgBouncer's transaction mode delivers nothing.
+    so anything may have changed. `on_deployment` is called when administrators changed something for everybody, and
+    after a gap too. `dsn` must lead to PostgreSQL itself: PgBouncer's transaction mode delivers nothing.
 
     Raises StorageError if the first connection fails.
     """
-    feed = ChangesFeed(dsn, on_change, on_gap)
+    feed = ChangesFeed(dsn, on_change, on_gap, on_deployment)
     await feed.start()
     return feed
 
@@ -44,8 +47,14 @@ async def listen(
 class ChangesFeed:
     """An open LISTEN. Use `listen` to get one, and `close` it."""
 
-    def __init__(self, dsn: str, on_change: Callable[[str, int], None], on_gap: Callable[[], None]) -> None:
-        self._dsn, self._on_change, self._on_gap = dsn, on_change, on_gap
+    def __init__(
+        self,
+        dsn: str,
+        on_change: Callable[[str, int], None],
+        on_gap: Callable[[], None],
+        on_deployment: Callable[[], None],
+    ) -> None:
+        self._dsn, self._on_change, self._on_gap, self._on_deployment = dsn, on_change, on_gap, on_deployment
         self._connection: Any = None
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -74,6 +83,7 @@ class ChangesFeed:
             self._drop()
             await self._reconnect()
             self._on_gap()
+            self._on_deployment()
 
     async def _watch(self) -> None:
         """Return when the connection is gone."""
@@ -112,6 +122,7 @@ class ChangesFeed:
             try:
                 connection.add_termination_listener(lambda _: self._lost.set())
                 await connection.add_listener(_CHANNEL, self._receive)
+                await connection.add_listener(_DEPLOYMENT_CHANNEL, lambda *_: self._on_deployment())
             except BaseException:
                 connection.terminate()
                 raise

@@ -18,7 +18,7 @@ from ownkey.storage.sql import query
 async def get_settings(tx: Any) -> Settings:
     """The user's general settings; the defaults where they chose nothing."""
     row = await tx.fetchrow(query("get_settings"))
-    return Settings() if row is None else Settings(**{**row, "payer": PayerRule(row["payer"])})
+    return Settings() if row is None else Settings(**{**row, "payer": _payer(row["payer"])})
 
 
 async def update_settings(tx: Any, changes: Mapping[str, Any]) -> Settings:
@@ -29,7 +29,8 @@ async def update_settings(tx: Any, changes: Mapping[str, Any]) -> Settings:
     before = await get_settings(tx)
     after = msgspec.structs.replace(before, **changes)
     if after != before:
-        await tx.execute(query("put_settings"), str(after.payer), after.allow_fallback, after.default_task)
+        payer = str(after.payer) if after.payer is not None else None
+        await tx.execute(query("put_settings"), payer, after.allow_fallback, after.default_task)
     return after
 
 
@@ -83,4 +84,8 @@ async def delete_task_override(tx: Any, task: str) -> bool:
 
 
 def _override(row: Any) -> TaskOverride:
-    return TaskOverride(**{**row, "payer": PayerRule(row["payer"]) if row["payer"] is not None else None})
+    return TaskOverride(**{**row, "payer": _payer(row["payer"])})
+
+
+def _payer(name: str | None) -> PayerRule | None:
+    return PayerRule(name) if name is not None else None
