@@ -184,7 +184,7 @@ async def test_an_installation_without_the_panel_says_how_to_build_it(platform: 
             answer = await client.get("/", headers=headers)
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-            assert "not built" in answer.text and "npm run build" in answer.text
+            assert "not built" in answer.text and "make panel" in answer.text
         for path in ("/admin", *SCRIPTS, "/favicon.svg"):
             assert (await client.get(path, headers=HTML)).status_code == 404
         # A page without its script would stay empty.

@@ -36,7 +36,7 @@ further ones come from `ownkey token create --user NAME`.
 """
 _NOT_BUILT: Final = """
 The settings panel is not part of this installation: its files were not built.
-In a clone of the repository, run `npm ci && npm run build` in web/ and start the server again.
+In a clone of the repository, run `make panel` and start the server again.
 """
 
 # The page may load what this server gives out and nothing else. Text becomes HTML or a script's address only through
