@@ -23,6 +23,7 @@ from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.deployment import Deployment
+from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
@@ -227,6 +228,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         users=UserService(changes),
         usage_report=UsageReport(changes),
         request_log=RequestLog(changes),
+        export=Export(changes),
         audit=AuditTrail(changes),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
         policies=PolicyService(changes, policies, deployment, catalog),

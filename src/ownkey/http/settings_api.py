@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from ownkey.errors import OwnkeyError
-from ownkey.http import admin_api, choices_api, credentials_api, policy_api, tokens_api, usage_api
+from ownkey.http import account_api, admin_api, choices_api, credentials_api, policy_api, tokens_api, usage_api
 from ownkey.http.api_shell import ApiShell, Authenticator
 from ownkey.http.problems import MEDIA_TYPE, Problem, error_response, problem_response, validation_response
 from ownkey.services.core import Core
@@ -51,7 +51,7 @@ def create_settings_api(core: Core, identity: Authenticator) -> FastAPI:
         generate_unique_id_function=_name_operation,
     )
     app.state.core = core
-    for module in (credentials_api, choices_api, policy_api, usage_api, tokens_api, admin_api):
+    for module in (credentials_api, choices_api, policy_api, usage_api, tokens_api, account_api, admin_api):
         app.include_router(module.router)
     app.add_exception_handler(OwnkeyError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -12,6 +12,7 @@ from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
+from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
@@ -43,6 +44,7 @@ class Core(Struct, frozen=True, kw_only=True):
     users: UserService
     usage_report: UsageReport
     request_log: RequestLog
+    export: Export
     audit: AuditTrail
     oversight: Oversight
     policies: PolicyService

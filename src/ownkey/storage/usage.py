@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -41,6 +42,29 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     task: str | None = None
     credential_id: str | None = None
     payer: str | None = None
+    requests: int
+    errors: int
+    input_uncached: int
+    cache_read: int
+    cache_write: int
+    output_text: int
+    output_reasoning: int
+    cost_microdollars: int
+    unpriced_requests: int
+    duration_ms: int
+    first_byte_ms: int
+    first_byte_requests: int
+
+
+class UsageDay(Struct, frozen=True, kw_only=True):
+    """The sums of one day (UTC) for one provider, model, task, credential and payer."""
+
+    day: date
+    provider: str
+    model: str
+    task: str | None
+    credential_id: str | None
+    payer: str
     requests: int
     errors: int
     input_uncached: int
@@ -91,6 +115,20 @@ async def query_usage(
     """Sums over the days (UTC) from `start` to `end`, both included, of all users that the transaction may see."""
     rows = await tx.fetch(query("query_usage"), start, end, list(group_by), limit)
     return [UsageRow(**row) for row in rows]
+
+
+async def list_days(tx: Any, *, after: UsageDay | None = None, limit: int = 1000) -> list[UsageDay]:
+    """The transaction's user's sums as they are stored, oldest first, those behind a given one."""
+    start = after and (
+        after.day,
+        after.provider,
+        after.model,
+        after.task or "",
+        UUID(after.credential_id) if after.credential_id else UUID(int=0),
+        after.payer,
+    )
+    rows = await tx.fetch(query("list_usage_days"), *(start or (date.min, "", "", "", UUID(int=0), "")), limit)
+    return [UsageDay(**row) for row in rows]
 
 
 async def list_events(tx: Any, *, start: datetime, end: datetime, limit: int = 1000) -> list[UsageEvent]:

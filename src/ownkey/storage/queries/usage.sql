@@ -46,3 +46,16 @@ from ownkey.usage_events
 where occurred_at >= $1 and occurred_at < $2
 order by occurred_at desc, id desc
 limit $3;
+
+-- name: list_usage_days
+-- The user's daily sums in the order of their key, behind the row that $1 to $6 name.
+select
+    day, provider, model, nullif(task, '') as task,
+    nullif(credential_id, '00000000-0000-0000-0000-000000000000')::text as credential_id, payer, requests, errors,
+    input_uncached, cache_read, cache_write, output_text, output_reasoning, cost_microdollars, unpriced_requests,
+    duration_ms, first_byte_ms, first_byte_requests
+from ownkey.usage_daily
+where (day, provider, model, task, credential_id, payer) > ($1::date, $2::text, $3::text, $4::text, $5::uuid, $6::text)
+order by usage_daily.day, usage_daily.provider, usage_daily.model, usage_daily.task, usage_daily.credential_id,
+    usage_daily.payer
+limit $7;
