@@ -30,6 +30,8 @@ for (const name of ["panel", "admin", "page"]) {
       reportCompressedSize: false,
       rollupOptions: {
         input: join(here, `src/${name}.ts`),
+        // The views fetched later take what they share from the entry itself: one request for the first screen.
+        preserveEntrySignatures: "allow-extension",
         output: { format: "es", entryFileNames: "[name].js", chunkFileNames: `${name}-[name].js` },
       },
     },
