@@ -125,3 +125,26 @@ async def test_filters_choose_requests_and_show_them_whole(platform: Platform) -
 async def test_a_wrong_question_is_refused(platform: Platform, params: dict[str, Any]) -> None:
     async with caller(platform.ok) as ann:
         assert (await ann.get("/api/requests", params=params)).status_code == 400
+
+
+async def test_a_key_shows_what_it_cost_this_month(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        body = {"provider": "groq", "secret": f"gsk_{unique('key')}"}
+        stored = (await ann.post("/api/credentials", body)).json()
+        months = ("requests_month", "errors_month", "cost_microdollars_month")
+        assert [stored[name] for name in months] == [0, 0, 0]
+        now = datetime.now(UTC)
+        reported = {"credential_id": stored["id"], "tokens_source": TokensSource.REPORTED}
+        used = {"occurred_at": now, **reported}
+        failed = {**used, "outcome": Outcome.RATE_LIMITED, "tokens_source": TokensSource.NONE}
+        calls = [event(ann.user_id, new_id(), **used), event(ann.user_id, new_id(), **failed)]
+        await insert_events(platform.ok.database, calls)
+        [listed] = (await ann.get("/api/credentials")).json()
+        assert [listed[name] for name in months] == [2, 1, None], "unpriced is not free"
+        last_month = {**reported, "occurred_at": now.replace(day=1) - timedelta(days=1), "cost_microdollars": 1000}
+        priced = [{**used, "cost_microdollars": 5}, {**used, "cost_microdollars": 7, "model": "n"}, last_month]
+        await insert_events(platform.ok.database, [event(ann.user_id, new_id(), **one) for one in priced])
+        [listed] = (await ann.get("/api/credentials")).json()
+        assert [listed[name] for name in months] == [4, 1, 12]
+        changed = (await ann.patch(f"/api/credentials/{stored['id']}", {"label": "new"})).json()
+        assert [changed[name] for name in months] == [4, 1, 12]

@@ -72,7 +72,10 @@ class CredentialStatus(StrEnum):
 
 
 class Credential(Struct, frozen=True, kw_only=True):
-    """The masked view of a credential: everything but the secret. Times are UTC."""
+    """The masked view of a credential: everything but the secret. Times are UTC.
+
+    The sums of the month are of the calendar month in UTC; the cost is None where nothing has a known price.
+    """
 
     id: str
     provider: str
@@ -92,6 +95,9 @@ class Credential(Struct, frozen=True, kw_only=True):
     request_count: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    requests_month: int = 0
+    errors_month: int = 0
+    cost_microdollars_month: int | None = 0
 
 
 class SealedCredential(Struct, frozen=True, kw_only=True):

@@ -47,6 +47,9 @@ class CredentialOut(Output):
     request_count: int
     input_tokens: int
     output_tokens: int
+    requests_month: int = Field(description="In this calendar month (UTC), as are the next two.")
+    errors_month: int
+    cost_microdollars_month: int | None = Field(description="null: used, and nothing of it has a known price.")
 
 
 class TestOut(Output):

@@ -9,19 +9,46 @@ insert into ownkey_private.credential_secrets (user_id, credential_id, base_url,
 values ($1, $2, $3, $4, $5, $6);
 
 -- name: list_credentials
--- The user's credentials without secrets, in the order in which they are tried.
+-- The user's credentials without secrets, in the order in which they are tried; with their sums of this month (UTC),
+-- whose cost is NULL where nothing has a known price.
+with month as (
+    select
+        credential_id, sum(requests)::bigint as requests, sum(errors)::bigint as errors,
+        sum(cost_microdollars)::bigint as cost_microdollars, sum(unpriced_requests)::bigint as unpriced_requests
+    from ownkey.usage_daily
+    where day >= date_trunc('month', now() at time zone 'UTC')::date
+    group by credential_id
+)
 select
     id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
-    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens
-from ownkey.credentials
+    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
+    coalesce(month.requests, 0) as requests_month, coalesce(month.errors, 0) as errors_month,
+    case
+        when month.cost_microdollars = 0 and month.unpriced_requests > 0 then null
+        else coalesce(month.cost_microdollars, 0)
+    end as cost_microdollars_month
+from ownkey.credentials left join month on month.credential_id = id
 order by provider, position, id;
 
 -- name: find_credential
--- One credential without its secret.
+-- One credential without its secret, with its sums of this month.
+with month as (
+    select
+        credential_id, sum(requests)::bigint as requests, sum(errors)::bigint as errors,
+        sum(cost_microdollars)::bigint as cost_microdollars, sum(unpriced_requests)::bigint as unpriced_requests
+    from ownkey.usage_daily
+    where day >= date_trunc('month', now() at time zone 'UTC')::date and credential_id = $1
+    group by credential_id
+)
 select
     id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
-    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens
-from ownkey.credentials
+    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
+    coalesce(month.requests, 0) as requests_month, coalesce(month.errors, 0) as errors_month,
+    case
+        when month.cost_microdollars = 0 and month.unpriced_requests > 0 then null
+        else coalesce(month.cost_microdollars, 0)
+    end as cost_microdollars_month
+from ownkey.credentials left join month on month.credential_id = id
 where id = $1;
 
 -- name: find_sealed
