@@ -64,6 +64,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Whole Policy
+         * @description What is decided for everybody, and the frame that the operator's environment sets.
+         */
+        get: operations["get_whole_policy"];
+        /**
+         * Put Policy
+         * @description Decide anew, for every process and from now on. With `If-Match`, only over the version that you saw.
+         */
+        put: operations["put_policy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/providers": {
         parameters: {
             query?: never;
@@ -212,6 +236,29 @@ export interface paths {
         patch: operations["update_credential"];
         trace?: never;
     };
+    "/api/credentials/{credential_id}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Credential Models
+         * @description The models that this key can call, asked of the provider with the key and kept for some hours.
+         *
+         *     When the provider refuses, the problem's `code` is that of a failed request: `credential_rejected`,
+         *     `credential_limited`, `rate_limit_exceeded`, `provider_unreachable`…
+         */
+        get: operations["list_credential_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/credentials/{credential_id}/replace": {
         parameters: {
             query?: never;
@@ -292,6 +339,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Account
+         * @description Everything that is kept of you: `user`, `settings`, `preferences`, `tasks`, `credentials`, `tokens`,
+         *     `usage_daily` and `audit`. API keys, tokens and hashes are not in it, nor any text of a request.
+         */
+        get: operations["export_account"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Policy
+         * @description What the administrators decided, as far as it concerns you.
+         */
+        get: operations["get_policy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/preferences": {
         parameters: {
             query?: never;
@@ -348,6 +436,28 @@ export interface paths {
          * @description All providers of this deployment, with what a form for a key needs.
          */
         get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Requests
+         * @description Your latest requests, newest first: what was tried for each, whose key paid, what it cost and why it failed.
+         *
+         *     No text of a request or an answer is kept anywhere.
+         */
+        get: operations["list_requests"];
         put?: never;
         post?: never;
         delete?: never;
@@ -679,6 +789,50 @@ export interface components {
             user_id: string;
         };
         /**
+         * CallableModelOut
+         * @description A model that a key can call, and what is known of it. null: nobody says.
+         */
+        CallableModelOut: {
+            /** Context Tokens */
+            context_tokens: number | null;
+            /** Embedding */
+            embedding: boolean | null;
+            /** Id */
+            id: string;
+            /** Images */
+            images: boolean | null;
+            /**
+             * Input Price Microdollars Per Mtok
+             * @description Per million tokens; null: unpriced, not free.
+             */
+            input_price_microdollars_per_mtok: number | null;
+            /** Json Schema */
+            json_schema: boolean | null;
+            /** Output Price Microdollars Per Mtok */
+            output_price_microdollars_per_mtok: number | null;
+            /** Tools */
+            tools: boolean | null;
+        };
+        /**
+         * CallableModelsOut
+         * @description The models of one key.
+         */
+        CallableModelsOut: {
+            /**
+             * Fetched At
+             * Format: date-time
+             */
+            fetched_at: string;
+            /** Models */
+            models: components["schemas"]["CallableModelOut"][];
+            /**
+             * Source
+             * @description `catalog`: this provider has no list to give; these are the models that Ownkey knows of.
+             * @enum {string}
+             */
+            source: "provider" | "catalog";
+        };
+        /**
          * ConfiguredProviderOut
          * @description A provider that this user's requests can go to.
          */
@@ -812,6 +966,11 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+            /**
+             * Version
+             * @description For `If-Match`, in quotes: another one when this key's entry was changed.
+             */
+            version: string;
         };
         /**
          * EncryptionOut
@@ -914,6 +1073,119 @@ export interface components {
              * @example groq
              */
             provider: string;
+        };
+        /**
+         * LoggedAttemptOut
+         * @description One upstream call. The counters are disjoint; their sum is what the provider bills for.
+         */
+        LoggedAttemptOut: {
+            /** Attempt */
+            attempt: number;
+            /** Cache Read */
+            cache_read: number;
+            /** Cache Write */
+            cache_write: number;
+            /**
+             * Cost Microdollars
+             * @description null: unpriced, not free.
+             */
+            cost_microdollars: number | null;
+            /** Credential Id */
+            credential_id: string | null;
+            /**
+             * Credential Label
+             * @description null for the operator's key and for a key that was removed.
+             */
+            credential_label: string | null;
+            /** Duration Ms */
+            duration_ms: number;
+            /** Finish Reason */
+            finish_reason: string | null;
+            /** First Byte Ms */
+            first_byte_ms: number | null;
+            /** Http Status */
+            http_status: number | null;
+            /** Input Uncached */
+            input_uncached: number;
+            /** Model */
+            model: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * Outcome
+             * @description ok, or why the call failed: a row of the error taxonomy.
+             */
+            outcome: string;
+            /** Output Reasoning */
+            output_reasoning: number;
+            /** Output Text */
+            output_text: number;
+            /**
+             * Payer
+             * @description own or shared.
+             */
+            payer: string;
+            /** Price Version */
+            price_version: string | null;
+            /** Provider */
+            provider: string;
+            /**
+             * Provider Request Id
+             * @description What the provider's support asks for.
+             */
+            provider_request_id: string | null;
+            /**
+             * Tokens Source
+             * @description reported by the provider, estimated, or none.
+             */
+            tokens_source: string;
+        };
+        /**
+         * LoggedRequestOut
+         * @description One request with its attempts in order. Provider, model, payer and outcome are those of the last attempt.
+         */
+        LoggedRequestOut: {
+            /** Attempts */
+            attempts: components["schemas"]["LoggedAttemptOut"][];
+            /**
+             * Cost Microdollars
+             * @description Of the priced attempts; null when none has a known price.
+             */
+            cost_microdollars: number | null;
+            /**
+             * Duration Ms
+             * @description From the first attempt's begin to the last one's end.
+             */
+            duration_ms: number;
+            /**
+             * Id
+             * @description As in `X-Ownkey-Request-Id`; the next page is `before` the last.
+             */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** Operation */
+            operation: string;
+            /** Outcome */
+            outcome: string;
+            /** Payer */
+            payer: string;
+            /** Provider */
+            provider: string;
+            /** Requested Model */
+            requested_model: string;
+            /** Streamed */
+            streamed: boolean;
+            /** Task */
+            task: string | null;
         };
         /**
          * ModelOut
@@ -1054,6 +1326,127 @@ export interface components {
              * @example ok-…
              */
             token: string;
+        };
+        /**
+         * Outcome
+         * @description How an upstream call ended; failures carry the row of the error taxonomy.
+         * @enum {string}
+         */
+        Outcome: "ok" | "auth_invalid" | "auth_scope" | "credit_exhausted" | "quota_daily" | "rate_limited" | "overloaded" | "unreachable" | "timeout" | "model_unavailable" | "bad_request" | "cannot_carry" | "content_refused" | "stream_broken" | "answer_too_large" | "client_gone" | "unreadable" | "internal";
+        /**
+         * PolicyDefaultsInput
+         * @description What holds for users who chose nothing.
+         */
+        PolicyDefaultsInput: {
+            /**
+             * Payer
+             * @default own_then_shared
+             * @enum {string}
+             */
+            payer: "own_only" | "own_then_shared" | "shared_only";
+            /**
+             * Tasks
+             * @description By task, built in or of your own.
+             * @default {}
+             */
+            tasks: {
+                [key: string]: components["schemas"]["TaskDefaultInput"];
+            };
+        };
+        /**
+         * PolicyDefaultsOut
+         * @description What holds for users who chose nothing.
+         */
+        PolicyDefaultsOut: {
+            /** Payer */
+            payer: string;
+            /** Tasks */
+            tasks: {
+                [key: string]: components["schemas"]["TaskDefaultOut"];
+            };
+        };
+        /**
+         * PolicyFrameOut
+         * @description What the operator's environment allows; the policy only narrows it.
+         */
+        PolicyFrameOut: {
+            /**
+             * Allowed Providers
+             * @description null: all.
+             */
+            allowed_providers: string[] | null;
+            /**
+             * Shared Providers
+             * @description Providers for which the operator has a key.
+             */
+            shared_providers: string[];
+        };
+        /**
+         * PolicyInput
+         * @description The whole policy: what is left out takes its default. It only narrows what the operator's environment allows.
+         */
+        PolicyInput: {
+            /**
+             * Allowed Providers
+             * @description null: all that the environment allows.
+             */
+            allowed_providers?: string[] | null;
+            /**
+             * @default {
+             *       "payer": "own_then_shared",
+             *       "tasks": {}
+             *     }
+             */
+            defaults: components["schemas"]["PolicyDefaultsInput"];
+            /**
+             * Locks
+             * @description `payer`, `preferences`, `tasks` (all of them) or `tasks:<name>`.
+             * @default []
+             */
+            locks: string[];
+            /**
+             * Reveal Keys
+             * @description Whether users may have their own stored keys shown again.
+             * @default false
+             */
+            reveal_keys: boolean;
+            /**
+             * @default {
+             *       "access": "everyone",
+             *       "users": []
+             *     }
+             */
+            shared: components["schemas"]["SharedAccessInput"];
+        };
+        /**
+         * PolicyOut
+         * @description What administrators decided for everybody.
+         */
+        PolicyOut: {
+            /**
+             * Allowed Providers
+             * @description null: all that the frame allows.
+             */
+            allowed_providers: string[] | null;
+            defaults: components["schemas"]["PolicyDefaultsOut"];
+            frame: components["schemas"]["PolicyFrameOut"];
+            /**
+             * Generation
+             * @description The ETag of this answer; 0: nothing was decided yet.
+             */
+            generation: number;
+            /**
+             * Locks
+             * @description `payer`, `preferences`, `tasks` or `tasks:<name>`.
+             */
+            locks: string[];
+            /** Reveal Keys */
+            reveal_keys: boolean;
+            shared: components["schemas"]["SharedAccessOut"];
+            /** Updated At */
+            updated_at: string | null;
+            /** Updated By */
+            updated_by: string | null;
         };
         /**
          * PreferenceChange
@@ -1342,11 +1735,9 @@ export interface components {
             default_task?: string | null;
             /**
              * Payer
-             * @description Who may pay for requests in general.
-             * @default own_then_shared
-             * @enum {string}
+             * @description Who may pay for requests in general; null: as the administrator decides.
              */
-            payer: "own_only" | "own_then_shared" | "shared_only";
+            payer?: ("own_only" | "own_then_shared" | "shared_only") | null;
         };
         /**
          * SettingsOut
@@ -1357,8 +1748,47 @@ export interface components {
             allow_fallback: boolean;
             /** Default Task */
             default_task: string | null;
-            /** Payer */
+            /**
+             * Payer
+             * @description In force: your choice, or what the administrator decides.
+             */
             payer: string;
+            /**
+             * Payer Chosen
+             * @description false: you follow the administrator's default.
+             */
+            payer_chosen: boolean;
+        };
+        /**
+         * SharedAccessInput
+         * @description Whom the operator's keys serve.
+         */
+        SharedAccessInput: {
+            /**
+             * Access
+             * @default everyone
+             * @enum {string}
+             */
+            access: "everyone" | "nobody" | "listed";
+            /**
+             * Users
+             * @description Ids of users; they count while `access` is `listed`.
+             * @default []
+             */
+            users: string[];
+        };
+        /**
+         * SharedAccessOut
+         * @description Whom the operator's keys serve.
+         */
+        SharedAccessOut: {
+            /**
+             * Access
+             * @description everyone, nobody or listed.
+             */
+            access: string;
+            /** Users */
+            users: string[];
         };
         /**
          * SignedInOut
@@ -1433,6 +1863,32 @@ export interface components {
             provider: string;
         };
         /**
+         * TaskDefaultInput
+         * @description Where a task goes.
+         */
+        TaskDefaultInput: {
+            /**
+             * Model
+             * @description null: the provider's own default for the task.
+             */
+            model?: string | null;
+            /**
+             * Provider
+             * @example groq
+             */
+            provider: string;
+        };
+        /**
+         * TaskDefaultOut
+         * @description Where a task goes.
+         */
+        TaskDefaultOut: {
+            /** Model */
+            model: string | null;
+            /** Provider */
+            provider: string;
+        };
+        /**
          * TaskOut
          * @description A user's override for one task.
          */
@@ -1449,6 +1905,11 @@ export interface components {
             provider: string;
             /** Task */
             task: string;
+            /**
+             * Version
+             * @description For `If-Match`, in quotes: another one when this override was changed.
+             */
+            version: string;
         };
         /**
          * TestOut
@@ -1463,6 +1924,11 @@ export interface components {
             message: string;
             /** Model Count */
             model_count: number | null;
+            /**
+             * Models
+             * @description The first 200 that the key can call, where the provider lists them.
+             */
+            models: string[] | null;
             /**
              * Outcome
              * @description works, wrong_key, no_credit, limited, rate_limited or unreachable.
@@ -1592,6 +2058,37 @@ export interface components {
              */
             status: string;
         };
+        /**
+         * UserPolicyOut
+         * @description The policy as far as it concerns you.
+         */
+        UserPolicyOut: {
+            /**
+             * Allowed Providers
+             * @description null: all of the catalogue.
+             */
+            allowed_providers: string[] | null;
+            /** Custom Base Urls */
+            custom_base_urls: boolean;
+            defaults: components["schemas"]["PolicyDefaultsOut"];
+            /**
+             * Locked By
+             * @description The administrator who decided the policy, where something is locked.
+             */
+            locked_by: string | null;
+            /**
+             * Locks
+             * @description What you cannot choose: `payer`, `preferences`, `tasks` or `tasks:<name>`.
+             */
+            locks: string[];
+            /** Reveal Keys */
+            reveal_keys: boolean;
+            /**
+             * Shared Providers
+             * @description Where the operator's key may stand behind yours.
+             */
+            shared_providers: string[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1662,6 +2159,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1770,6 +2276,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -1871,6 +2386,246 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_whole_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_policy: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -1965,6 +2720,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2080,6 +2844,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -2181,6 +2954,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2293,6 +3075,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -2398,6 +3189,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -2448,6 +3248,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2499,6 +3301,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -2540,7 +3351,10 @@ export interface operations {
     add_credential: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2553,6 +3367,8 @@ export interface operations {
             /** @description Successful Response */
             201: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2597,6 +3413,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2648,7 +3473,10 @@ export interface operations {
                 /** @description Remove it even from the tasks that are bound to it. */
                 force?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 credential_id: string;
             };
@@ -2659,6 +3487,8 @@ export interface operations {
             /** @description Successful Response */
             204: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2708,6 +3538,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -2749,7 +3588,10 @@ export interface operations {
     update_credential: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 credential_id: string;
             };
@@ -2764,6 +3606,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2808,6 +3652,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2853,10 +3706,155 @@ export interface operations {
             };
         };
     };
+    list_credential_models: {
+        parameters: {
+            query?: {
+                /** @description Ask the provider again, at most every few seconds. */
+                refresh?: boolean;
+            };
+            header?: never;
+            path: {
+                credential_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallableModelsOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payment Required */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     replace_credential: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 credential_id: string;
             };
@@ -2871,6 +3869,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2915,6 +3915,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3025,6 +4034,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -3066,7 +4084,10 @@ export interface operations {
     order_credentials: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3079,6 +4100,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3123,6 +4146,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3235,6 +4267,237 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One JSON document, sent as it is read. It is whole when it is valid JSON. */
+            200: {
+                headers: {
+                    /** @description `attachment`, with a name for the file. */
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserPolicyOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -3285,6 +4548,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3329,6 +4594,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3377,7 +4651,10 @@ export interface operations {
     put_preferences: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3390,6 +4667,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3441,6 +4720,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -3482,7 +4770,10 @@ export interface operations {
     put_preference: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 provider: string;
             };
@@ -3497,6 +4788,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3541,6 +4834,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3642,6 +4944,133 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_requests: {
+        parameters: {
+            query?: {
+                /** @description Only what is older: the `id` of the last request of the page before. */
+                before?: string | null;
+                limit?: number;
+                /** @description `error`: every outcome but ok and client_gone. */
+                outcome?: components["schemas"]["Outcome"] | "error" | null;
+                provider?: string | null;
+                task?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedRequestOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3754,6 +5183,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -3848,6 +5286,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3956,6 +5403,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -4055,6 +5511,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -4105,6 +5570,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4149,6 +5616,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4197,7 +5673,10 @@ export interface operations {
     update_settings: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4210,6 +5689,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4254,6 +5735,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4311,6 +5801,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4355,6 +5847,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4465,6 +5966,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -4506,7 +6016,10 @@ export interface operations {
     put_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 task: string;
             };
@@ -4521,6 +6034,8 @@ export interface operations {
             /** @description Successful Response */
             200: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4572,6 +6087,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -4613,7 +6137,10 @@ export interface operations {
     remove_task: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
+                "If-Match"?: string | null;
+            };
             path: {
                 task: string;
             };
@@ -4624,6 +6151,8 @@ export interface operations {
             /** @description Successful Response */
             204: {
                 headers: {
+                    /** @description The version of all that is listed here, for `If-Match`. Other people's changes and yours elsewhere give another one; use, tests and the state of a key do not. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -4666,6 +6195,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4767,6 +6305,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4879,6 +6426,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -4973,6 +6529,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5088,6 +6653,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is larger than 256 KiB. */
             413: {
                 headers: {
@@ -5189,6 +6763,15 @@ export interface operations {
             };
             /** @description The change contradicts what is stored. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -12,6 +12,7 @@ export type Settings = Schemas["SettingsOut"];
 export type Session = Schemas["SessionOut"];
 export type Route = Schemas["RouteOut"];
 export type Hop = Schemas["AttemptOut"];
+export type Policy = Schemas["UserPolicyOut"];
 
 type Watched = "settings" | "preferences" | "tasks" | "credentials";
 
@@ -21,6 +22,8 @@ const DEFAULT_PRIORITY = 100;
 export class Store {
   session!: Session;
   settings!: Settings;
+  /** What the administrators decided, as far as it concerns this person. */
+  policy!: Policy;
   providers: readonly Provider[] = [];
   credentials: readonly Credential[] = [];
   preferences: readonly Preference[] = [];
@@ -38,17 +41,23 @@ export class Store {
   /** Everything that the views share, at once. Throws ApiError. */
   async load(): Promise<void> {
     const api = this.api();
-    const [session, providers] = await Promise.all([
+    const [session, providers, policy] = await Promise.all([
       api.get("/api/session"),
       api.get("/api/providers"),
-      this.loadCredentials(),
-      this.loadPreferences(),
-      this.loadTasks(),
+      api.get("/api/policy"),
       this.loadSettings(),
-      this.loadChain(),
+      // A token made for looking at usage may not read these.
+      ...[this.loadCredentials(), this.loadPreferences(), this.loadTasks(), this.loadChain()].map(unlessForbidden),
     ]);
     this.session = session;
     this.providers = providers;
+    this.policy = policy;
+  }
+
+  /** Whether the administrators keep this person from changing something: `payer`, `preferences`, `tasks:coding`. */
+  isLocked(what: string): boolean {
+    const { locks } = this.policy;
+    return locks.includes(what) || locks.includes(what.split(":")[0]!);
   }
 
   async loadCredentials(): Promise<void> {
@@ -147,5 +156,13 @@ export class Store {
       credentials: () => Promise.all([this.loadCredentials(), this.loadTasks()]).then(() => undefined),
     };
     await Promise.all([loaders[what](), this.loadChain()]);
+  }
+}
+
+async function unlessForbidden(loading: Promise<void>): Promise<void> {
+  try {
+    await loading;
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 403)) throw error;
   }
 }

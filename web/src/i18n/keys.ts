@@ -3,6 +3,7 @@ import { texts } from "../core/language.js";
 export const keys = texts({
   en: {
     title: "Your keys",
+    locked: (by: string | null) => `Your administrator${by ? ` (${by})` : ""} has decided the order of providers.`,
     lead: "Your requests are sent with your own keys, in this order. Drag to change it.",
     add: "Add key",
     addFor: (provider: string) => `Add another key for ${provider}`,
@@ -87,6 +88,7 @@ export const keys = texts({
   },
   de: {
     title: "Ihre Schlüssel",
+    locked: (by) => `Ihr Administrator${by ? ` (${by})` : ""} hat die Reihenfolge der Anbieter festgelegt.`,
     lead: "Ihre Anfragen gehen mit Ihren eigenen Schlüsseln hinaus, in dieser Reihenfolge. Zum Ändern ziehen.",
     add: "Schlüssel hinzufügen",
     addFor: (provider) => `Weiteren Schlüssel für ${provider} hinzufügen`,
@@ -171,6 +173,7 @@ export const keys = texts({
   },
   es: {
     title: "Sus claves",
+    locked: (by) => `Su administrador${by ? ` (${by})` : ""} ha fijado el orden de los proveedores.`,
     lead: "Sus solicitudes se envían con sus propias claves, en este orden. Arrastre para cambiarlo.",
     add: "Añadir clave",
     addFor: (provider) => `Añadir otra clave de ${provider}`,

@@ -10,7 +10,7 @@ import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
 import { field, monogram, toggle } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
-import { menu } from "../parts/menu.js";
+import { menu, type MenuItem } from "../parts/menu.js";
 import { ModelPicker, defaultModel } from "../parts/model_picker.js";
 import { startSorting } from "../parts/sorting.js";
 import type { PanelSurroundings } from "../panel.js";
@@ -53,6 +53,7 @@ export class KeysView extends View<PanelSurroundings> {
     const { store } = this.at;
     const lanes = this.#sorting ?? readLanes(store);
     const any = store.credentials.length > 0;
+    const locked = store.isLocked("preferences");
     return html`
       ${guide(this.at, () => this.#add(""))}
       ${store.chain?.attempts.length
@@ -65,7 +66,7 @@ export class KeysView extends View<PanelSurroundings> {
         <header>
           <div>
             <h2>${t.title}</h2>
-            <p>${t.lead}</p>
+            <p>${locked ? html`${icon("lock")} ${t.locked(store.policy.locked_by)}` : t.lead}</p>
           </div>
           <div class="row">
             ${store.credentials.length > 1
@@ -83,7 +84,7 @@ export class KeysView extends View<PanelSurroundings> {
 
   #nothingYet(): TemplateResult {
     const t = keys[this.at.language];
-    const shared = this.at.store.providers.some((one) => one.shared_key);
+    const shared = this.at.store.policy.shared_providers.length > 0;
     return html`<div class="empty">
       <h3>${t.emptyTitle}</h3>
       <p>${shared ? t.emptyShared : t.emptyText}</p>
@@ -117,15 +118,15 @@ export class KeysView extends View<PanelSurroundings> {
     const provider = store.provider(id);
     const label = store.label(id);
     const wish = store.preference(id);
-    const { lane, index } = locate(lanes, id);
-    const other: Lane = lane === "first" ? "backup" : "first";
     const held = store.keysOf(id);
+    const locked = store.isLocked("preferences");
     return html`
       <li class="card keys-provider ${id === this.#dragged ? "dragged" : ""} ${wish.enabled ? "" : "off"}" data-item=${id}>
         <div class="keys-head">
           <button
             class="icon keys-handle"
             aria-label=${t.move(label)}
+            ?disabled=${locked}
             @pointerdown=${(event: PointerEvent) => this.#drag(event, id)}
             @keydown=${(event: KeyboardEvent) => this.#arrow(event, id)}
           >
@@ -144,29 +145,12 @@ export class KeysView extends View<PanelSurroundings> {
             </p>
           </div>
           ${provider
-            ? toggle(t.enabled(label), wish.enabled, (on) => void this.#wish(id, { enabled: on }), { hideLabel: true })
+            ? toggle(t.enabled(label), wish.enabled, (on) => void this.#wish(id, { enabled: on }), {
+                hideLabel: true,
+                disabled: locked,
+              })
             : nothing}
-          ${menu(`menu-${id}`, shell[this.at.language].more(label), [
-            provider ? { label: t.addFor(label), icon: "add", run: () => this.#add(id) } : null,
-            provider ? { label: t.chooseModel, icon: "edit", run: () => this.#chooseModel(id) } : null,
-            { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
-            {
-              label: t.moveDown,
-              icon: "down",
-              disabled: lane === "backup" && index === lanes.backup.length - 1,
-              run: () => this.#move(step(lanes, id, 1), id),
-            },
-            {
-              label: t.moveTo(t.lanes[other]),
-              icon: "arrow",
-              run: () => this.#move(place(lanes, id, other, lanes[other].length), id),
-            },
-            {
-              label: wish.may_fall_back ? t.noFallback : t.fallback,
-              icon: wish.may_fall_back ? "close" : "check",
-              run: () => void this.#wish(id, { may_fall_back: !wish.may_fall_back }),
-            },
-          ])}
+          ${menu(`menu-${id}`, shell[this.at.language].more(label), this.#providerMenu(id, rank, lanes, locked))}
         </div>
         <ul class="keys-list">
           ${held.map((key, position) =>
@@ -187,10 +171,37 @@ export class KeysView extends View<PanelSurroundings> {
     `;
   }
 
+  #providerMenu(id: string, rank: number, lanes: Lanes, locked: boolean): (MenuItem | null)[] {
+    const t = keys[this.at.language];
+    const known = Boolean(this.at.store.provider(id));
+    const wish = this.at.store.preference(id);
+    const { lane, index } = locate(lanes, id);
+    const other: Lane = lane === "first" ? "backup" : "first";
+    const last = lane === "backup" && index === lanes.backup.length - 1;
+    const add: MenuItem = { label: t.addFor(this.at.store.label(id)), icon: "add", run: () => this.#add(id) };
+    if (locked) return [known ? add : null];
+    return [
+      known ? add : null,
+      known ? { label: t.chooseModel, icon: "edit", run: () => this.#chooseModel(id) } : null,
+      { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
+      { label: t.moveDown, icon: "down", disabled: last, run: () => this.#move(step(lanes, id, 1), id) },
+      {
+        label: t.moveTo(t.lanes[other]),
+        icon: "arrow",
+        run: () => this.#move(place(lanes, id, other, lanes[other].length), id),
+      },
+      {
+        label: wish.may_fall_back ? t.noFallback : t.fallback,
+        icon: wish.may_fall_back ? "close" : "check",
+        run: () => void this.#wish(id, { may_fall_back: !wish.may_fall_back }),
+      },
+    ];
+  }
+
   #shared(): TemplateResult | typeof nothing {
     const t = keys[this.at.language];
     const { store } = this.at;
-    const lent = store.providers.filter((one) => one.shared_key && one.allowed);
+    const lent = store.providers.filter((one) => store.policy.shared_providers.includes(one.id));
     if (!lent.length || store.settings.payer === "own_only") return nothing;
     return html`<section class="section">
       <header>
@@ -208,7 +219,7 @@ export class KeysView extends View<PanelSurroundings> {
                 t.enabled(one.label),
                 store.preference(one.id).enabled,
                 (on) => void this.#wish(one.id, { enabled: on }),
-                { hideLabel: true },
+                { hideLabel: true, disabled: store.isLocked("preferences") },
               )}
             </li>`,
         )}
