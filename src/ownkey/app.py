@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
 from ownkey.http.server import Server
 from ownkey.providers.catalog import load_catalog
+from ownkey.services.address_limit import AddressLimit
+from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
 from ownkey.services.completion import CompletionService
@@ -28,12 +30,16 @@ from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
+from ownkey.services.password_work import PasswordWork
 from ownkey.services.policies import PolicyService
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
+from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
+from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.usage_report import UsageReport
@@ -118,6 +124,22 @@ class Ownkey:
     def asgi(self) -> Server:
         """The whole server, to be mounted in a host application: `app.mount("/llm", ok.asgi())`."""
         return self._server
+
+    async def panel_token(
+        self,
+        user_id: str,
+        *,
+        scopes: Sequence[str] = ("settings",),
+        ttl_seconds: int = PANEL_TTL_SECONDS,
+        origin: str | None = None,
+    ) -> PanelToken:
+        """A token with which a page of `origin` opens the settings panel of a user whom the host has signed in.
+
+        `origin` None: a page of this server's own origin, as when it is mounted in the host. `ttl_seconds` is 60 to
+        3600. `scopes` are of settings, usage (only to look) and, for an administrator, admin. A user who is new is
+        created. Raises RequestError, PermissionDenied and StorageError.
+        """
+        return await self.core.sessions.open_panel(user_id, scopes=scopes, ttl_seconds=ttl_seconds, origin=origin)
 
     def openai_client(self, user_id: str) -> AsyncOpenAI:
         """A real `openai.AsyncOpenAI` whose requests are served in this process with the user's keys.
@@ -205,6 +227,16 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     host_tokens = startup.open_host_tokens(config, cache, changes)
     if host_tokens is not None:
         stack.push_async_callback(host_tokens.close)
+    manager = LLMConfigManager(changes=changes, cache=cache, completion=completion)
+    passwords = PasswordWork()
+    stack.callback(passwords.close)
+    sessions = SessionService(
+        changes,
+        database.pool,
+        manager,
+        idle_seconds=config.session_idle_seconds,
+        lifetime_seconds=config.session_lifetime_seconds,
+    )
     core = Core(
         config=config,
         database=database.pool,
@@ -223,9 +255,13 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             private_base_urls=config.private_base_urls,
             on_change=cache.drop,
         ),
-        manager=LLMConfigManager(changes=changes, cache=cache, completion=completion),
+        manager=manager,
         tokens=GatewayTokenService(changes),
         users=UserService(changes),
+        administration=Administration(changes),
+        sessions=sessions,
+        sign_in=SignInService(changes, database.pool, sessions, passwords, AddressLimit()),
+        links=OneTimeLinks(changes, database.pool, sessions, passwords),
         usage_report=UsageReport(changes),
         request_log=RequestLog(changes),
         export=Export(changes),

@@ -30,6 +30,8 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
     "jwt_max_lifetime_seconds": (60, 30 * 86_400),
+    "session_idle_seconds": (60, 31_536_000),
+    "session_lifetime_seconds": (60, 31_536_000),
 }
 
 
@@ -64,6 +66,18 @@ class Config(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     # Port to listen on; 0 picks a free one and prints it.
     port: int = 8484
+    # Where people open this server, such as https://llm.example.com; empty: as each request says. Set it behind a proxy
+    # with TLS, which changes what a request says.
+    public_url: str | None = None
+    # Origins of pages that may embed the panel, such as https://app.example.com, with commas.
+    panel_origins: tuple[str, ...] = ()
+    # Addresses or networks of proxies whose X-Forwarded-For names the client, with commas; only for counting attempts
+    # to sign in.
+    trusted_proxies: tuple[str, ...] = ()
+    # How long somebody stays signed in without a request.
+    session_idle_seconds: float = 43_200.0
+    # How long somebody stays signed in at most.
+    session_lifetime_seconds: float = 1_209_600.0
     # `id:base64` of 32 random bytes, several with commas; the first one wraps new data keys.
     wrapping_keys: str | None = None
     # A file with the same content, mode 0600.

@@ -2,8 +2,9 @@
 
 OwnkeyError
 ├── ConfigError                          start-up only; the process exits with status 2
-├── AuthError                   401      token_missing, token_invalid, token_expired, ambiguous_credentials (400)
-│   └── PermissionDenied        403      permission_denied
+├── AuthError                   401      token_missing, token_invalid, session_ended, sign_in_failed, …
+│   ├── PermissionDenied        403      permission_denied, cross_site_request, wrong_origin, fresh_sign_in_required
+│   └── TooManyAttempts         429      too_many_attempts; carries Retry-After
 ├── RequestError                400      invalid_request, invalid_secret, invalid_base_url, unknown_provider
 │   ├── NotFound                404      not_found
 │   ├── Conflict                409      conflict, duplicate_secret
@@ -78,6 +79,13 @@ class IdentityProviderAway(OwnkeyError):
 
     def __init__(self, *, retry_after_seconds: float | None = None) -> None:
         super().__init__("The identity provider does not answer. Try again.", retry_after_seconds=retry_after_seconds)
+
+
+class TooManyAttempts(AuthError):
+    """So many attempts to sign in that the next one has to wait. Says nothing about whether the account exists."""
+
+    code = "too_many_attempts"
+    http_status = 429
 
 
 class RequestError(OwnkeyError):

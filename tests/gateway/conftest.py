@@ -19,6 +19,7 @@ from openai import AsyncOpenAI
 
 from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
+from ownkey.services.address_limit import AddressLimit
 from ownkey.testing import SimulatedProviders
 
 SHARED = {"OPENAI_API_KEY": "sk-operator-openai-0001", "GROQ_API_KEY": "gsk_operator-groq-0001"}
@@ -106,3 +107,9 @@ def fresh_providers(platform: Platform) -> None:
     platform.providers.reset()
     for provider in platform.ok.core.catalog.values():
         platform.ok.core.router.health.note_success(provider.base_url, shared_credential_id(provider.id))
+
+
+@pytest.fixture(autouse=True)
+def fresh_address(platform: Platform) -> None:
+    """All tests come from one address: none pays for the wrong passwords of the one before."""
+    platform.ok.core.sign_in._addresses = AddressLimit()

@@ -185,7 +185,7 @@ async def test_only_administrators_see_the_administration(platform: Platform, pa
         answer = await ann.get(f"/api/admin/{path}")
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
         assert (await root.get(f"/api/admin/{path}")).status_code == 200
-        assert (await root.post(f"/api/admin/{path}")).status_code == 405
+        assert (await root.put(f"/api/admin/{path}")).status_code == 405
 
 
 @pytest.mark.parametrize(

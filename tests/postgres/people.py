@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 
+from ownkey.domain.account import LinkPurpose
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.settings import Payer, Preference, TaskOverride
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
-from ownkey.storage import audit, credentials, data_keys, settings, tokens, usage, users
+from ownkey.storage import accounts, audit, credentials, data_keys, links, sessions, settings, tokens, usage, users
 from ownkey.storage.database import Database
 
 
@@ -51,6 +52,24 @@ class Store:
                 hint="ok-…abcd",
                 scopes=("gateway", "settings"),
                 expires_at=None,
+            )
+            await accounts.ensure_account(tx, user_id, f"{user_id}@example.com", user_id)
+            await accounts.set_password_hash(tx, "$argon2id$v=19$…" + user_id)
+            await links.insert_link(
+                tx, user_id, digest("link", user_id), LinkPurpose.RESET, datetime.now(UTC) + timedelta(hours=1)
+            )
+            await sessions.insert_session(
+                tx,
+                id=new_id(),
+                user_id=user_id,
+                hash=digest("session", user_id),
+                kind="session",
+                method="password",
+                scopes=(),
+                origin=None,
+                user_agent="Browser/1.0",
+                authenticated_at=datetime.now(UTC),
+                expires_at=datetime.now(UTC) + timedelta(hours=1),
             )
             await audit.append(
                 tx, actor=user_id, user_id=user_id, action=AuditAction.USER_CREATED, subject=user_id, details={}

@@ -110,6 +110,7 @@ async def test_a_user_sees_and_changes_nothing_of_another(
     }  # fmt: skip
     assert {name for role, name in readable if role == "ownkey_gateway"} == visible | {
         "ownkey_private.audit_log", "ownkey_private.credential_secrets", "ownkey_private.data_keys",
+        "ownkey_private.accounts", "ownkey_private.one_time_links", "ownkey_private.sessions",
     }  # fmt: skip
 
 
@@ -185,7 +186,7 @@ async def test_the_administrator_sees_everybody_and_no_secret(store: Store, supe
     assert set(seen) == {
         "ownkey.users", "ownkey.user_llm_settings", "ownkey.provider_preferences", "ownkey.task_overrides",
         "ownkey.credentials", "ownkey.gateway_tokens", "ownkey.usage_events", "ownkey.usage_daily",
-        "ownkey_private.audit_log",
+        "ownkey_private.audit_log", "ownkey_private.accounts",
     }  # fmt: skip
     assert all(people == {"ann", "bob"} for people in seen.values())
 

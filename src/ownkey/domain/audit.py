@@ -29,6 +29,14 @@ class AuditAction(StrEnum):
     POLICY_UPDATED = "policy.updated"
     TOKEN_CREATED = "token.created"  # noqa: S105  # an action's name, not a token
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    SESSION_STARTED = "session.started"
+    SESSION_CONFIRMED = "session.confirmed"
+    SESSION_ENDED = "session.ended"
+    SESSION_ALL_ENDED = "session.all_ended"
+    PANEL_OPENED = "panel.opened"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105
+    LINK_CREATED = "link.created"
+    LINK_USED = "link.used"
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

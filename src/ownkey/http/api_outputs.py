@@ -302,7 +302,16 @@ class SessionOut(Output):
     user_id: str
     role: str
     scopes: list[str]
-    token_id: str
+    via: str = Field(description="session, token, panel or jwt: by what you were recognised.")
+    token_id: str = Field(description="Of the gateway token; empty for everything else.")
+    session_id: str | None = None
+    authenticated_at: datetime | None = Field(None, description="When you last proved who you are, where known.")
+    expires_at: datetime | None = Field(
+        None, description="When this ends unless it is used; null: not known, or never."
+    )
+    login: str | None = Field(None, description="With what you sign in here; null when you come in another way.")
+    display_name: str | None = None
+    has_password: bool = False
 
 
 class ConfiguredProviderOut(Output):

@@ -1,4 +1,5 @@
-"""The outer skin of the management API: request id, identity, size limit, headers, and no traceback ever."""
+"""The outer skin of the management API: request id, identity, other origins, size limit, headers, and no traceback
+ever."""
 
 from __future__ import annotations
 
@@ -11,12 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ownkey.domain.usage import new_id
 from ownkey.errors import OwnkeyError, TooLarge
-from ownkey.http.identity import Headers, Principal
+from ownkey.http.cross_origin import add_cors_headers, preflight_response
+from ownkey.http.identity import Principal
+from ownkey.http.origins import Origins
 from ownkey.http.problems import error_response, problem_response
 
 MAX_BODY_BYTES: Final = 256 * 1024
 REQUEST_ID_HEADER: Final = "x-ownkey-request-id"
 _GUARDED_PREFIX: Final = "/api"
+# Nobody is known yet here. What changes something checks for itself where it comes from.
+_OPEN_PREFIX: Final = "/api/sign-in"
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Authenticator(Protocol):
     """Says who sent a request."""
 
-    async def authenticate(self, headers: Headers) -> Principal:
+    async def authenticate(self, scope: Scope) -> Principal:
         """The caller. Raises AuthError or StorageError."""
         ...
 
@@ -32,8 +37,10 @@ class Authenticator(Protocol):
 class ApiShell:
     """ASGI middleware. Who is asking is settled before a single byte of the body is read."""
 
-    def __init__(self, app: ASGIApp, *, identity: Authenticator, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        self._app, self._identity, self._max_body_bytes = app, identity, max_body_bytes
+    def __init__(
+        self, app: ASGIApp, *, identity: Authenticator, origins: Origins, max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
+        self._app, self._identity, self._origins, self._max_body_bytes = app, identity, origins, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,10 +48,14 @@ class ApiShell:
             return
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", new_id())
-        reply = _Reply(send, request_id)
+        reply = _Reply(send, request_id, scope, self._origins)
         try:
-            if scope["path"] == _GUARDED_PREFIX or scope["path"].startswith(_GUARDED_PREFIX + "/"):
-                state["principal"] = await self._identity.authenticate(scope["headers"])
+            preflight = preflight_response(scope, self._origins)
+            if preflight is not None:
+                await preflight(scope, receive, reply)
+                return
+            if _is_under(scope["path"], _GUARDED_PREFIX) and not _is_under(scope["path"], _OPEN_PREFIX):
+                state["principal"] = await self._identity.authenticate(scope)
             body = await _read_body(scope, receive, self._max_body_bytes)
             if body is not None:
                 await self._app(scope, _replay(body, receive), reply)
@@ -63,8 +74,8 @@ class ApiShell:
 class _Reply:
     """Adds the headers that every answer has."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._request_id = send, request_id
+    def __init__(self, send: Send, request_id: str, scope: Scope, origins: Origins) -> None:
+        self._send, self._request_id, self._scope, self._origins = send, request_id, scope, origins
         self.started = False
 
     async def __call__(self, message: Message) -> None:
@@ -74,8 +85,14 @@ class _Reply:
             headers["cache-control"] = "no-store"
             headers["x-content-type-options"] = "nosniff"
             headers[REQUEST_ID_HEADER] = self._request_id
-            headers.add_vary_header("Authorization")
+            headers["cross-origin-resource-policy"] = "same-origin"
+            headers.add_vary_header("Authorization, Cookie, Origin")
+            add_cors_headers(headers, self._scope, self._origins)
         await self._send(message)
+
+
+def _is_under(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
 
 
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:

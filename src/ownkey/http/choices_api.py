@@ -8,7 +8,7 @@ from msgspec import structs
 from ownkey.domain.routing import Attempt, Needs, Route, RouteRequest, select_best
 from ownkey.domain.settings import Preference, Settings, TaskOverride, check_task
 from ownkey.domain.version import preferences_version, settings_version, task_version, tasks_version
-from ownkey.http.access import Caller, CoreDep
+from ownkey.http.access import Caller, CoreDep, Reader
 from ownkey.http.api_inputs import (
     ListedPreference,
     PreferenceChange,
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/api")
 
 
 @router.get("/settings", tags=["Settings"], responses=VERSIONED)
-async def get_settings(core: CoreDep, caller: Caller, response: Response) -> SettingsOut:
+async def get_settings(core: CoreDep, caller: Reader, response: Response) -> SettingsOut:
     """Your general settings."""
     found = await core.settings.get_settings(caller.user_id)
     put_etag(response, settings_version(found))

@@ -12,7 +12,7 @@ from ownkey.domain.credential import Credential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.domain.version import credential_version, credentials_version
-from ownkey.http.access import Caller, CoreDep
+from ownkey.http.access import Caller, CoreDep, Reader
 from ownkey.http.api_inputs import (
     CredentialChange,
     CredentialOrder,
@@ -37,7 +37,7 @@ NO_LIST: Final[dict[int | str, dict[str, Any]]] = problems_at(402, 502, 504)
 
 
 @router.get("/providers", tags=["Providers"])
-async def list_providers(core: CoreDep, caller: Caller) -> list[ProviderOut]:
+async def list_providers(core: CoreDep, caller: Reader) -> list[ProviderOut]:
     """All providers of this deployment, with what a form for a key needs."""
     policy = core.router.policy
     shared = policy.shared_for(caller.user_id)

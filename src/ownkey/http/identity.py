@@ -32,7 +32,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     """The caller, and by what they were recognised.
 
     `token_id` names a gateway token, `session_id` a session or a panel token. `authenticated_at` is when the person
-    last proved who they are, where that is known. `snapshot` is at hand where recognising read it anyway.
+    last proved who they are, and `expires_at` when the session or the token ends, where that is known. `snapshot` is
+    at hand where recognising read it anyway.
     """
 
     user_id: str
@@ -43,6 +44,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     via: Via = "token"
     session_id: str | None = None
     authenticated_at: datetime | None = None
+    expires_at: datetime | None = None
 
     @property
     def actor(self) -> str:
@@ -90,6 +92,7 @@ class Identity:
             scopes=owner.scopes,
             role=owner.role,
             snapshot=snapshot,
+            expires_at=owner.expires_at,
         )
 
     async def vouch(self, user_id: str) -> Principal:
@@ -125,7 +128,15 @@ class Identity:
 
 
 def read_token(headers: Headers) -> bytes:
-    """The one credential that a request shows. Two that differ are refused: whose would be meant?"""
+    """The one credential that a request shows. Raises AuthError(token_missing), and as `find_token`."""
+    found = find_token(headers)
+    if not found:
+        raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
+    return found
+
+
+def find_token(headers: Headers) -> bytes | None:
+    """The one credential that a request shows, if any. Two that differ are refused: whose would be meant?"""
     found: bytes | None = None
     for name, value in headers:
         if name not in _CARRIERS:
@@ -143,8 +154,6 @@ def read_token(headers: Headers) -> bytes:
                 http_status=400,
             )
         found = token
-    if not found:
-        raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
     return found
 
 

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from ownkey.domain.policy import PolicyDocument
-from ownkey.http.access import Admin, Caller, CoreDep
+from ownkey.http.access import Admin, CoreDep, Reader
 from ownkey.http.api_inputs import PolicyInput
 from ownkey.http.api_outputs import PolicyFrameOut, PolicyOut, UserPolicyOut
 from ownkey.http.if_match import VERSIONED, Shown, put_etag
@@ -23,7 +23,7 @@ _ETAG: Final = re.compile(r'(?:W/)?"(\d{1,18})"', re.ASCII)
 
 
 @router.get("/policy")
-async def get_policy(core: CoreDep, caller: Caller) -> UserPolicyOut:
+async def get_policy(core: CoreDep, caller: Reader) -> UserPolicyOut:
     """What the administrators decided, as far as it concerns you."""
     told = core.policies.describe(caller.user_id)
     return UserPolicyOut.model_validate({**msgspec.to_builtins(told), "custom_base_urls": core.config.custom_base_urls})

@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
+from ownkey.http.api_identity import ApiIdentity
 from ownkey.http.gateway import Gateway, Receive, Scope, Send
 from ownkey.http.host_tokens import HostTokenCallers
 from ownkey.http.identity import Identity
 from ownkey.http.observability import Observability
+from ownkey.http.origins import MOUNTED_AT, Origins
 from ownkey.http.panel import Panel
 from ownkey.http.settings_api import create_settings_api
 from ownkey.services.core import Core
@@ -33,7 +35,8 @@ class Server:
         )
         self._observability = Observability(core)
         self._panel = Panel(panel_files)
-        self._api: Any = create_settings_api(core, self.identity)
+        origins = Origins(core.config)
+        self._api: Any = create_settings_api(core, ApiIdentity(self.identity, core.sessions, origins), origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI conversation."""
@@ -43,7 +46,7 @@ class Server:
             outer, root = scope, scope.get("root_path", "")
             if root and path.startswith(root):
                 path = path[len(root) :]
-                scope = {**scope, "path": path, "root_path": ""}
+                scope = {**scope, "path": path, "root_path": "", MOUNTED_AT: root}
             if path.startswith("/v1/"):
                 await self.gateway(scope, receive, send)
             elif self._panel.serves(path):

@@ -12,15 +12,29 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from ownkey.errors import OwnkeyError
-from ownkey.http import account_api, admin_api, choices_api, credentials_api, policy_api, tokens_api, usage_api
+from ownkey.http import (
+    account_api,
+    admin_api,
+    admin_users_api,
+    choices_api,
+    credentials_api,
+    panel_tokens_api,
+    policy_api,
+    sessions_api,
+    sign_in_api,
+    tokens_api,
+    usage_api,
+)
 from ownkey.http.api_shell import ApiShell, Authenticator
+from ownkey.http.origins import Origins
 from ownkey.http.problems import MEDIA_TYPE, Problem, error_response, problem_response, validation_response
 from ownkey.services.core import Core
 
 _DESCRIPTION: Final = """\
 Every user manages their own API keys, preferences, task overrides, gateway tokens and usage here.
 
-Show a gateway token: `Authorization: Bearer ok-…`. All answers are about the user whose token it is.
+Show a gateway token: `Authorization: Bearer ok-…`. All answers are about the user whose token it is. Pages of this
+server show the cookie of a session instead; their changes need the header `X-Ownkey-Panel: 1` as well.
 Errors are problems (RFC 9457) with a stable `code`. A stored API key is in no answer.
 """
 _PROBLEMS: Final = {
@@ -32,12 +46,12 @@ _PROBLEMS: Final = {
     412: "What `If-Match` names was changed elsewhere. Nothing was changed.",
     413: "The body is larger than 256 KiB.",
     424: "The stored key cannot be opened any more: enter it again.",
-    429: "Too many tests at once; `Retry-After` says when to try again.",
+    429: "Too many attempts or tests at once; `Retry-After` says when to try again.",
     503: "The database is away; `Retry-After` says when to try again.",
 }
 
 
-def create_settings_api(core: Core, identity: Authenticator) -> FastAPI:
+def create_settings_api(core: Core, identity: Authenticator, origins: Origins) -> FastAPI:
     """The ASGI application for `/api` and `/openapi.json`; every other path is a 404 problem."""
     app = FastAPI(
         title="Ownkey management API",
@@ -50,13 +64,25 @@ def create_settings_api(core: Core, identity: Authenticator) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_name_operation,
     )
-    app.state.core = core
-    for module in (credentials_api, choices_api, policy_api, usage_api, tokens_api, account_api, admin_api):
+    app.state.core, app.state.origins = core, origins
+    for module in (
+        sign_in_api,
+        sessions_api,
+        credentials_api,
+        choices_api,
+        policy_api,
+        usage_api,
+        tokens_api,
+        account_api,
+        panel_tokens_api,
+        admin_api,
+        admin_users_api,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(OwnkeyError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_middleware(ApiShell, identity=identity)
+    app.add_middleware(ApiShell, identity=identity, origins=origins)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 

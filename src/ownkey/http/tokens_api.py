@@ -1,4 +1,4 @@
-"""`/api/tokens` and `/api/session`."""
+"""`/api/tokens`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from ownkey.errors import PermissionDenied
-from ownkey.http.access import AnyCaller, Caller, CoreDep
+from ownkey.http.access import Caller, CoreDep, require_fresh
 from ownkey.http.api_inputs import NewTokenInput
-from ownkey.http.api_outputs import (
-    ConfiguredProviderOut,
-    NewTokenOut,
-    SessionOut,
-    SignedInOut,
-    TokenOut,
-)
-from ownkey.http.choices_api import describe_settings
+from ownkey.http.api_outputs import NewTokenOut, TokenOut
 from ownkey.http.identity import Principal
 from ownkey.services.gateway_tokens import DEFAULT_SCOPES
 
@@ -31,7 +24,10 @@ async def list_tokens(core: CoreDep, caller: Caller) -> list[TokenOut]:
 
 @router.post("/tokens", status_code=201, tags=["Tokens"])
 async def create_token(core: CoreDep, caller: Caller, new: NewTokenInput) -> NewTokenOut:
-    """Make a gateway token. Its text is in this answer and nowhere else."""
+    """Make a gateway token. Its text is in this answer and nowhere else.
+
+    In a session, the scope `admin` needs a fresh sign-in. A panel token makes none: it would outlive itself.
+    """
     made = await core.tokens.create(
         caller.user_id,
         new.name,
@@ -49,35 +45,15 @@ async def revoke_token(core: CoreDep, caller: Caller, token_id: str) -> Response
     return Response(status_code=204)
 
 
-@router.get("/session", tags=["Session"])
-async def who_am_i(caller: AnyCaller) -> SessionOut:
-    """Whose token this is and what it may do."""
-    return SessionOut.model_validate(caller)
-
-
-@router.post("/session", tags=["Session"])
-async def sign_in(core: CoreDep, caller: Caller) -> SignedInOut:
-    """Sign in: loads your settings, so that the first request finds them warm."""
-    loaded = await core.manager.load_user_settings(caller.user_id, actor=caller.actor)
-    return SignedInOut(
-        **SessionOut.model_validate(caller).model_dump(),
-        settings=describe_settings(core, await core.settings.get_settings(caller.user_id)),
-        providers=[ConfiguredProviderOut.model_validate(one) for one in loaded.providers],
-    )
-
-
-@router.delete("/session", status_code=204, tags=["Session"])
-async def sign_out(core: CoreDep, caller: Caller) -> Response:
-    """Sign out: your settings leave the memory of every process. Tokens stay valid until they are revoked."""
-    await core.manager.clear_user_settings(caller.user_id, actor=caller.actor)
-    return Response(status_code=204)
-
-
 def _grantable_scopes(caller: Principal, wanted: Sequence[str] | None) -> Sequence[str]:
-    """No token makes a stronger one. Raises PermissionDenied."""
+    """No token makes a stronger one, and a panel's short-lived one none at all. Raises PermissionDenied."""
+    if caller.via == "panel":
+        raise PermissionDenied("A panel token cannot make gateway tokens.")
     if wanted is None:
         return [scope for scope in DEFAULT_SCOPES if scope in caller.scopes]
     for scope in wanted:
         if scope not in caller.scopes:
             raise PermissionDenied(f"Your own token does not have the scope `{scope}`, so it cannot pass it on.")
+    if "admin" in wanted and caller.via == "session":
+        require_fresh(caller)
     return wanted

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 
-from ownkey.http.access import Caller, CoreDep
+from ownkey.http.access import CoreDep, Reader
 from ownkey.http.api_inputs import PageFilter, RequestFilter, UsageFilter
 from ownkey.http.api_outputs import AuditEntryOut, LoggedRequestOut, UsageOut, UsageRowOut
 from ownkey.services.usage_report import Usage, write_csv
@@ -19,7 +19,7 @@ CSV_TABLE: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/usage", tags=["Usage"])
-async def get_usage(core: CoreDep, caller: Caller, asked: Annotated[UsageFilter, Query()]) -> UsageOut:
+async def get_usage(core: CoreDep, caller: Reader, asked: Annotated[UsageFilter, Query()]) -> UsageOut:
     """Your usage, summed by the keys you name. `payer` tells your own keys from the operator's."""
     return describe_usage(
         await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
@@ -27,7 +27,7 @@ async def get_usage(core: CoreDep, caller: Caller, asked: Annotated[UsageFilter,
 
 
 @router.get("/usage.csv", tags=["Usage"], response_class=Response, responses=CSV_TABLE)
-async def get_usage_csv(core: CoreDep, caller: Caller, asked: Annotated[UsageFilter, Query()]) -> Response:
+async def get_usage_csv(core: CoreDep, caller: Reader, asked: Annotated[UsageFilter, Query()]) -> Response:
     """The same as a file for a spreadsheet. No cell can act as a formula."""
     return csv_response(
         await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
@@ -36,7 +36,7 @@ async def get_usage_csv(core: CoreDep, caller: Caller, asked: Annotated[UsageFil
 
 @router.get("/requests", tags=["Usage"])
 async def list_requests(
-    core: CoreDep, caller: Caller, asked: Annotated[RequestFilter, Query()]
+    core: CoreDep, caller: Reader, asked: Annotated[RequestFilter, Query()]
 ) -> list[LoggedRequestOut]:
     """Your latest requests, newest first: what was tried for each, whose key paid, what it cost and why it failed.
 
@@ -54,7 +54,7 @@ async def list_requests(
 
 
 @router.get("/audit", tags=["Audit"])
-async def list_audit(core: CoreDep, caller: Caller, asked: Annotated[PageFilter, Query()]) -> list[AuditEntryOut]:
+async def list_audit(core: CoreDep, caller: Reader, asked: Annotated[PageFilter, Query()]) -> list[AuditEntryOut]:
     """What was done to your settings, keys and tokens, and by whom; newest first."""
     entries = await core.audit.list_entries(caller.user_id, limit=asked.limit, before=asked.before)
     return [AuditEntryOut.model_validate(entry) for entry in entries]

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ownkey.config import Config
 from ownkey.domain.provider import Provider
+from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
@@ -18,10 +19,13 @@ from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
 from ownkey.services.policies import PolicyService
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
+from ownkey.services.sessions import SessionService
+from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.usage_report import UsageReport
@@ -42,6 +46,10 @@ class Core(Struct, frozen=True, kw_only=True):
     manager: LLMConfigManager
     tokens: GatewayTokenService
     users: UserService
+    administration: Administration
+    sessions: SessionService
+    sign_in: SignInService
+    links: OneTimeLinks
     usage_report: UsageReport
     request_log: RequestLog
     export: Export

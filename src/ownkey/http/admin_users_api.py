@@ -1,0 +1,67 @@
+"""`/api/admin/users`: what administrators do to users. An id may hold slashes, written as they are or as `%2F`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from ownkey.domain.user import Role, UserStatus
+from ownkey.http.access import Admin, CoreDep, OriginsDep
+from ownkey.http.account_inputs import NewUserInput, UserChange
+from ownkey.http.account_outputs import ChangedUserOut, NewLinkOut
+from ownkey.http.origins import Origins
+from ownkey.services.one_time_links import NewLink
+
+router = APIRouter(prefix="/api/admin/users", tags=["Administration"])
+
+
+@router.post("", status_code=201)
+async def create_user(
+    core: CoreDep, origins: OriginsDep, request: Request, admin: Admin, new: NewUserInput
+) -> NewLinkOut:
+    """Make a user, and the link with which they set their password. It works once, within a day."""
+    link = await core.links.invite(new.id or new.login or "", login=new.login, role=Role(new.role), actor=admin.actor)
+    return _describe(link, origins, request)
+
+
+@router.post("/{user_id:path}/reset", status_code=201)
+async def create_reset_link(
+    core: CoreDep, origins: OriginsDep, request: Request, admin: Admin, user_id: str
+) -> NewLinkOut:
+    """A link with which a user sets a new password. The old one works until then; an earlier link does not."""
+    return _describe(await core.links.reset(user_id, actor=admin.actor), origins, request)
+
+
+@router.patch("/{user_id:path}")
+async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserChange) -> ChangedUserOut:
+    """Another role or status, now and in every process. Who is suspended is signed out as well."""
+    changed = await core.administration.change_user(
+        user_id,
+        role=None if change.role is None else Role(change.role),
+        status=None if change.status is None else UserStatus(change.status),
+        actor=admin.actor,
+    )
+    return ChangedUserOut.model_validate(changed)
+
+
+@router.delete("/{user_id:path}/sessions", status_code=204)
+async def end_sessions_of_user(core: CoreDep, admin: Admin, user_id: str) -> Response:
+    """Sign a user out everywhere, now."""
+    await core.administration.end_sessions(user_id, actor=admin.actor)
+    return Response(status_code=204)
+
+
+@router.delete("/{user_id:path}", status_code=204)
+async def delete_user(core: CoreDep, admin: Admin, user_id: str) -> Response:
+    """Erase a user with their keys, settings, tokens and usage. The audit entries stay."""
+    await core.administration.delete_user(user_id, actor=admin.actor)
+    return Response(status_code=204)
+
+
+def _describe(link: NewLink, origins: Origins, request: Request) -> NewLinkOut:
+    return NewLinkOut(
+        user_id=link.user_id,
+        login=link.login,
+        purpose=link.purpose.value,
+        link=link.url(origins.base_url(request.scope)),
+        expires_at=link.expires_at,
+    )

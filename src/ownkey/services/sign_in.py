@@ -1,0 +1,134 @@
+"""Signing in with a login and a password, and proving again who one is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ownkey.crypto.password_hash import needs_rehash
+from ownkey.domain.account import Account, check_password, clean_login, clean_password
+from ownkey.domain.audit import AuditAction
+from ownkey.domain.user import UserStatus
+from ownkey.errors import AuthError, PermissionDenied, RequestError, TooManyAttempts
+from ownkey.services.address_limit import AddressLimit
+from ownkey.services.changes import Change, Changes
+from ownkey.services.password_work import PasswordWork
+from ownkey.services.sessions import SessionService, StartedSession, Visitor, end_everything
+from ownkey.storage import accounts as rows
+from ownkey.storage.accounts import BegunSignIn
+from ownkey.storage.database import Database
+
+_FAILED: Final = "The login or the password is wrong."
+
+
+class SignInService:
+    """Unknown login, wrong password and an account without a password are the same to whoever asks: in words, in
+    the work that is done, and in how attempts are counted.
+    """
+
+    def __init__(
+        self,
+        changes: Changes,
+        database: Database,
+        sessions: SessionService,
+        passwords: PasswordWork,
+        addresses: AddressLimit,
+    ) -> None:
+        self._changes, self._database, self._sessions = changes, database, sessions
+        self._passwords, self._addresses = passwords, addresses
+
+    async def sign_in(self, login: str, password: str, visitor: Visitor) -> StartedSession:
+        """A new session.
+
+        Raises AuthError(sign_in_failed), TooManyAttempts, PermissionDenied(user_suspended) and StorageError.
+        """
+        self._addresses.take(visitor.address)
+        try:
+            login = clean_login(login)
+        except RequestError:
+            raise AuthError(_FAILED, code="sign_in_failed") from None
+        begun = await self._check(login, password)
+        account = begun.account
+        if account is None or account.password_hash is None:
+            raise AuthError(_FAILED, code="sign_in_failed")
+        if account.status is not UserStatus.ACTIVE:
+            raise PermissionDenied("This user is suspended. Ask the administrator.", code="user_suspended")
+        renewed = await self._rehash(account.password_hash, password)
+        async with self._changes.begin(account.user_id, create=False) as change:
+            await rows.clear_attempts(change.tx, login)
+            if renewed is not None:
+                await rows.renew_password_hash(change.tx, renewed, account.password_hash)
+            failed = begun.attempt.failed_count - 1
+            started = await self._sessions.insert(
+                change, visitor, method="password", **({"failed_attempts_before": failed} if failed else {})
+            )
+        self._addresses.give_back(visitor.address)
+        return await self._sessions.finish_start(started, visitor)
+
+    async def confirm(self, user_id: str, session_id: str, password: str, visitor: Visitor) -> StartedSession:
+        """Prove again who one is: the same session, fresh, with another token.
+
+        Raises AuthError(sign_in_failed, session_ended), TooManyAttempts, RequestError(no_password).
+        """
+        account = await self._verify_own(user_id, password, visitor)
+        async with self._changes.begin(user_id, create=False) as change:
+            await rows.clear_attempts(change.tx, account.login)
+            return await self._sessions.renew(change, session_id)
+
+    async def change_password(
+        self, user_id: str, session_id: str, current: str, new: str, visitor: Visitor
+    ) -> StartedSession:
+        """Another password. All other sessions of the user end; this one goes on with another token.
+
+        Raises as `confirm`, and RequestError(password_refused).
+        """
+        account = await self._find_own(user_id)
+        cleaned = check_password(new, login=account.login)
+        await self._verify_own(user_id, current, visitor)
+        hashed = await self._passwords.hash(cleaned)
+        async with self._changes.begin(user_id, create=False) as change:
+            await rows.clear_attempts(change.tx, account.login)
+            await store_password(change, hashed, keep=session_id)
+            return await self._sessions.renew(change, session_id)
+
+    async def find_account(self, user_id: str) -> Account | None:
+        """With what the user signs in here; None for somebody who comes in another way."""
+        async with self._changes.read(user_id) as tx:
+            return await rows.find_account(tx)
+
+    async def _find_own(self, user_id: str) -> Account:
+        account = await self.find_account(user_id)
+        if account is None or account.password_hash is None:
+            raise RequestError("You have no password here: you sign in another way.", code="no_password")
+        return account
+
+    async def _verify_own(self, user_id: str, password: str, visitor: Visitor) -> Account:
+        account = await self._find_own(user_id)
+        self._addresses.take(visitor.address)
+        begun = await self._check(account.login, password)
+        if begun.account is None or begun.account.user_id != user_id:
+            raise AuthError("The password is wrong.", code="sign_in_failed")
+        self._addresses.give_back(visitor.address)
+        return account
+
+    async def _check(self, login: str, password: str) -> BegunSignIn:
+        """Count the attempt, then try it. What comes back without an account has failed. Raises TooManyAttempts."""
+        begun = await rows.begin_sign_in(self._database, login)
+        if begun.attempt.wait_seconds > 0:
+            raise TooManyAttempts(
+                "Too many attempts with this login. Wait before you try again.",
+                retry_after_seconds=begun.attempt.wait_seconds,
+            )
+        stored = begun.account.password_hash if begun.account is not None else None
+        if await self._passwords.verify(stored, clean_password(password)):
+            return begun
+        return BegunSignIn(begun.attempt, None)
+
+    async def _rehash(self, stored: str, password: str) -> str | None:
+        return await self._passwords.hash(clean_password(password)) if needs_rehash(stored) else None
+
+
+async def store_password(change: Change, hashed: str, *, keep: str | None = None) -> None:
+    """A new password for the change's user; whoever was signed in with the old one, is not any more, but `keep`."""
+    await rows.set_password_hash(change.tx, hashed)
+    await end_everything(change, keep=keep)
+    await change.record(AuditAction.PASSWORD_CHANGED, change.user_id)
