@@ -23,6 +23,7 @@ from ownkey.services.completion import CompletionService
 from ownkey.services.core import Core
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
+from ownkey.services.credential_reveal import CredentialReveal
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.deployment import Deployment
 from ownkey.services.export import Export
@@ -224,6 +225,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         retry_wait_seconds=config.retry_wait_seconds,
     )
     changes = Changes(database.pool, cache.drop)
+    vault = Vault(data_keys, config.deployment_id)
     host_tokens = startup.open_host_tokens(config, cache, changes)
     if host_tokens is not None:
         stack.push_async_callback(host_tokens.close)
@@ -272,14 +274,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         metering=metering,
         credential_health=credential_health,
         models=ModelList(router),
-        credential_models=CredentialModels(
-            changes,
-            Vault(data_keys, config.deployment_id),
-            pool,
-            catalog=catalog,
-            policies=policies,
-            pricing=pricing,
-        ),
+        credential_models=CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing),
+        credential_reveal=CredentialReveal(changes, vault, catalog=catalog, policies=policies),
         token_uses=token_uses,
         host_tokens=host_tokens,
     )

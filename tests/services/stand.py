@@ -17,6 +17,7 @@ from ownkey.domain.routing import Attempt
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
 from ownkey.services.credential_models import CredentialModels
+from ownkey.services.credential_reveal import CredentialReveal
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.policy_board import PolicyBoard
@@ -86,6 +87,7 @@ class Stand:
             pricing=Pricing(),
             now=self.now,
         )
+        self.reveal = CredentialReveal(changes, self._vault, catalog=catalog, policies=self.policies, now=self.now)
 
     def now(self) -> datetime:
         """The time as the services see it."""

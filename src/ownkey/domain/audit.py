@@ -22,6 +22,7 @@ class AuditAction(StrEnum):
     CREDENTIAL_UPDATED = "credential.updated"
     CREDENTIAL_REPLACED = "credential.replaced"
     CREDENTIAL_TESTED = "credential.tested"
+    CREDENTIAL_REVEALED = "credential.revealed"
     CREDENTIAL_REMOVED = "credential.removed"
     PREFERENCE_UPDATED = "preference.updated"
     TASK_UPDATED = "task.updated"

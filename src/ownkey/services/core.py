@@ -13,6 +13,7 @@ from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
+from ownkey.services.credential_reveal import CredentialReveal
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_tokens import HostTokenService
@@ -61,5 +62,6 @@ class Core(Struct, frozen=True, kw_only=True):
     credential_health: CredentialHealth
     models: ModelList
     credential_models: CredentialModels
+    credential_reveal: CredentialReveal
     token_uses: TokenUses
     host_tokens: HostTokenService | None = None

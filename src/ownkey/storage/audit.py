@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -53,6 +54,11 @@ async def list_entries(tx: Any, *, limit: int = 100, before: int | None = None) 
         AuditEntry(**{**row, "action": AuditAction(row["action"]), "details": msgspec.json.decode(row["details"])})
         for row in rows
     ]
+
+
+async def count_recent(tx: Any, action: AuditAction, window: timedelta) -> int:
+    """How many rows of the transaction's user say this action, as far back as the window reaches."""
+    return int(await tx.fetchval(query("count_recent_audit"), str(action), window))
 
 
 async def verify(db: Database) -> AuditFault | None:

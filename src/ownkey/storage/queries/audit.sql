@@ -17,3 +17,8 @@ select chain, "position", reason from ownkey_private.verify_audit() order by cha
 -- name: list_audit_heads
 -- The last position and hash of each chain, to be kept outside the database.
 select chain, position, hash from ownkey_private.audit_heads order by chain;
+
+-- name: count_recent_audit
+-- How often the user's trail has an action since a while ago.
+select count(*) from ownkey_private.audit_log
+where user_id = (select ownkey.current_user_id()) and action = $1 and occurred_at > now() - $2::interval;
