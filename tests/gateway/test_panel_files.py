@@ -94,7 +94,7 @@ async def test_pages_run_nothing_but_our_scripts_and_in_nobodys_frame(client: ht
             "base-uri": ["'none'"],
             "frame-ancestors": ["'none'"],
             "require-trusted-types-for": ["'script'"],
-            "trusted-types": ["lit-html", "ownkey"],
+            "trusted-types": ["lit-html", "ownkey", "'allow-duplicates'"],
         }
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"

@@ -8,10 +8,10 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -21,9 +21,13 @@ from playwright.async_api import Browser, Page, async_playwright
 from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
+from tests.panel.driver import open_tab, wait_until_settled
+from tests.panel.host_pages import open_panel, put_plain
 from tests.panel.hosts import Host
-from tests.panel.site import SHARED, Recorder, Site
+from tests.panel.site import SHARED, Person, Recorder, Site
 from tests.panel.watch import Watch
+
+Enter = Callable[..., Awaitable[Page]]
 
 CHROMIUM: Final = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS: Final = [
@@ -121,7 +125,7 @@ async def whole_site(data_dir: Path, providers: SimulatedProviders, friendly_hos
     )
     listener = socket.create_server(("127.0.0.1", 0))
     async with Ownkey.open(config, environ=SHARED) as ok:
-        recorder = Recorder(ok.asgi())
+        recorder = Recorder(_let_in(ok.asgi(), friendly_host.origin))
         async with serve(recorder, listener):
             yield Site(ok, f"http://127.0.0.1:{listener.getsockname()[1]}", providers, recorder.replies)
 
@@ -155,7 +159,7 @@ def other_host(stranger: Host) -> Host:
 @pytest_asyncio.fixture
 async def watch(browser: Browser, site: Site) -> AsyncIterator[Watch]:
     """Opens pages; the test fails at its end for whatever they did that it did not expect."""
-    watch = Watch(browser, site)
+    watch = Watch(browser, secrets=site.secrets, tokens=site.tokens, replies=site.replies)
     yield watch
     await watch.close()
     watch.assert_clean()
@@ -165,3 +169,35 @@ async def watch(browser: Browser, site: Site) -> AsyncIterator[Watch]:
 async def page(watch: Watch) -> Page:
     """An empty page in a fresh profile."""
     return await watch.new_page()
+
+
+@pytest.fixture
+def enter(watch: Watch, site: Site, host: Host) -> Enter:
+    """Opens the panel of somebody on a page of the friendly host, ready and settled.
+
+    `tab` opens one of its tabs; `attributes` and `html` are those of the element and of the page; further options
+    are those of a browser context (`color_scheme`, `viewport`, `locale` …).
+    """
+
+    async def enter(
+        person: Person, tab: str | None = None, *, attributes: str = "", html: str = 'lang="en"', **options: Any
+    ) -> Page:
+        host.token = await site.panel_token(person, host)
+        page = await watch.new_page(**options)
+        await open_panel(page, put_plain(host, site.url, attributes=attributes, html=html))
+        await wait_until_settled(page)
+        if tab is not None:
+            await open_tab(page, tab)
+        return page
+
+    return enter
+
+
+def _let_in(application: Any, origin: str) -> Any:
+    """Until the server itself answers pages of other origins."""
+    if "panel_origins" in Config.__struct_fields__:
+        return application
+    from starlette.middleware.cors import CORSMiddleware
+
+    every = ["*"]
+    return CORSMiddleware(application, [origin], every, every, expose_headers=every)

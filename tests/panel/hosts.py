@@ -109,10 +109,19 @@ def read_module(path: str) -> bytes:
     return file.read_bytes()
 
 
+def install_packages(project: Path) -> None:
+    """What `npm install` would do, from the packages of tests/node; the cache of Vite stays the project's own."""
+    if not NODE_MODULES.exists():
+        pytest.skip("the npm packages of the tests are not installed: run `make setup` with npm")
+    folder = project / "node_modules"
+    folder.mkdir()
+    for package in NODE_MODULES.iterdir():
+        if not package.name.startswith("."):
+            (folder / package.name).symlink_to(package)
+
+
 def build_with_vite(project: Path, out: Path) -> None:
     """Build a Vite project against the packages of tests/node; `out` is made anew."""
-    if not (NODE_MODULES / "vite").exists():
-        pytest.skip("Vite is not installed: run `make setup` with npm")
     node = shutil.which("node")
     assert node is not None
     done = subprocess.run(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
 
 from ownkey import Ownkey
 from ownkey.testing import SimulatedProviders
+from tests.panel import cast
+from tests.panel.cast import Member
+from tests.panel.hosts import Host
 
 SHARED: Final = {
     "OPENAI_API_KEY": "sk-operator-openai-000000000001",
@@ -56,6 +60,24 @@ class Site(Struct):
         token = (await self.ok.tokens.create(user_id, "test")).text
         self.tokens.append(token)
         return Person(user_id, token)
+
+    async def settle(self, member: Member) -> Person:
+        """Somebody of the demo's company with all that they have."""
+        await cast.settle(self.ok, self.providers, member)
+        self.secrets.extend(cast.make_secret(member.id, key) for key in member.keys)
+        return Person(member.id, (await self.ok.tokens.create(member.id, "test")).text)
+
+    async def panel_token(self, person: Person, host: Host, scopes: Sequence[str] = ("settings", "usage")) -> str:
+        """A token with which a page of this host opens the panel of a user."""
+        made = (await self.ok.tokens.create(person.id, "panel")).text
+        self.tokens.append(made)
+        return made
+
+    async def end_tokens(self, person: Person) -> None:
+        """Every token of a user ends now."""
+        for token in await self.ok.tokens.list_tokens(person.id):
+            if token.revoked_at is None:
+                await self.ok.tokens.revoke(person.id, token.id)
 
     async def add_key(self, user_id: str, provider: str, secret: str, label: str = "") -> str:
         """Store a key for a user; gives its id."""

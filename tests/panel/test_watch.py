@@ -10,16 +10,16 @@ from playwright.async_api import Browser
 
 from tests.panel.accessibility import assert_accessible
 from tests.panel.hosts import Host
-from tests.panel.site import Reply, Site
+from tests.panel.site import Reply
 from tests.panel.watch import Watch, failed_load
 
 SECRET = "gsk_never_to_be_seen_00000001"
 
 
 @pytest_asyncio.fixture
-async def eye(browser: Browser, whole_site: Site) -> AsyncIterator[Watch]:
+async def eye(browser: Browser) -> AsyncIterator[Watch]:
     """A watch that may find something."""
-    watch = Watch(browser, Site(whole_site.ok, whole_site.url, whole_site.providers, [], [SECRET]))
+    watch = Watch(browser, secrets=[SECRET])
     yield watch
     for context in watch.contexts:
         await context.close()
@@ -73,7 +73,7 @@ async def test_it_sees_script_that_was_put_in(eye: Watch, other_host: Host) -> N
 
 
 async def test_it_sees_a_key_in_an_answer(eye: Watch) -> None:
-    eye.site.replies.append(Reply("GET /api/credentials", 200, "", f'{{"secret": "{SECRET}"}}'.encode()))
+    eye.replies = [Reply("GET /api/credentials", 200, "", f'{{"secret": "{SECRET}"}}'.encode())]
     with pytest.raises(AssertionError, match="a stored key is in the answer to GET /api/credentials"):
         eye.assert_clean()
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, WebError
 
-from tests.panel.site import Site
+from tests.panel.site import Reply
 
 _LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "[::1]", "::1"))
 # A test that waits longer than this for anything has found a fault, not a slow machine.
@@ -71,11 +71,14 @@ class Finding(Struct, frozen=True):
 class Watch:
     """Opens contexts and pages, and keeps what they did.
 
-    Expected things are named by the test with `expect`; everything else fails it at its end.
+    Expected things are named by the test with `expect`; everything else fails it at its end. `secrets` must be in no
+    answer, no address, no storage and nowhere on a page; `tokens` only where `expect_shown` says. Both lists may grow.
     """
 
-    def __init__(self, browser: Browser, site: Site) -> None:
-        self.browser, self.site = browser, site
+    def __init__(
+        self, browser: Browser, *, secrets: Sequence[str], tokens: Sequence[str] = (), replies: Sequence[Reply] = ()
+    ) -> None:
+        self.browser, self.secrets, self.tokens, self.replies = browser, secrets, tokens, replies
         self.findings: list[Finding] = []
         self.requests: list[str] = []
         self.contexts: list[BrowserContext] = []
@@ -129,10 +132,10 @@ class Watch:
         """Nothing unexpected was said, asked for, stored, shown or executed."""
         assert not self.pwned, f"script was executed: {self.pwned}"
         assert not self.unexpected, "\n" + "\n".join(map(str, self.unexpected))
-        for secret in self.site.secrets:
+        for secret in self.secrets:
             for url in self.requests:
                 assert secret not in url, f"a secret is in the address of a request: {url}"
-            for reply in self.site.replies:
+            for reply in self.replies:
                 assert secret.encode() not in reply.body, f"a stored key is in the answer to {reply.request}"
                 assert secret not in reply.head, f"a stored key is in the headers of the answer to {reply.request}"
 
@@ -143,7 +146,7 @@ class Watch:
             except Error:  # an error page, or a document that denies its storage
                 continue
             for place, text in found.items():
-                for secret in (*self.site.secrets, *self.site.tokens):
+                for secret in (*self.secrets, *self.tokens):
                     if secret in text and not (place == "document" and secret in self._shown):
                         self.findings.append(Finding("secret", f"in the {place} of {frame.url}"))
 
@@ -174,7 +177,7 @@ class Watch:
         self.pwned.append(json.dumps(text))
 
     def _check_text(self, text: str, place: str) -> None:
-        for secret in (*self.site.secrets, *self.site.tokens):
+        for secret in (*self.secrets, *self.tokens):
             if secret in text:
                 self.findings.append(Finding("secret", f"in {place}"))
 

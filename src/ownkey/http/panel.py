@@ -40,11 +40,11 @@ In a clone of the repository, run `make panel` and start the server again.
 """
 
 # The page may load what this server gives out and nothing else. Text becomes HTML or a script's address only through
-# the two named Trusted Types policies.
+# the two named Trusted Types policies; the page's script and the panel's each bring Lit, which makes its own.
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types lit-html ownkey"
+    "require-trusted-types-for 'script'; trusted-types lit-html ownkey 'allow-duplicates'"
 )
 _CLOSED_FEATURES: Final = (
     "accelerometer", "autoplay", "camera", "clipboard-read", "display-capture", "encrypted-media", "fullscreen",

@@ -58,7 +58,7 @@ export class KeysView extends View<PanelSurroundings> {
       ${guide(this.at, () => this.#add(""))}
       ${store.chain?.attempts.length
         ? html`<section class="keys-route" aria-label=${t.route}>
-            <h3>${t.route}</h3>
+            <h2>${t.route}</h2>
             ${chainStrip(this.at, store.chain)}
           </section>`
         : nothing}
