@@ -134,9 +134,14 @@ export class Store {
     return this.credentials.filter((one) => one.provider === provider);
   }
 
-  /** The tasks that can be set: the built-in ones and the person's own. */
+  /** The tasks that go somewhere even when the person says nothing: the built-in ones and the administrators'. */
+  get standingTasks(): readonly string[] {
+    return [...new Set([...BUILT_IN_TASKS, ...Object.keys(this.policy.defaults.tasks)])];
+  }
+
+  /** The tasks that can be set: the standing ones and the person's own. */
   get taskNames(): readonly string[] {
-    return [...new Set([...BUILT_IN_TASKS, ...this.tasks.map((one) => one.task)])];
+    return [...new Set([...this.standingTasks, ...this.tasks.map((one) => one.task)])];
   }
 
   async #watch<P extends "/api/credentials" | "/api/preferences" | "/api/tasks" | "/api/settings">(

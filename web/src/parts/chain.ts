@@ -1,4 +1,4 @@
-/** A request's chain as people read it: who is tried, with what, who pays, and what is left out. */
+/** A request's chain as people read it: who is tried, with what, who pays, what is left out. Styles: `chain.css`. */
 import { html, nothing, type TemplateResult } from "lit";
 import type { Hop, Route } from "../core/store.js";
 import { chain as texts } from "../i18n/chain.js";

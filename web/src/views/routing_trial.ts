@@ -1,0 +1,147 @@
+/** "Try a route": where a request would go now, worked out by the server with the function that serves requests. */
+import { html, nothing, type TemplateResult } from "lit";
+import { live } from "lit/directives/live.js";
+import { explain } from "../core/explain.js";
+import type { Route } from "../core/store.js";
+import { routing as texts } from "../i18n/routing.js";
+import { taskName, words } from "../i18n/words.js";
+import type { PanelSurroundings } from "../panel.js";
+import { chainStrip } from "../parts/chain.js";
+import { field } from "../parts/controls.js";
+
+const NEEDS = [
+  ["tools", "tools"],
+  ["images", "images"],
+  ["json_schema", "json"],
+] as const;
+// Between the last key and the question to the server.
+const PAUSE_MILLISECONDS = 300;
+
+export class RouteTrial {
+  #model = "auto";
+  #task = "";
+  #needs = { tools: false, images: false, json_schema: false };
+  #route: Route | null = null;
+  #failure: unknown = null;
+  #timer = 0;
+  #asked = 0;
+
+  constructor(private readonly at: PanelSurroundings) {}
+
+  /** Asks where the request would go, with what is chosen now. */
+  async run(): Promise<void> {
+    clearTimeout(this.#timer);
+    const asked = ++this.#asked;
+    const model = this.#model.trim() || "auto";
+    try {
+      const route = await this.at.api.post("/api/route/preview", {
+        model,
+        task: this.#task || null,
+        operation: this.#task === "embedding" || model === "task:embedding" ? "embeddings" : "chat",
+        needs: { ...this.#needs, input_tokens: 0 },
+      });
+      if (asked !== this.#asked) return;
+      this.#route = route;
+      this.#failure = null;
+    } catch (error) {
+      if (asked !== this.#asked) return;
+      this.#failure = error;
+    }
+    this.at.requestUpdate();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#asked++;
+  }
+
+  /** Shows the route of a task, and takes the person there. */
+  show(task: string): void {
+    this.#model = "auto";
+    this.#task = task;
+    this.at.requestUpdate();
+    void this.run();
+    const heading = this.at.root.querySelector<HTMLElement>("#routing-trial");
+    heading?.focus({ preventScroll: true });
+    heading?.scrollIntoView({ block: "start" });
+  }
+
+  render(): TemplateResult {
+    const t = texts[this.at.language];
+    const { tasks } = words[this.at.language];
+    return html`<section class="section">
+      <header><div><h2 id="routing-trial" tabindex="-1">${t.trial}</h2><p>${t.trialHint}</p></div></header>
+      <div class="card stack">
+        <div class="routing-trial">
+          ${field({
+            id: "routing-model",
+            label: t.model,
+            hint: t.modelHint,
+            error: this.#failure ? explain(this.#failure, this.at.language) : null,
+            control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} list="routing-models"
+                maxlength="300" autocomplete="off" autocapitalize="off" spellcheck="false" .value=${live(this.#model)}
+                @input=${this.#onModel} /><datalist id="routing-models">
+                ${this.#suggestions().map((one) => html`<option value=${one}></option>`)}
+              </datalist>`,
+          })}
+          ${field({
+            id: "routing-task",
+            label: t.columns.task,
+            control: (id) => html`<select id=${id} @change=${this.#onTask}>
+              <option value="" .selected=${!this.#task}>—</option>
+              ${this.at.store.taskNames.map(
+                (one) => html`<option value=${one} .selected=${one === this.#task}>${taskName(tasks, one)}</option>`,
+              )}
+            </select>`,
+          })}
+          <fieldset class="field">
+            <legend>${t.needs}</legend>
+            <div class="row">
+              ${NEEDS.map(
+                ([need, word]) => html`<label class="choice"><input type="checkbox" .checked=${this.#needs[need]}
+                  @change=${(event: Event) => this.#onNeed(need, event)} />${t[word]}</label>`,
+              )}
+            </div>
+          </fieldset>
+        </div>
+        <p class="routing-result" role="status">${this.#summary()}</p>
+        ${this.#route && !this.#failure ? chainStrip(this.at, this.#route, "open") : nothing}
+      </div>
+    </section>`;
+  }
+
+  #summary(): string | typeof nothing {
+    const t = texts[this.at.language];
+    if (!this.#route || this.#failure) return nothing;
+    const { best } = this.#route;
+    if (!best) return t.goesNowhere;
+    const payer = words[this.at.language].payer[best.payer as "own" | "shared"];
+    return t.goes(this.at.store.label(best.provider), best.model, payer);
+  }
+
+  #suggestions(): string[] {
+    const { store } = this.at;
+    const known = store.providers.filter((one) => one.allowed && (one.shared_key || store.keysOf(one.id).length));
+    return [
+      "auto",
+      ...store.taskNames.map((one) => `task:${one}`),
+      ...known.flatMap((one) => one.models.map((model) => `${one.id}/${model.id}`)),
+    ];
+  }
+
+  #onModel = (event: Event): void => {
+    this.#model = (event.target as HTMLInputElement).value;
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => this.run(), PAUSE_MILLISECONDS);
+  };
+
+  #onTask = (event: Event): void => {
+    this.#task = (event.target as HTMLSelectElement).value;
+    void this.run();
+  };
+
+  #onNeed(need: (typeof NEEDS)[number][0], event: Event): void {
+    this.#needs[need] = (event.target as HTMLInputElement).checked;
+    void this.run();
+  }
+}
