@@ -22,7 +22,7 @@ from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
 from tests.panel.driver import open_tab, wait_until_settled
-from tests.panel.host_pages import open_panel, put_plain
+from tests.panel.host_pages import open_panel, put_plain, wait_until_ready
 from tests.panel.hosts import Host
 from tests.panel.site import SHARED, Person, Recorder, Site
 from tests.panel.watch import Watch
@@ -121,11 +121,11 @@ async def whole_site(data_dir: Path, providers: SimulatedProviders, friendly_hos
         data_dir=data_dir,
         catalog=providers.write_catalog(data_dir / "catalog.toml"),
         usage_flush_seconds=0.05,
-        **({"panel_origins": (friendly_host.origin,)} if "panel_origins" in Config.__struct_fields__ else {}),
+        panel_origins=(friendly_host.origin,),
     )
     listener = socket.create_server(("127.0.0.1", 0))
     async with Ownkey.open(config, environ=SHARED) as ok:
-        recorder = Recorder(_let_in(ok.asgi(), friendly_host.origin))
+        recorder = Recorder(ok.asgi())
         async with serve(recorder, listener):
             yield Site(ok, f"http://127.0.0.1:{listener.getsockname()[1]}", providers, recorder.replies)
 
@@ -193,11 +193,22 @@ def enter(watch: Watch, site: Site, host: Host) -> Enter:
     return enter
 
 
-def _let_in(application: Any, origin: str) -> Any:
-    """Until the server itself answers pages of other origins."""
-    if "panel_origins" in Config.__struct_fields__:
-        return application
-    from starlette.middleware.cors import CORSMiddleware
+@pytest.fixture
+def enter_own(watch: Watch, site: Site) -> Enter:
+    """Opens the server's own page as somebody who is signed in; `path` "/admin" is the administrators'.
 
-    every = ["*"]
-    return CORSMiddleware(application, [origin], every, every, expose_headers=every)
+    Further options are those of a browser context.
+    """
+
+    async def enter_own(person: Person, tab: str | None = None, *, path: str = "/", **options: Any) -> Page:
+        context = await watch.new_context(**options)
+        await site.sign_in(context, person)
+        page = await context.new_page()
+        await page.goto(site.url + path)
+        await wait_until_ready(page)
+        await wait_until_settled(page)
+        if tab is not None:
+            await open_tab(page, tab)
+        return page
+
+    return enter_own

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
+from playwright.async_api import BrowserContext
 
 from ownkey import Ownkey
+from ownkey.domain.user import Role
+from ownkey.http import session_cookie
+from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from tests.panel import cast
 from tests.panel.cast import Member
@@ -18,6 +22,7 @@ SHARED: Final = {
     "OPENAI_API_KEY": "sk-operator-openai-000000000001",
     "GROQ_API_KEY": "gsk_operator_groq_00000000000001",
 }
+PASSWORD: Final = "correct horse battery staple"
 _numbers = itertools.count(1)
 
 
@@ -57,27 +62,48 @@ class Site(Struct):
         for priority, (provider, secret) in enumerate(keys.items(), start=1):
             await self.add_key(user_id, provider, secret)
             await self.ok.settings.put_preference(user_id, provider, priority=priority)
-        token = (await self.ok.tokens.create(user_id, "test")).text
-        self.tokens.append(token)
-        return Person(user_id, token)
+        return await self._introduce(user_id)
 
     async def settle(self, member: Member) -> Person:
         """Somebody of the demo's company with all that they have."""
         await cast.settle(self.ok, self.providers, member)
         self.secrets.extend(cast.make_secret(member.id, key) for key in member.keys)
-        return Person(member.id, (await self.ok.tokens.create(member.id, "test")).text)
+        return await self._introduce(member.id)
+
+    async def admin(self, name: str = "admin") -> Person:
+        """A new administrator."""
+        user_id = f"{name}-{next(_numbers)}"
+        await self.ok.users.create(user_id, role=Role.ADMIN)
+        return await self._introduce(user_id, scopes=("gateway", "settings", "admin"))
+
+    async def set_password(self, person: Person, password: str = PASSWORD) -> None:
+        """From now on they can sign in, with their id as login."""
+        link = await self.ok.core.links.invite(person.id)
+        await self.ok.core.links.use(link.text, password, Visitor())
+        self.tokens.append(password)
+
+    async def sign_in(self, context: BrowserContext, person: Person) -> str:
+        """Give a browser profile the session cookie that a sign-in would; gives the session's id."""
+        started = await self.ok.core.sessions.start(person.id, Visitor(user_agent="Test"), method="password")
+        self.tokens.append(started.token)
+        cookie = {"name": session_cookie.NAME, "value": started.token, "url": self.url, "httpOnly": True}
+        await context.add_cookies([{**cookie, "secure": True, "sameSite": "Lax"}])  # type: ignore[typeddict-item]
+        return started.id
 
     async def panel_token(self, person: Person, host: Host, scopes: Sequence[str] = ("settings", "usage")) -> str:
         """A token with which a page of this host opens the panel of a user."""
-        made = (await self.ok.tokens.create(person.id, "panel")).text
-        self.tokens.append(made)
-        return made
+        made = await self.ok.panel_token(person.id, scopes=scopes, origin=host.origin)
+        self.tokens.append(made.text)
+        return made.text
 
-    async def end_tokens(self, person: Person) -> None:
-        """Every token of a user ends now."""
-        for token in await self.ok.tokens.list_tokens(person.id):
-            if token.revoked_at is None:
-                await self.ok.tokens.revoke(person.id, token.id)
+    async def sign_out_everywhere(self, person: Person) -> None:
+        """Every session and panel token of a user ends now."""
+        await self.ok.core.sessions.end_all(person.id)
+
+    async def _introduce(self, user_id: str, scopes: Sequence[str] = ("gateway", "settings")) -> Person:
+        token = (await self.ok.tokens.create(user_id, "test", scopes=scopes)).text
+        self.tokens.append(token)
+        return Person(user_id, token)
 
     async def add_key(self, user_id: str, provider: str, secret: str, label: str = "") -> str:
         """Store a key for a user; gives its id."""

@@ -67,7 +67,7 @@ async def test_a_token_that_ended_is_asked_for_again_without_a_word(
 ) -> None:
     watch.expect(failed_load(401))
     await open_panel(page, put_plain(host, site.url))
-    await site.end_tokens(person)
+    await site.sign_out_everywhere(person)
     host.token = await site.panel_token(person, host)
     await page.evaluate("document.querySelector('llm-settings-panel').refresh()")
     assert host.token_requests == 2
@@ -80,7 +80,7 @@ async def test_a_host_whose_person_is_signed_out_hears_of_it(
 ) -> None:
     watch.expect(failed_load(401))
     await open_panel(page, put_plain(host, site.url))
-    await site.end_tokens(person)
+    await site.sign_out_everywhere(person)
     await page.evaluate("document.querySelector('llm-settings-panel').refresh()")
     await expect(page.locator(".empty[role=alert]")).to_contain_text("Your session has ended.")
     assert host.token_requests <= 4, "asked again once by each call that was on its way, and not for ever"
