@@ -266,7 +266,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         links=OneTimeLinks(changes, database.pool, sessions, passwords),
         usage_report=UsageReport(changes),
         request_log=RequestLog(changes),
-        export=Export(changes),
+        export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
         policies=PolicyService(changes, policies, deployment, catalog),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 
 from ownkey import Ownkey
+from ownkey.crypto.tokens import SESSION_PREFIX, hash_token
 from ownkey.domain.user import Role
 from ownkey.services.one_time_links import NewLink
+from ownkey.storage.sessions import rotate_session
 from tests.gateway.api_client import unique
+from tests.gateway.conftest import Platform
 
 COOKIE = "__Host-ownkey_session"
 PASSWORD = "a walk in the evening"
@@ -114,3 +118,13 @@ async def person(
         assert answer.status_code == 200, answer.text
         browser.user_id = user_id
         yield browser
+
+
+async def grow_stale(platform: Platform, browser: Browser, minutes: int = 6) -> None:
+    """Let the proof of who this is be some minutes old."""
+    assert browser.session is not None
+    digest = hash_token(browser.session, SESSION_PREFIX)
+    assert digest is not None
+    current = next(one["id"] for one in (await browser.get("/api/sessions")).json() if one["current"])
+    async with platform.ok.database.transaction(browser.user_id) as tx:
+        assert await rotate_session(tx, current, digest, datetime.now(UTC) - timedelta(minutes=minutes))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from ownkey import Config, Ownkey
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome, UsageEvent, new_id
 from ownkey.storage.usage import insert_events
-from tests.gateway.api_client import ApiClient, caller, unique
+from tests.gateway.api_client import ApiClient, administrator, caller, unique
+from tests.gateway.browser import PASSWORD, grow_stale, person, problem
 from tests.gateway.conftest import Platform
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
@@ -103,3 +107,57 @@ async def test_the_export_of_somebody_new_is_valid_too(platform: Platform) -> No
     async with caller(platform.ok) as ann:
         whole = json.loads((await ann.get("/api/export")).text)
         assert whole["usage_daily"] == [] and whole["credentials"] == []
+
+
+async def test_what_one_signs_in_with_is_in_the_export_and_what_proves_it_is_not(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann:
+        whole = await ann.get("/api/export")
+        assert whole.json()["account"]["login"] == ann.user_id
+        assert [one["method"] for one in whole.json()["sessions"]] == ["link"]
+        assert "argon2" not in whole.text
+
+
+async def test_erased_is_erased(platform: Platform) -> None:
+    async with caller(platform.ok) as ann, caller(platform.ok, "bob") as bob:
+        await fill(platform, ann)
+        theirs = await fill(platform, bob)
+        for wrong in ("", bob.user_id, ann.user_id.upper(), f" {ann.user_id}"):
+            answer = await ann.send("DELETE", "/api/account", json={"confirm": wrong})
+            assert answer.status_code == 400
+        assert answer.json()["code"] == "confirmation_mismatch"
+        assert (await ann.send("DELETE", "/api/account")).status_code == 400
+        assert len((await ann.get("/api/credentials")).json()) == 1
+        assert (await ann.send("DELETE", "/api/account", json={"confirm": ann.user_id})).status_code == 204
+        gone = await ann.get("/api/credentials")
+        assert (gone.status_code, gone.json()["code"]) == (401, "token_invalid")
+        async with platform.ok.database.transaction(ann.user_id) as tx:
+            for table in ("users", "credentials", "gateway_tokens", "usage_events", "usage_daily", "task_overrides"):
+                assert await tx.fetchval(f"select count(*) from ownkey.{table}") == 0
+        trail = await platform.ok.audit.list_entries(ann.user_id)
+        assert trail[0].action == "user.deleted"
+        assert [one["id"] for one in (await bob.get("/api/credentials")).json()] == [theirs]
+
+
+async def test_the_last_administrator_stays(platform: Platform, private_dir: Path) -> None:
+    config = Config(data_dir=private_dir, shared_keys=False)
+    async with Ownkey.open(config, environ={}) as ok, administrator(ok) as root:
+        refused = await root.send("DELETE", "/api/account", json={"confirm": root.user_id})
+        assert (refused.status_code, refused.json()["code"]) == (409, "last_administrator")
+        assert (await root.get("/api/session")).status_code == 200
+        async with administrator(ok) as second:
+            # Both at once: one has to stay.
+            answers = await asyncio.gather(
+                *(one.send("DELETE", "/api/account", json={"confirm": one.user_id}) for one in (root, second))
+            )
+            assert sorted(answer.status_code for answer in answers) == [204, 409]
+
+
+async def test_whoever_is_signed_in_confirms_it_first(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann, ann.copy() as thief:
+        await grow_stale(platform, ann)
+        body = {"confirm": ann.user_id}
+        assert problem(await thief.delete("/api/account", json=body)) == (403, "fresh_sign_in_required")
+        assert (await ann.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
+        assert (await ann.delete("/api/account", json=body)).status_code == 204
+        assert ann.session is None, "the browser forgets the cookie"
+        assert (await ann.sign_in(body["confirm"])).status_code == 401

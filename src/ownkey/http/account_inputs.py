@@ -104,3 +104,9 @@ class UserChange(Input):
 
     role: Literal["user", "admin"] | None = None
     status: Literal["active", "suspended"] | None = None
+
+
+class ErasureInput(Input):
+    """The proof that it is meant."""
+
+    confirm: UserId = Field(description="Your own user id, exactly as `GET /api/session` says it.")

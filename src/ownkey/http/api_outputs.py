@@ -64,6 +64,13 @@ class TestOut(Output):
     retry_after_seconds: float | None
 
 
+class RevealedOut(Output):
+    """The only answer that ever holds a stored key."""
+
+    secret: str = Field(description="For the eyes of its owner; not to be kept anywhere.")
+    hides_at: datetime = Field(description="When it is to leave the screen.")
+
+
 class CallableModelOut(Output):
     """A model that a key can call, and what is known of it. null: nobody says."""
 

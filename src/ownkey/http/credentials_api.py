@@ -12,7 +12,7 @@ from ownkey.domain.credential import Credential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.domain.version import credential_version, credentials_version
-from ownkey.http.access import Caller, CoreDep, Reader
+from ownkey.http.access import Caller, CoreDep, Reader, SignedIn, require_fresh
 from ownkey.http.api_inputs import (
     CredentialChange,
     CredentialOrder,
@@ -20,7 +20,15 @@ from ownkey.http.api_inputs import (
     ReplacedSecret,
     SecretAtProvider,
 )
-from ownkey.http.api_outputs import CallableModelsOut, CredentialOut, FieldOut, ModelOut, ProviderOut, TestOut
+from ownkey.http.api_outputs import (
+    CallableModelsOut,
+    CredentialOut,
+    FieldOut,
+    ModelOut,
+    ProviderOut,
+    RevealedOut,
+    TestOut,
+)
 from ownkey.http.if_match import (
     VERSIONED,
     VERSIONED_GONE,
@@ -153,6 +161,17 @@ async def list_credential_models(
     """
     found = await core.credential_models.list_models(caller.user_id, credential_id, refresh=refresh)
     return CallableModelsOut.model_validate(found)
+
+
+@router.post("/credentials/{credential_id}/reveal")
+async def reveal_credential(core: CoreDep, caller: SignedIn, credential_id: str) -> RevealedOut:
+    """Show one of your own stored keys once more. Off unless the administrators' policy has `reveal_keys`.
+
+    Only for a person who is signed in and has confirmed that within the last five minutes
+    (`POST /api/session/confirm`); no token can. It is in the audit trail before the key leaves.
+    """
+    shown = await core.credential_reveal.reveal(require_fresh(caller).user_id, credential_id, actor=caller.actor)
+    return RevealedOut(secret=shown.secret.reveal(), hides_at=shown.hides_at)
 
 
 @router.post("/credentials/{credential_id}/replace", responses=VERSIONED)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from ownkey.domain.audit import AuditEntry
 from ownkey.domain.credential import Credential
@@ -19,7 +19,8 @@ from ownkey.domain.settings import Preference, Settings, TaskOverride
 from ownkey.errors import NotFound
 from ownkey.services.changes import Changes
 from ownkey.services.expiry import utc_now
-from ownkey.storage import audit, credentials, settings, tokens, usage, users
+from ownkey.storage import accounts, audit, credentials, sessions, settings, tokens, usage, users
+from ownkey.storage.sessions import Session
 from ownkey.storage.tokens import GatewayToken
 from ownkey.storage.usage import UsageDay
 from ownkey.storage.users import User
@@ -27,6 +28,14 @@ from ownkey.storage.users import User
 FORMAT: Final = "ownkey-export"
 VERSION: Final = 1
 _PAGE: Final = 500
+
+
+class SignsInWith(Struct, frozen=True, kw_only=True):
+    """The account, without what proves that one owns it."""
+
+    login: str
+    display_name: str | None
+    password_changed_at: datetime | None
 
 
 class Holdings(Struct, frozen=True, kw_only=True):
@@ -41,13 +50,15 @@ class Holdings(Struct, frozen=True, kw_only=True):
     tasks: list[TaskOverride]
     credentials: list[Credential]
     tokens: list[GatewayToken]
+    account: SignsInWith | None
+    sessions: list[Session]
 
 
 class Export:
     """Writes the document. Its lists of usage and audit entries are read page by page."""
 
-    def __init__(self, changes: Changes, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._changes, self._now = changes, now
+    def __init__(self, changes: Changes, *, session_idle_seconds: float, now: Callable[[], datetime] = utc_now) -> None:
+        self._changes, self._session_idle_seconds, self._now = changes, session_idle_seconds, now
 
     async def open(self, user_id: str) -> AsyncIterator[bytes]:
         """The pieces of the document. Raises NotFound(user_not_found) before the first of them."""
@@ -55,6 +66,7 @@ class Export:
             user = await users.find_user(tx, user_id)
             if user is None:
                 raise NotFound("There is no such user.", code="user_not_found")
+            account = await accounts.find_account(tx)
             holdings = Holdings(
                 exported_at=self._now(),
                 user=user,
@@ -63,6 +75,8 @@ class Export:
                 tasks=await settings.list_task_overrides(tx),
                 credentials=await credentials.list_credentials(tx),
                 tokens=await tokens.list_tokens(tx),
+                account=None if account is None else convert(account, SignsInWith, from_attributes=True),
+                sessions=await sessions.list_sessions(tx, self._session_idle_seconds),
             )
         return self._write(user_id, holdings)
 
