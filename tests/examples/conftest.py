@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,9 +38,19 @@ def secrets() -> list[str]:
     return []
 
 
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends what was started, in reverse."""
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest_asyncio.fixture
-async def watch(browser: Browser, secrets: list[str]) -> AsyncIterator[Watch]:
-    """Opens pages; the test fails at its end for whatever they did that it did not expect."""
+async def watch(browser: Browser, secrets: list[str], stack: ExitStack) -> AsyncIterator[Watch]:
+    """Opens pages; the test fails at its end for whatever they did that it did not expect.
+
+    Its pages are closed before the programs of `stack` end.
+    """
     watch = Watch(browser, secrets=secrets)
     yield watch
     await watch.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests.panel.watch import TIMEOUT_MILLISECONDS
 
@@ -119,3 +119,14 @@ async def read_events(page: Page) -> list[dict[str, Any]]:
     """The events of the panel that reached the page, in order."""
     events: list[dict[str, Any]] = await page.evaluate("window.__ownkey_events")
     return events
+
+
+async def add_key(page: Page, secret: str, *, provider: str | None = None) -> None:
+    """Paste a key in the tab Keys, test it and save it. The provider is the one that is suggested unless given."""
+    await page.get_by_role("button", name="Add key").first.click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("API key").fill(secret)
+    if provider is not None:
+        await dialog.get_by_label("Provider").select_option(label=provider)
+    await dialog.get_by_role("button", name="Test and save").click()
+    await expect(dialog).to_be_hidden()

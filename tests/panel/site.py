@@ -86,7 +86,13 @@ class Site(Struct):
         """Give a browser profile the session cookie that a sign-in would; gives the session's id."""
         started = await self.ok.core.sessions.start(person.id, Visitor(user_agent="Test"), method="password")
         self.tokens.append(started.token)
-        cookie = {"name": session_cookie.NAME, "value": started.token, "url": self.url, "httpOnly": True}
+        # Told that it came over TLS, as `Secure` asks; Chromium sends such cookies to loopback all the same.
+        cookie = {
+            "name": session_cookie.NAME,
+            "value": started.token,
+            "url": self.url.replace("http:", "https:"),
+            "httpOnly": True,
+        }
         await context.add_cookies([{**cookie, "secure": True, "sameSite": "Lax"}])  # type: ignore[typeddict-item]
         return started.id
 
