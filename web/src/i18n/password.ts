@@ -1,0 +1,43 @@
+import { texts } from "../core/language.js";
+
+export const password = texts({
+  en: {
+    password: "Password",
+    new: "New password",
+    show: "Show password",
+    long: (least: number) => `At least ${least} characters`,
+    varied: "Not one or two characters over and over",
+    notLogin: "Not your sign-in name",
+    met: "done",
+    open: "still open",
+    refused: "This password is among the first that anybody would try. Choose another one.",
+    unmet: "The password does not fit yet.",
+    missing: "Enter your password.",
+  },
+  de: {
+    password: "Passwort",
+    new: "Neues Passwort",
+    show: "Passwort zeigen",
+    long: (least: number) => `Mindestens ${least} Zeichen`,
+    varied: "Nicht ein oder zwei Zeichen immer wieder",
+    notLogin: "Nicht Ihr Anmeldename",
+    met: "erfüllt",
+    open: "noch offen",
+    refused: "Dieses Passwort würde jeder als eines der ersten ausprobieren. Wählen Sie ein anderes.",
+    unmet: "Das Passwort passt noch nicht.",
+    missing: "Geben Sie Ihr Passwort ein.",
+  },
+  es: {
+    password: "Contraseña",
+    new: "Contraseña nueva",
+    show: "Mostrar contraseña",
+    long: (least: number) => `Al menos ${least} caracteres`,
+    varied: "No uno o dos caracteres repetidos",
+    notLogin: "Distinta de su nombre de acceso",
+    met: "cumplido",
+    open: "pendiente",
+    refused: "Esta contraseña es de las primeras que cualquiera probaría. Elija otra.",
+    unmet: "La contraseña aún no cumple las condiciones.",
+    missing: "Escriba su contraseña.",
+  },
+});
