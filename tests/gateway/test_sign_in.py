@@ -268,7 +268,12 @@ async def test_an_old_hash_is_renewed_at_the_next_sign_in(platform: Platform) ->
 
 async def test_what_the_page_asks_first(platform: Platform) -> None:
     async with Browser(platform.url) as anybody:
-        assert (await anybody.get("/api/sign-in")).json() == {"local": True, "oidc": [], "secure": True}
+        said = {"local": True, "oidc": [], "secure": True, "signed_in": False}
+        assert (await anybody.get("/api/sign-in")).json() == said
+        async with person(platform.ok, platform.url) as ann:
+            assert (await ann.get("/api/sign-in")).json() == {**said, "signed_in": True}
+            await platform.ok.core.sessions.end_all(ann.user_id)
+            assert (await ann.get("/api/sign-in")).json() == said
         far = await anybody.get("/api/sign-in", headers={"host": "ownkey.lan:8484"})
         assert far.json()["secure"] is False
         proxied = await anybody.get(

@@ -17,7 +17,7 @@ import { Choices } from "./page/choices.js";
 import { controls, header } from "./page/header.js";
 import { OneTimeLink } from "./page/one_time_link.js";
 import layout from "./page/page.css?inline";
-import { SignIn } from "./page/sign_in.js";
+import { SignIn, outsideTrouble } from "./page/sign_in.js";
 import { banner, card, type PageSurroundings, type Session } from "./page/surroundings.js";
 
 type Shown =
@@ -44,7 +44,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
   #choices = new Choices();
   #shown: Shown = { kind: "starting" };
   #here: "panel" | "admin" = /\/admin\/?$/.test(location.pathname) ? "admin" : "panel";
-  #trouble: "signOutFailed" | "scriptMissing" | null = null;
+  #trouble = "";
   /** Tells the other windows of this browser that somebody else, or nobody, is signed in now. */
   #others = new BroadcastChannel("ownkey-session");
 
@@ -78,27 +78,31 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     this.requestUpdate();
   }
 
-  /** Whoever is signed in sees their page; nobody is asked to sign in. */
+  /** Whoever is signed in sees their page; nobody is asked to sign in. Throws ApiError. */
   async enter(): Promise<void> {
     const signingIn = this.#shown.kind === "sign-in" || this.#shown.kind === "link";
-    let session: Session;
-    try {
-      session = await this.api.get("/api/session");
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    const ways = await this.api.get("/api/sign-in");
+    if (!ways.signed_in) {
       // A sign-in that the server accepted, and a cookie that the browser did not keep.
-      if (signingIn) throw new ApiError("cookie_lost", error.message, 401);
+      if (signingIn) throw new ApiError("cookie_lost", "The browser did not keep the cookie.", 401);
       this.leave();
       return;
     }
+    const session = await this.api.get("/api/session");
     this.#close();
     this.#shown = { kind: "inside", session };
-    this.requestUpdate();
     if (signingIn) this.#others.postMessage("changed");
     await this.#fetchInner();
     await this.updateComplete;
     this.#entitle();
     if (signingIn) this.querySelector<HTMLElement>("h1")?.focus();
+  }
+
+  /** As if the page had just been opened. */
+  restart(): void {
+    this.#close();
+    this.#shown = { kind: "starting" };
+    void this.#begin();
   }
 
   /** Nothing of the person stays on the page; the form to sign in takes its place. */
@@ -152,7 +156,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     return html`${header(parts)}
       <main class="page-width">
         <h1 tabindex="-1">${admin ? t.administration : panelTexts[this.language].heading}</h1>
-        ${this.#trouble ? banner("bad", t[this.#trouble]) : nothing}
+        ${this.#trouble ? banner("bad", this.#trouble) : nothing}
         ${refused
           ? html`<div class="empty card">
               <h2>${t.adminOnly}</h2>
@@ -182,24 +186,23 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
       void view.load();
       this.#entitle();
     } else if (outside) {
-      void this.#returnFromOutside(outside);
+      void this.#begin(outside);
     } else {
       void this.#begin();
     }
   }
 
-  async #begin(): Promise<void> {
+  /** @param outside the code with which an identity provider's sign-in failed */
+  async #begin(outside: string | null = null): Promise<void> {
     try {
       await this.enter();
-    } catch {
+      // Somebody who had to prove again who they are is still signed in when that fails.
+      if (outside && this.#shown.kind === "inside") this.#say(outsideTrouble(this.language, outside));
+      else if (outside) this.leave(undefined, outside);
+    } catch (error) {
       // The form says by itself that the server is away, and tries again when asked.
-      this.leave();
+      this.leave(undefined, error instanceof ApiError && error.code !== "offline" ? error.code : outside);
     }
-  }
-
-  /** Somebody who wanted to confirm who they are is still signed in when that fails. */
-  async #returnFromOutside(code: string): Promise<void> {
-    this.leave(undefined, code);
   }
 
   async #fetchInner(): Promise<void> {
@@ -207,8 +210,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
       await import(/* @vite-ignore */ new URL(`${this.#here}.js`, import.meta.url).href);
     } catch (error) {
       console.warn(error);
-      this.#trouble = "scriptMissing";
-      this.requestUpdate();
+      this.#say(page[this.language].scriptMissing);
     }
   }
 
@@ -217,21 +219,23 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     if (this.#shown.kind === "link") return;
     const before = this.#shown.kind === "inside" ? this.#shown.session : null;
     try {
+      const { signed_in } = await this.api.get("/api/sign-in");
+      if (!signed_in && before) this.leave("ended");
+      if (!signed_in) return;
       const session = await this.api.get("/api/session");
       if (session.user_id !== before?.user_id) await this.enter();
     } catch (error) {
-      if (before && error instanceof ApiError && error.status === 401) this.leave("ended");
+      console.warn(error);
     }
   }
 
   async #signOut(): Promise<void> {
-    this.#trouble = null;
+    this.#trouble = "";
     try {
       await this.api.call("delete", "/api/session");
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) {
-        this.#trouble = "signOutFailed";
-        this.requestUpdate();
+        this.#say(page[this.language].signOutFailed);
         return;
       }
     }
@@ -251,9 +255,14 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     }
   }
 
+  #say(trouble: string): void {
+    this.#trouble = trouble;
+    this.requestUpdate();
+  }
+
   #close(): void {
     if (this.#shown.kind === "sign-in" || this.#shown.kind === "link") this.#shown.view.close();
-    this.#trouble = null;
+    this.#trouble = "";
     this.requestUpdate();
   }
 

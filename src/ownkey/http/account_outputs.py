@@ -24,6 +24,7 @@ class SignInWaysOut(Output):
     secure: bool = Field(
         description="false: this page came over plain HTTP from another machine, where no browser keeps the cookie."
     )
+    signed_in: bool = Field(description="Whether the cookie that came along is that of a session: `GET /api/session`.")
 
 
 class LinkPurposeOut(Output):

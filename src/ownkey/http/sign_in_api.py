@@ -21,9 +21,11 @@ router = APIRouter(prefix="/api/sign-in", tags=["Sign-in"])
 
 
 @router.get("")
-async def list_ways_to_sign_in(origins: OriginsDep, request: Request) -> SignInWaysOut:
-    """How people sign in here."""
-    return SignInWaysOut(local=True, oidc=[], secure=origins.is_secure(request.scope))
+async def list_ways_to_sign_in(core: CoreDep, origins: OriginsDep, request: Request) -> SignInWaysOut:
+    """How people sign in here, and whether this browser has done it already."""
+    shown = find_session_token(request.scope["headers"])
+    signed_in = shown is not None and await core.sessions.find(shown) is not None
+    return SignInWaysOut(local=True, oidc=[], secure=origins.is_secure(request.scope), signed_in=signed_in)
 
 
 @router.post("")

@@ -99,7 +99,7 @@ export class OneTimeLink {
       return card(
         t.linkInvalid,
         html`<p>${t.linkInvalidText}</p>
-          <button @click=${() => this.at.enter()}>${t.toSignIn}</button>`,
+          <button @click=${() => this.at.restart()}>${t.toSignIn}</button>`,
       );
     }
     return card(

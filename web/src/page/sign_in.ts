@@ -3,6 +3,7 @@ import { html, nothing, type TemplateResult } from "lit";
 import { ApiError } from "../api/client.js";
 import type { components } from "../api/schema.js";
 import { explain } from "../core/explain.js";
+import type { Language } from "../core/language.js";
 import { page } from "../i18n/page.js";
 import { password as passwordTexts } from "../i18n/password.js";
 import { shell } from "../i18n/shell.js";
@@ -93,10 +94,7 @@ export class SignIn {
     if (trouble instanceof ApiError && trouble.code === "cross_site_request") return banner("bad", t.crossSite);
     if (trouble instanceof ApiError && trouble.code === "cookie_lost") return banner("bad", t.cookieLost);
     if (trouble) return banner("bad", explain(trouble, this.at.language));
-    if (this.outside) {
-      const known: Record<string, string> = { ...t.outsideErrors, user_suspended: t.suspended, sign_in_mismatch: t.outsideErrors.sign_in_expired };
-      return banner("bad", known[this.outside] ?? t.outsideErrors.failed);
-    }
+    if (this.outside) return banner("bad", outsideTrouble(this.at.language, this.outside));
     return this.why ? banner("plain", t[this.why]) : nothing;
   }
 
@@ -191,4 +189,15 @@ export class SignIn {
     const seconds = Math.max(0, Math.ceil((this.#waitUntil - Date.now()) / 1000));
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   }
+}
+
+/** Why signing in through an identity provider failed, by the code that came back. */
+export function outsideTrouble(language: Language, code: string): string {
+  const t = page[language];
+  const known: Record<string, string> = {
+    ...t.outsideErrors,
+    user_suspended: t.suspended,
+    sign_in_mismatch: t.outsideErrors.sign_in_expired,
+  };
+  return known[code] ?? t.outsideErrors.failed;
 }

@@ -14,8 +14,10 @@ export interface PageSurroundings {
   readonly format: Format;
   readonly root: ParentNode;
   redraw(): void;
-  /** The server says that somebody is signed in: ask who, and show their page. */
+  /** The server says that somebody is signed in: ask who, and show their page. Throws ApiError. */
   enter(): Promise<void>;
+  /** As if the page had just been opened. */
+  restart(): void;
   /** Ask for a sign-in. */
   leave(why?: "ended" | "signedOut"): void;
 }
