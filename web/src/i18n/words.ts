@@ -6,8 +6,8 @@ export const words = texts({
     tasks: { coding: "Coding", research: "Research", writing: "Writing", chat: "Chat", embedding: "Embeddings" },
     payer: { own: "your key", shared: "shared key" },
     payerRule: {
-      own_then_shared: "Your keys first, then shared ones",
-      own_only: "Only your own keys",
+      own_then_shared: "Own keys first, then shared ones",
+      own_only: "Only own keys",
       shared_only: "Only shared keys",
     },
     status: {
@@ -33,8 +33,8 @@ export const words = texts({
     tasks: { coding: "Programmieren", research: "Recherche", writing: "Schreiben", chat: "Chat", embedding: "Embeddings" },
     payer: { own: "Ihr Schlüssel", shared: "geteilter Schlüssel" },
     payerRule: {
-      own_then_shared: "Zuerst Ihre Schlüssel, dann geteilte",
-      own_only: "Nur Ihre eigenen Schlüssel",
+      own_then_shared: "Zuerst eigene Schlüssel, dann geteilte",
+      own_only: "Nur eigene Schlüssel",
       shared_only: "Nur geteilte Schlüssel",
     },
     status: {
@@ -60,8 +60,8 @@ export const words = texts({
     tasks: { coding: "Programación", research: "Investigación", writing: "Redacción", chat: "Chat", embedding: "Embeddings" },
     payer: { own: "su clave", shared: "clave compartida" },
     payerRule: {
-      own_then_shared: "Primero sus claves, después las compartidas",
-      own_only: "Solo sus propias claves",
+      own_then_shared: "Primero las claves propias, después las compartidas",
+      own_only: "Solo claves propias",
       shared_only: "Solo claves compartidas",
     },
     status: {
