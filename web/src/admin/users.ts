@@ -1,9 +1,335 @@
-import { html, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
+import { repeat } from "lit/directives/repeat.js";
+import { ApiError } from "../api/client.js";
+import type { components } from "../api/schema.js";
+import { explain } from "../core/explain.js";
 import { View } from "../core/view.js";
+import { users } from "../i18n/admin_users.js";
+import { shell } from "../i18n/shell.js";
+import { words } from "../i18n/words.js";
+import { copyText, empty, field, pill, skeleton } from "../parts/controls.js";
+import { dialog } from "../parts/dialog.js";
+import { icon } from "../parts/icons.js";
+import { menu } from "../parts/menu.js";
 import type { AdminSurroundings } from "./surroundings.js";
+import styles from "./users.css?inline";
 
+type User = components["schemas"]["UserOut"];
+type Link = components["schemas"]["NewLinkOut"];
+
+type Open =
+  | { kind: "invite"; login: string; admin: boolean; fault: string | null }
+  | { kind: "link"; link: Link; copied: boolean; failed: boolean }
+  | { kind: "suspend"; user: User }
+  | { kind: "remove"; user: User; typed: string };
+
+const PAGE = 50;
+const WELL = new Set(["ok", "unverified", "limited"]);
+
+/** Who there is, and what can be done about it. */
 export class UsersView extends View<AdminSurroundings> {
+  override readonly styles = styles;
+
+  #users: readonly User[] | null = null;
+  #more = false;
+  #open: Open | null = null;
+  #busy = false;
+
+  override enter(): void {
+    void this.#load();
+  }
+
+  override leave(): void {
+    // A link that was shown is not shown again.
+    this.#open = null;
+  }
+
   override render(): TemplateResult {
-    return html``;
+    const t = users[this.at.language];
+    return html`<section class="section">
+        <header>
+          <div>
+            <h2>${t.title}</h2>
+            <p>${t.lead}</p>
+          </div>
+          <button class="primary" @click=${() => this.#show({ kind: "invite", login: "", admin: false, fault: null })}>
+            ${icon("add")}${t.invite}
+          </button>
+        </header>
+        ${this.#users ? this.#list(this.#users) : skeleton(shell[this.at.language].loading, 4)}
+      </section>
+      ${this.#dialog()}`;
+  }
+
+  #list(found: readonly User[]): TemplateResult {
+    const t = users[this.at.language];
+    if (!found.length) return empty(t.nobody, t.nobodyText);
+    return html`
+      <div class="table">
+        <table>
+          <caption class="hidden">${t.title}</caption>
+          <thead>
+            <tr>
+              <th scope="col">${t.user}</th>
+              <th scope="col">${t.keys}</th>
+              <th scope="col">${t.active}</th>
+              <th scope="col">${t.since}</th>
+              <th scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(found, (one) => one.id, (one) => this.#row(one))}
+          </tbody>
+        </table>
+      </div>
+      ${this.#more
+        ? html`<p class="users-more"><button @click=${() => void this.#load(true)}>${t.more}</button></p>`
+        : nothing}
+    `;
+  }
+
+  #row(user: User): TemplateResult {
+    const t = users[this.at.language];
+    const { format, person } = this.at;
+    const self = user.id === person.user_id;
+    return html`<tr>
+      <th scope="row">
+        <div class="row">
+          <span class="users-id" title=${user.id}>${user.id}</span>
+          ${self ? html`<span class="muted">(${t.you})</span>` : nothing}
+          ${user.role === "admin" ? html`<span class="pill">${icon("user")}${t.admin}</span>` : nothing}
+          ${user.status === "suspended" ? pill(t.suspended, "bad") : nothing}
+        </div>
+      </th>
+      <td>${this.#held(user)}</td>
+      <td title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
+        ${user.last_active_at ? format.relative(user.last_active_at) : t.never}
+      </td>
+      <td>${format.date(user.created_at)}</td>
+      <td class="number">
+        ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
+          { label: t.reset, icon: "key", run: () => void this.#reset(user) },
+          { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },
+          self
+            ? null
+            : user.role === "admin"
+              ? { label: t.makeUser, icon: "user", run: () => void this.#change(user, { role: "user" }) }
+              : { label: t.makeAdmin, icon: "user", run: () => void this.#change(user, { role: "admin" }) },
+          self
+            ? null
+            : user.status === "suspended"
+              ? { label: t.letIn, icon: "check", run: () => void this.#change(user, { status: "active" }) }
+              : { label: t.suspend, icon: "lock", run: () => this.#show({ kind: "suspend", user }) },
+          self
+            ? null
+            : { label: t.remove, icon: "remove", danger: true, run: () => this.#show({ kind: "remove", user, typed: "" }) },
+        ])}
+      </td>
+    </tr>`;
+  }
+
+  /** Providers with keys, and a word for those whose keys do not work. */
+  #held(user: User): TemplateResult {
+    const t = users[this.at.language];
+    const all = words[this.at.language].status as Record<string, string>;
+    if (!user.credentials.length) return html`<span class="muted">${t.noKeys}</span>`;
+    const providers = [...new Set(user.credentials.map((one) => one.provider))];
+    return html`<ul class="users-keys">
+      ${providers.map((provider) => {
+        const held = user.credentials.filter((one) => one.provider === provider);
+        const broken = held.filter((one) => !WELL.has(one.status));
+        const told = held.map((one) => t.counted(this.at.format.number(one.count), all[one.status] ?? one.status));
+        return html`<li title=${this.at.format.list(told)}>
+          ${this.at.label(provider)} ${broken.map((one) => pill(all[one.status] ?? one.status, "warn"))}
+          <span class="hidden">${told}</span>
+        </li>`;
+      })}
+    </ul>`;
+  }
+
+  #show(open: Open | null): void {
+    this.#open = open;
+    this.update();
+  }
+
+  async #load(further = false): Promise<void> {
+    const before = further ? (this.#users ?? []) : [];
+    try {
+      const found = await this.at.api.get("/api/admin/users", {
+        query: { limit: PAGE, after: before.at(-1)?.id ?? null },
+      });
+      this.#users = [...before, ...found];
+      this.#more = found.length === PAGE;
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+    this.update();
+  }
+
+  async #work(task: () => Promise<void>): Promise<void> {
+    this.#busy = true;
+    this.update();
+    try {
+      await task();
+    } catch (error) {
+      if (this.#open?.kind === "invite") this.#open.fault = explain(error, this.at.language);
+      else this.at.notices.failed(error);
+      if (error instanceof ApiError && error.status === 404) await this.#load();
+    }
+    this.#busy = false;
+    this.update();
+  }
+
+  #invite(open: Open & { kind: "invite" }): Promise<void> {
+    return this.#work(async () => {
+      const link = await this.at.api.post("/api/admin/users", {
+        login: open.login.trim(),
+        role: open.admin ? "admin" : "user",
+      });
+      this.#open = { kind: "link", link, copied: false, failed: false };
+      await this.#load();
+    });
+  }
+
+  #reset(user: User): Promise<void> {
+    return this.#work(async () => {
+      const link = await this.at.api.post("/api/admin/users/{user_id}/reset", undefined, { path: { user_id: user.id } });
+      this.#open = { kind: "link", link, copied: false, failed: false };
+    });
+  }
+
+  #signOut(user: User): Promise<void> {
+    return this.#work(async () => {
+      await this.at.api.call("delete", "/api/admin/users/{user_id}/sessions", { path: { user_id: user.id } });
+      this.at.notices.done(users[this.at.language].signedOut(user.id));
+    });
+  }
+
+  #change(user: User, body: { role?: "user" | "admin"; status?: "active" | "suspended" }): Promise<void> {
+    return this.#work(async () => {
+      await this.at.api.call("patch", "/api/admin/users/{user_id}", { path: { user_id: user.id }, body });
+      this.#open = null;
+      const undo = body.role ? { role: user.role as "user" | "admin" } : { status: user.status as "active" | "suspended" };
+      this.at.notices.done(users[this.at.language].changed(user.id), () => void this.#change({ ...user, ...body }, undo));
+      await this.#load();
+    });
+  }
+
+  #remove(user: User): Promise<void> {
+    return this.#work(async () => {
+      await this.at.api.call("delete", "/api/admin/users/{user_id}", { path: { user_id: user.id } });
+      this.#open = null;
+      this.at.notices.done(users[this.at.language].removed(user.id));
+      await this.#load();
+    });
+  }
+
+  #dialog(): TemplateResult | typeof nothing {
+    const open = this.#open;
+    if (!open) return nothing;
+    const t = users[this.at.language];
+    const s = shell[this.at.language];
+    const common = { closeLabel: s.close, onClose: () => this.#show(null) };
+    const cancel = html`<button type="button" @click=${common.onClose}>${s.cancel}</button>`;
+    if (open.kind === "invite") return this.#inviteDialog(open);
+    if (open.kind === "link") return this.#linkDialog(open);
+    if (open.kind === "suspend") {
+      return dialog({
+        ...common,
+        title: t.suspendTitle(open.user.id),
+        body: html`<p>${t.suspendText}</p>`,
+        actions: html`${cancel}<button
+            class="danger"
+            ?disabled=${this.#busy}
+            @click=${() => void this.#change(open.user, { status: "suspended" })}
+          >
+            ${t.suspend}
+          </button>`,
+      });
+    }
+    return dialog({
+      ...common,
+      title: t.removeTitle(open.user.id),
+      onSubmit: () => open.typed === open.user.id && void this.#remove(open.user),
+      body: html`<p>${t.removeText}</p>
+        ${field({
+          id: "confirm",
+          label: t.removeConfirm(open.user.id),
+          control: (id) => html`<input
+            id=${id}
+            autocomplete="off"
+            spellcheck="false"
+            autofocus
+            .value=${open.typed}
+            @input=${(event: Event) => this.#show({ ...open, typed: (event.target as HTMLInputElement).value })}
+          />`,
+        })}`,
+      actions: html`${cancel}<button class="danger" ?disabled=${this.#busy || open.typed !== open.user.id}>
+          ${icon("remove")}${t.remove}
+        </button>`,
+    });
+  }
+
+  #inviteDialog(open: Open & { kind: "invite" }): TemplateResult {
+    const t = users[this.at.language];
+    const s = shell[this.at.language];
+    return dialog({
+      title: t.inviteTitle,
+      closeLabel: s.close,
+      onClose: () => this.#show(null),
+      onSubmit: () => void this.#invite(open),
+      body: html`
+        ${field({
+          id: "login",
+          label: t.inviteLogin,
+          hint: t.inviteHint,
+          error: open.fault,
+          control: (id, describedBy) => html`<input
+            id=${id}
+            aria-describedby=${describedBy}
+            autocomplete="off"
+            autocapitalize="off"
+            spellcheck="false"
+            maxlength="200"
+            autofocus
+            .value=${open.login}
+            @input=${(event: Event) => (open.login = (event.target as HTMLInputElement).value)}
+          />`,
+        })}
+        <label class="choice"
+          ><input
+            type="checkbox"
+            .checked=${open.admin}
+            @change=${(event: Event) => (open.admin = (event.target as HTMLInputElement).checked)}
+          /><span>${t.inviteAdmin}</span></label
+        >
+      `,
+      actions: html`<button type="button" @click=${() => this.#show(null)}>${s.cancel}</button
+        ><button class="primary" ?disabled=${this.#busy}>${t.makeLink}</button>`,
+    });
+  }
+
+  #linkDialog(open: Open & { kind: "link" }): TemplateResult {
+    const t = users[this.at.language];
+    const s = shell[this.at.language];
+    const copy = (): void =>
+      void copyText(
+        open.link.link,
+        () => this.#show({ ...open, copied: true, failed: false }),
+        () => this.#show({ ...open, copied: false, failed: true }),
+      );
+    return dialog({
+      title: t.linkTitle(open.link.login),
+      closeLabel: s.close,
+      onClose: () => this.#show(null),
+      body: html`
+        <p>${t.linkText} ${t.linkUntil(this.at.format.relative(open.link.expires_at))}</p>
+        <p class="users-link mono" tabindex="0">${open.link.link}</p>
+        <p role="status" class="small">${open.failed ? s.copyFailed : nothing}</p>
+      `,
+      actions: html`<button class="primary" @click=${copy}>
+        ${icon(open.copied ? "check" : "copy")}${open.copied ? s.copied : s.copy}
+      </button>`,
+    });
   }
 }
