@@ -51,6 +51,39 @@ def test_the_first_start_makes_an_administrator_and_the_second_does_not(shell: S
     assert done.returncode == 0
 
 
+def test_the_first_link_signs_in_and_is_renewed_until_somebody_has_used_it(shell: Shell) -> None:
+    with shell.serve("--public-url", "https://llm.example.com") as first:
+        link = read_link(first.announcement)
+        assert link.startswith("https://llm.example.com/#link=okl-")
+    with shell.serve() as second:
+        renewed = read_link(second.announcement)
+        assert renewed.startswith(f"{second.url}/#link=okl-")
+        assert check_link(second.url, link) == 404
+        assert check_link(second.url, renewed) == 200
+        body = {"token": renewed.partition("#link=")[2], "password": "a walk in the evening"}
+        status, session = get(f"{second.url}/api/sign-in/link", body=body)
+        assert (status, session["user_id"], session["role"]) == (200, "admin", "admin")
+    with shell.serve() as third:
+        assert "#link=" not in third.announcement
+
+
+def test_links_from_the_command_line(shell: Shell) -> None:
+    invited = shell.read_json("user", "invite", "root@example.com", "--admin", "--login", "Root")
+    assert (invited["user_id"], invited["login"], invited["purpose"]) == ("root@example.com", "root", "invite")
+    assert "not shown again" in shell.succeed("user", "invite", "root@example.com")
+    assert shell.read_json("user", "reset-password", "root@example.com")["purpose"] == "reset"
+    assert "no user 'bob'" in shell.refuse(1, "user", "reset-password", "bob")
+    assert shell.read_json("user", "show", "root@example.com")["role"] == "admin"
+
+
+def read_link(announcement: str) -> str:
+    return next(line.strip() for line in announcement.splitlines() if "#link=" in line)
+
+
+def check_link(url: str, link: str) -> int:
+    return get(f"{url}/api/sign-in/link/check", body={"token": link.partition("#link=")[2]})[0]
+
+
 def test_what_it_prints_on_a_socket_for_everybody_warns_of_plain_http(running: Shell) -> None:
     with running.serve("--host", "0.0.0.0") as serving:
         assert "TLS" in serving.announcement

@@ -16,10 +16,12 @@ from ownkey.cli.database_text import describe_database
 from ownkey.cli.listener import bind_listener, is_loopback, url_of
 from ownkey.cli.session import current_actor, read_config, run_to_end
 from ownkey.config import PREFIX, Config
+from ownkey.domain.account import LinkPurpose
 from ownkey.domain.user import Role
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
+    from ownkey.services.one_time_links import NewLink
 
 FIRST_ADMIN = "admin"
 EPILOG = (
@@ -38,8 +40,11 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port instead of OWNKEY_PORT; 0 picks a free one.")
     ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where people open it, instead of OWNKEY_PUBLIC_URL.")
+    ] = None,
 ) -> None:
-    """Start Ownkey: the OpenAI-compatible gateway and the management API.
+    """Start Ownkey: the OpenAI-compatible gateway, the settings panel and the management API.
 
     Without OWNKEY_DATABASE_URL it starts its own PostgreSQL in the data directory. The first start makes an
     administrator and prints how to sign in, once. Ctrl-C or SIGTERM lets running requests finish.
@@ -50,7 +55,10 @@ def serve(
 
     config = read_config()
     config = msgspec.structs.replace(
-        config, host=config.host if host is None else host, port=config.port if port is None else port
+        config,
+        host=config.host if host is None else host,
+        port=config.port if port is None else port,
+        public_url=public_url or config.public_url,
     )
     logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     forbid_core_dumps()
@@ -71,16 +79,21 @@ async def _announce(ok: Ownkey, listener: socket.socket) -> None:
     url = url_of(listener)
     print(f"Ownkey {ownkey.__version__}")
     print(f"  OpenAI API {url}/v1   (the base URL for any OpenAI client)")
+    print(f"  panel      {ok.config.public_url or url}")
     print(f"  management {url}/api  (described at {url}/openapi.json)")
     print(f"  database   {describe_database(ok.config)}")
     print(f"  data       {ok.config.data_dir}")
     if not is_loopback(listener):
         print("  Other machines can connect, and this is plain HTTP: put a proxy with TLS in front.")
     token = await _mint_first_token(ok)
+    link = await _mint_first_link(ok, is_first_start=token is not None)
     if token is not None:
         print(f"First start. This is the gateway token of the administrator {FIRST_ADMIN!r}; it is not shown again:")
         print(f"  {token}")
         print(f"Next: ownkey credential add groq --user {FIRST_ADMIN}   (it asks for the key of a provider)")
+    if link is not None:
+        print(f"Open this once, within a day, to choose the password of {FIRST_ADMIN!r} and sign in to the panel:")
+        print(f"  {link.url(ok.config.public_url or url)}")
     print("Ready. Ctrl-C ends it, after the requests that are running.", flush=True)
 
 
@@ -93,3 +106,11 @@ async def _mint_first_token(ok: Ownkey) -> str | None:
     await ok.users.create(FIRST_ADMIN, role=Role.ADMIN, actor=actor)
     made = await ok.tokens.create(FIRST_ADMIN, "first start", scopes=("gateway", "settings", "admin"), actor=actor)
     return made.text
+
+
+async def _mint_first_link(ok: Ownkey, *, is_first_start: bool) -> NewLink | None:
+    """A link for the first administrator: at the first start, and again as long as nobody has used one."""
+    links, actor = ok.core.links, current_actor()
+    if is_first_start:
+        return await links.invite(FIRST_ADMIN, purpose=LinkPurpose.FIRST_ADMIN, actor=actor)
+    return await links.renew_first(FIRST_ADMIN, actor=actor)

@@ -16,6 +16,7 @@ from ownkey.errors import NotFound
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.domain.credential import Credential
+    from ownkey.services.one_time_links import NewLink
     from ownkey.storage.users import User
 
 app = new_group(
@@ -109,6 +110,36 @@ def show(user_id: UserArgument, as_json: JsonOption = False) -> None:
         print_pairs({**shown, "credentials": [f"{provider} {count}" for provider, count in counts.items()]})
 
 
+@app.command(epilog=examples("ownkey user invite alice", "ownkey user invite root@example.com --admin"))
+def invite(
+    user_id: UserArgument,
+    admin: Annotated[bool, typer.Option("--admin", help="As an administrator.")] = False,
+    login: Annotated[str | None, typer.Option(help="With what they sign in; by default the id.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a link with which somebody chooses a password and signs in to the panel: once, within a day.
+
+    Somebody who does not exist is made. An earlier link of theirs leads nowhere any more.
+    """
+
+    async def work(ok: Ownkey) -> tuple[NewLink, str]:
+        role = Role.ADMIN if admin else None
+        return await ok.core.links.invite(user_id, login=login, role=role, actor=current_actor()), _base_url(ok)
+
+    _print_link(*with_ownkey(work), as_json=as_json)
+
+
+@app.command("reset-password", epilog=examples("ownkey user reset-password alice"))
+def reset_password(user_id: UserArgument, as_json: JsonOption = False) -> None:
+    """Print a link with which somebody chooses a new password: once, within a day. The old one works until then."""
+
+    async def work(ok: Ownkey) -> tuple[NewLink, str]:
+        await require_user(ok, user_id)
+        return await ok.core.links.reset(user_id, actor=current_actor()), _base_url(ok)
+
+    _print_link(*with_ownkey(work), as_json=as_json)
+
+
 @app.command(epilog=examples("ownkey user suspend alice"))
 def suspend(user_id: UserArgument) -> None:
     """Keep a user out: no token of theirs works from now on, in any process. Nothing is erased."""
@@ -134,6 +165,26 @@ def delete(user_id: UserArgument, yes: YesOption = False) -> None:
 
     with_ownkey(work)
     print(f"{user_id} is erased.")
+
+
+def _base_url(ok: Ownkey) -> str:
+    """Where people open the server, as far as this command can know."""
+    host = "127.0.0.1" if ok.config.host in ("0.0.0.0", "::") else ok.config.host  # noqa: S104  # compared, not bound
+    return ok.config.public_url or f"http://{host}:{ok.config.port}"
+
+
+def _print_link(link: NewLink, base_url: str, *, as_json: bool) -> None:
+    shown = {
+        "user_id": link.user_id,
+        "login": link.login,
+        "purpose": link.purpose.value,
+        "link": link.url(base_url),
+        "expires_at": link.expires_at,
+    }
+    if as_json:
+        print_json(shown)
+    else:
+        print(f"{shown['link']}\n\nFor {link.login}, once, within a day. It is not shown again.")
 
 
 def _set_status(user_id: str, status: UserStatus) -> None:
