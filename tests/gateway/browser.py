@@ -24,8 +24,8 @@ PASSWORD = "a walk in the evening"
 class Browser:
     """Sends what a page of the server's own origin sends. Its cookie jar is one string: what it holds is seen."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, *, origin: str | None = None) -> None:
+        self.url, self.origin = url, origin or url
         self.session: str | None = None
         self._client = httpx2.AsyncClient(base_url=url, timeout=60)
         self.user_id = ""
@@ -36,7 +36,7 @@ class Browser:
         """One request. `headers` replace the usual ones; None leaves one out."""
         usual: dict[str, str | None] = {"x-ownkey-panel": "1", "user-agent": "Browser/1.0"}
         if method not in ("GET", "HEAD"):
-            usual["origin"] = self.url
+            usual["origin"] = self.origin
         if self.session is not None:
             usual["cookie"] = f"theme=dark; {COOKIE}={self.session}"
         merged = {name: value for name, value in (usual | (headers or {})).items() if value is not None}
@@ -78,7 +78,7 @@ class Browser:
 
     def copy(self) -> Browser:
         """Another browser with the same cookie: a thief's, or a second process's."""
-        other = Browser(self.url)
+        other = Browser(self.url, origin=self.origin)
         other.session, other.user_id = self.session, self.user_id
         return other
 

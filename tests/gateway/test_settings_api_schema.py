@@ -64,7 +64,9 @@ async def test_generated_requests_break_nothing(platform: Platform, mode: Genera
     operations = await list_operations(platform)
     assert len(operations) > 30
     try:
-        for operation in operations.values():
+        for name, operation in operations.items():
+            if name == "GET /api/sign-in" and mode is GenerationMode.NEGATIVE:
+                continue  # it takes nothing, not even a token
             await asyncio.to_thread(shake, operation, token, mode, EXAMPLES)
     finally:
         # What was decided for everybody would be in force for the tests that follow.

@@ -17,6 +17,7 @@ from ownkey.services.address_limit import AddressLimit
 from tests.gateway.api_client import unique
 from tests.gateway.browser import PASSWORD, Browser, person, problem
 from tests.gateway.conftest import SHARED, Platform, serve
+from tests.gateway.database_access import execute_on_database
 
 
 async def test_a_link_sets_the_password_and_signs_in_once(platform: Platform) -> None:
@@ -284,27 +285,12 @@ async def test_what_the_page_asks_first(platform: Platform) -> None:
 
 async def forget_the_wait(platform: Platform, login: str) -> None:
     """As if the time were over."""
-    await execute_as_owner(
+    await execute_on_database(
         platform,
         "update ownkey_private.sign_in_attempts set locked_until = now() - interval '1 second' "
         "where login_hash = sha256(convert_to($1, 'UTF8'))",
         login,
     )
-
-
-async def execute_as_owner(platform: Platform, statement: str, *arguments: object) -> None:
-    import asyncpg
-
-    from ownkey.storage.embedded import EmbeddedPostgres
-
-    postgres = await EmbeddedPostgres.start(platform.ok.config.data_dir)
-    connection = await asyncpg.connect(postgres.migration_dsn)
-    try:
-        await connection.execute("set role ownkey_owner")
-        await connection.execute(statement, *arguments)
-    finally:
-        await connection.close()
-        await postgres.stop()
 
 
 def work_done(ok: Ownkey) -> int:

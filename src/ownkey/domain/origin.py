@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
 
 
@@ -36,4 +37,4 @@ def split_base_url(text: str) -> tuple[str, str] | None:
 def is_loopback_host(host: str) -> bool:
     """Whether a browser takes a page of this host (with or without a port) for safe without TLS."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return name in ("localhost", "[::1]") or name.endswith(".localhost") or name.startswith("127.")
+    return name in ("localhost", "[::1]") or name.endswith(".localhost") or _LOOPBACK.fullmatch(name) is not None

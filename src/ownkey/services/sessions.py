@@ -232,9 +232,9 @@ class SessionService:
         return PanelToken(text=text, expires_at=expires_at)
 
 
-async def end_everything(change: Change, *, keep: str | None = None) -> int:
-    """All sessions and panel tokens of the change's user but `keep` are over, and what a host signed before now."""
-    ended = await rows.end_sessions(change.tx, keep=keep)
+async def end_everything(change: Change) -> int:
+    """All sessions and panel tokens of the change's user are over, and what a host signed before now."""
+    ended = await rows.end_sessions(change.tx)
     await accounts.set_signed_out(change.tx)
     await user_rows.bump_generation(change.tx, change.user_id)
     await change.record(AuditAction.SESSION_ALL_ENDED, change.user_id, count=ended)

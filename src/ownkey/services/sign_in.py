@@ -12,10 +12,11 @@ from ownkey.errors import AuthError, PermissionDenied, RequestError, TooManyAtte
 from ownkey.services.address_limit import AddressLimit
 from ownkey.services.changes import Change, Changes
 from ownkey.services.password_work import PasswordWork
-from ownkey.services.sessions import SessionService, StartedSession, Visitor, end_everything
+from ownkey.services.sessions import SessionService, StartedSession, Visitor
 from ownkey.storage import accounts as rows
 from ownkey.storage.accounts import BegunSignIn
 from ownkey.storage.database import Database
+from ownkey.storage.sessions import end_sessions
 
 _FAILED: Final = "The login or the password is wrong."
 
@@ -128,7 +129,7 @@ class SignInService:
 
 
 async def store_password(change: Change, hashed: str, *, keep: str | None = None) -> None:
-    """A new password for the change's user; whoever was signed in with the old one, is not any more, but `keep`."""
+    """A new password for the change's user; whoever was signed in here with the old one is not any more, but `keep`."""
     await rows.set_password_hash(change.tx, hashed)
-    await end_everything(change, keep=keep)
-    await change.record(AuditAction.PASSWORD_CHANGED, change.user_id)
+    ended = await end_sessions(change.tx, keep=keep)
+    await change.record(AuditAction.PASSWORD_CHANGED, change.user_id, sessions_ended=ended)
