@@ -40,6 +40,8 @@ class OpenModal extends AsyncDirective {
   }
 
   override disconnected(): void {
+    // It is still in the document, where everything else stays inert until it closes.
+    this.#element?.close();
     if (this.#before?.isConnected) this.#before.focus();
   }
 }

@@ -136,7 +136,7 @@ export class ModelPicker {
         ${icon("search")}
         <input id="models-query" type="search" role="combobox" autofocus autocomplete="off" autocapitalize="off"
           spellcheck="false" aria-expanded="true" aria-controls="models-list" aria-autocomplete="list"
-          aria-label=${t.search} aria-activedescendant="model-${this.#active}" placeholder=${t.search}
+          aria-label=${t.search} aria-activedescendant=${options.length ? `model-${this.#active}` : nothing} placeholder=${t.search}
           .value=${this.#query} @input=${this.#onInput} @keydown=${this.#onKey} />
       </div>
       <span class="hidden" role="status">${this.#query ? t.found(this.#matching(models).length) : nothing}</span>
@@ -144,7 +144,7 @@ export class ModelPicker {
         ? html`<p class="models-prices" id="models-prices">${t.prices}</p>`
         : nothing}
       ${this.#loading && !this.#list ? skeleton(shell[this.at.language].loading, 4) : nothing}
-      <ul class="models" id="models-list" role="listbox" aria-label=${t.models}>
+      <ul class="models" id="models-list" role="listbox" aria-label=${t.models} ?hidden=${!options.length}>
         ${options.map((one, index) => this.#drawOption(choice, one, index))}
       </ul>
       ${hidden > 0 ? html`<p class="muted small">${t.more(this.at.format.number(hidden))}</p>` : nothing}

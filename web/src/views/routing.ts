@@ -108,6 +108,7 @@ export class RoutingView extends View<PanelSurroundings> {
   async #save(wish: Wish, undo = true): Promise<void> {
     const t = texts[this.at.language];
     const before = this.at.store.settings;
+    this.at.notices.close();
     this.#wish = { ...this.#wish, ...wish };
     this.update();
     try {

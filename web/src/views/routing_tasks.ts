@@ -20,6 +20,7 @@ export class TaskTable {
   #dialog: TaskDialog;
   /** Where the tasks go that say nothing themselves: null is nowhere, absent is not known yet. */
   #inherited: Record<string, Hop | null> = {};
+  #loading = false;
   /** A task that is being removed is no longer shown. */
   #removing: string | null = null;
 
@@ -36,6 +37,7 @@ export class TaskTable {
 
   /** Asks where the tasks without an override go: the server knows, with health and policy. */
   async loadInherited(): Promise<void> {
+    this.#loading = true;
     const silent = this.at.store.standingTasks.filter((task) => !this.#override(task));
     try {
       const routes = await Promise.all(
@@ -51,6 +53,7 @@ export class TaskTable {
     } catch (error) {
       this.at.notices.failed(error);
     }
+    this.#loading = false;
     this.at.requestUpdate();
   }
 
@@ -67,7 +70,7 @@ export class TaskTable {
             ? lockMark(this.at)
             : html`<button @click=${() => this.#dialog.open(null, null)}>${icon("add")}${t.addTask}</button>`}
         </header>
-        <div class="table routing-tasks">
+        <div class="table routing-tasks" aria-busy=${this.#loading ? "true" : "false"}>
           <table role="table" aria-labelledby="routing-tasks">
             <thead role="rowgroup"><tr role="row">
               ${columns
@@ -181,6 +184,8 @@ export class TaskTable {
   }
 
   async #remove(own: Task): Promise<void> {
+    // The undo of the change before would undo something that is no longer there.
+    this.at.notices.close();
     this.#removing = own.task;
     this.at.requestUpdate();
     await this.#tell(this.#put(own.task, null));
