@@ -29,6 +29,19 @@ from tests.panel.watch import Watch
 
 Enter = Callable[..., Awaitable[Page]]
 
+LIAR_LABEL: Final = "<img src=x onerror=__pwned('provider')> & Söhne"
+_LIAR: Final = """
+[liar]
+label = "{label}"
+dialect = "openai_chat"
+base_url = "{origin}/liar/v1"
+probe = "GET /models"
+local = true
+
+[liar.defaults]
+default = "liar-1"
+"""
+
 CHROMIUM: Final = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS: Final = [
     "--no-sandbox",
@@ -115,11 +128,19 @@ async def stranger() -> AsyncIterator[Host]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def whole_site(data_dir: Path, providers: SimulatedProviders, friendly_host: Host) -> AsyncIterator[Site]:
-    """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
+async def whole_site(
+    data_dir: Path, providers: SimulatedProviders, friendly_host: Host, stranger: Host
+) -> AsyncIterator[Site]:
+    """The whole product on loopback, with an OpenAI and a Groq key of the operator.
+
+    Besides the simulated providers its catalogue has one that lies: it answers whatever a test gives `other_host`.
+    """
+    catalog = providers.write_catalog(data_dir / "catalog.toml")
+    with catalog.open("a", encoding="utf-8") as file:
+        file.write(_LIAR.format(label=LIAR_LABEL, origin=stranger.origin))
     config = Config(
         data_dir=data_dir,
-        catalog=providers.write_catalog(data_dir / "catalog.toml"),
+        catalog=catalog,
         usage_flush_seconds=0.05,
         panel_origins=(friendly_host.origin,),
     )

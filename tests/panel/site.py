@@ -79,12 +79,12 @@ class Site(Struct):
     async def set_password(self, person: Person, password: str = PASSWORD) -> None:
         """From now on they can sign in, with their id as login."""
         link = await self.ok.core.links.invite(person.id)
-        await self.ok.core.links.use(link.text, password, Visitor())
+        await self.ok.core.links.use(link.text, password, self.visitor())
         self.tokens.append(password)
 
     async def sign_in(self, context: BrowserContext, person: Person) -> str:
         """Give a browser profile the session cookie that a sign-in would; gives the session's id."""
-        started = await self.ok.core.sessions.start(person.id, Visitor(user_agent="Test"), method="password")
+        started = await self.ok.core.sessions.start(person.id, self.visitor(), method="password")
         self.tokens.append(started.token)
         # Told that it came over TLS, as `Secure` asks; Chromium sends such cookies to loopback all the same.
         cookie = {
@@ -95,6 +95,11 @@ class Site(Struct):
         }
         await context.add_cookies([{**cookie, "secure": True, "sameSite": "Lax"}])  # type: ignore[typeddict-item]
         return started.id
+
+    @staticmethod
+    def visitor(user_agent: str = "Test") -> Visitor:
+        """A browser that signs in."""
+        return Visitor(user_agent=user_agent)
 
     async def panel_token(self, person: Person, host: Host, scopes: Sequence[str] = ("settings", "usage")) -> str:
         """A token with which a page of this host opens the panel of a user."""

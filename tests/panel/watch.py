@@ -121,12 +121,16 @@ class Watch:
 
     async def close(self) -> None:
         """Look through what is left on the pages, then close them."""
-        for context in self.contexts:
-            for page in context.pages:
-                await self._search_page(page)
+        await self.search()
         for context in self.contexts:
             with suppress(Error):
                 await context.close()
+
+    async def search(self) -> None:
+        """Look for secrets on every open page, now."""
+        for context in self.contexts:
+            for page in context.pages:
+                await self._search_page(page)
 
     def assert_clean(self) -> None:
         """Nothing unexpected was said, asked for, stored, shown or executed."""
