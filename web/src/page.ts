@@ -67,7 +67,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     addEventListener("pageshow", (event) => event.persisted && void this.#recheck());
     this.#others.onmessage = () => void this.#recheck();
     this.addEventListener("llm-settings-tab", (event) => this.#onTab((event as CustomEvent<{ tab: string }>).detail.tab));
-    this.addEventListener("llm-settings-ready", () => void this.#onReady());
+    this.addEventListener("llm-settings-ready", () => void this.#entitle());
     this.addEventListener("llm-settings-auth-required", () => this.leave("ended"));
     this.addEventListener("ownkey-signed-out", () => this.#forget("signedOut"));
     this.addEventListener("ownkey-deleted", () => this.#forget("goodbye"));
@@ -94,7 +94,6 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     if (signingIn) this.#others.postMessage("changed");
     await this.#fetchInner();
     await this.updateComplete;
-    this.#entitle();
     if (signingIn) this.querySelector<HTMLElement>("h1")?.focus();
   }
 
@@ -112,7 +111,6 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     const view = new SignIn(this, why, outside);
     this.#shown = { kind: "sign-in", view };
     void view.load();
-    this.#entitle();
     if (why) void this.updateComplete.then(() => this.querySelector<HTMLElement>("h1")?.focus());
   }
 
@@ -124,13 +122,17 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     if (this.format.locale !== this.#choices.locale) this.format = new Format(this.#choices.locale);
   }
 
+  protected override updated(): void {
+    void this.#entitle();
+  }
+
   protected override render(): TemplateResult {
     const shown = this.#shown;
     return html`<div class="root page" dir=${document.dir || "ltr"}>
       ${shown.kind === "inside"
         ? this.#drawInside(shown.session)
         : html`${this.#drawOutside(shown)}
-            <footer class="page-foot">${controls(this.#choices, () => this.#onChoice())}</footer>`}
+            <footer class="page-foot">${controls(this.#choices, () => this.redraw())}</footer>`}
     </div>`;
   }
 
@@ -150,7 +152,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
       choices: this.#choices,
       here: this.#here,
       base: this.api.base,
-      redraw: () => this.#onChoice(),
+      redraw: () => this.redraw(),
       onSignOut: () => void this.#signOut(),
     };
     return html`${header(parts)}
@@ -184,7 +186,6 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
       const view = new OneTimeLink(this, token ?? "okl-");
       this.#shown = { kind: "link", view };
       void view.load();
-      this.#entitle();
     } else if (outside) {
       void this.#begin(outside);
     } else {
@@ -250,7 +251,6 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     } else {
       this.#close();
       this.#shown = { kind: "goodbye" };
-      this.#entitle();
       void this.updateComplete.then(() => this.querySelector<HTMLElement>("h1")?.focus());
     }
   }
@@ -275,35 +275,23 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
       this.#start();
     } else if (this.#inner) {
       this.#inner.tab = tabOf(location.hash);
-      this.#entitle();
+      void this.#entitle();
     }
   };
 
   #onTab(tab: string): void {
     history.pushState(null, "", `#${tab}`);
-    this.#entitle();
-  }
-
-  async #onReady(): Promise<void> {
-    await this.#inner?.updateComplete;
-    this.#entitle();
-  }
-
-  #onChoice(): void {
-    this.requestUpdate();
-    this.#entitle();
+    void this.#entitle();
   }
 
   /** The window's title: the open tab, as the panel itself calls it. */
-  #entitle(): void {
-    void this.updateComplete.then(async () => {
-      await this.#inner?.updateComplete;
-      const inside = this.#shown.kind === "inside";
-      const open = this.#inner?.shadowRoot?.getElementById("view")?.getAttribute("aria-label");
-      const title = open ?? this.querySelector("h1")?.textContent?.trim() ?? "";
-      const parts = inside && this.#here === "admin" ? [title, page[this.language].administration] : [title];
-      document.title = [...new Set([...parts, "Ownkey"])].filter(Boolean).join(" · ");
-    });
+  async #entitle(): Promise<void> {
+    const inner = this.#inner;
+    await inner?.updateComplete;
+    const open = inner?.shadowRoot?.getElementById("view")?.getAttribute("aria-label");
+    const title = open ?? this.querySelector("h1")?.textContent?.trim() ?? "";
+    const area = inner && this.#here === "admin" ? page[this.language].administration : "";
+    document.title = [...new Set([title, area, "Ownkey"])].filter(Boolean).join(" · ");
   }
 }
 

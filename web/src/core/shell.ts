@@ -264,7 +264,8 @@ export abstract class Shell extends LitElement implements Surroundings {
   }
 
   #enter(view: View): void {
-    if (view === this.#shown) return;
+    // A last drawing after the element was taken away must not start anything.
+    if (view === this.#shown || !this.isConnected) return;
     this.#leave();
     this.#shown = view;
     // Not while drawing: a view that starts loading asks to be drawn again.

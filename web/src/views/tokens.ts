@@ -5,6 +5,7 @@ import { explain } from "../core/explain.js";
 import { access } from "../i18n/access.js";
 import { shell } from "../i18n/shell.js";
 import { empty, field, skeleton } from "../parts/controls.js";
+import type { ConfirmIdentity } from "../parts/confirm_identity.js";
 import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
 import { CopyButton, Snippets } from "../parts/snippets.js";
@@ -36,7 +37,10 @@ export class Tokens {
   #snippets: Snippets;
   #example: Snippets;
 
-  constructor(private readonly at: PanelSurroundings) {
+  constructor(
+    private readonly at: PanelSurroundings,
+    private readonly identity: ConfirmIdentity,
+  ) {
     this.#update = () => at.requestUpdate();
     this.#copy = new CopyButton(this.#update, () => this.#made?.text ?? "");
     this.#snippets = new Snippets("made", this.#update, () => ({ url: this.#url(), token: this.#made?.text ?? "" }));
@@ -60,7 +64,7 @@ export class Tokens {
 
   render(): TemplateResult {
     const t = access[this.at.language];
-    const may = this.at.store.session.scopes.includes("settings");
+    const may = this.at.store.session.via !== "panel";
     return html`
       <section class="section" aria-labelledby="access-tokens">
         <header>
@@ -249,18 +253,20 @@ export class Tokens {
     }
     this.#set(() => (draft.busy = true));
     try {
-      const made = await this.at.api.post("/api/tokens", {
-        name: draft.name.trim(),
-        scopes: (["gateway", "settings", "admin"] as Scope[])
-          .filter((scope) => this.at.store.session.scopes.includes(scope))
-          .slice(0, draft.reach),
-        expires_at: draft.days ? new Date(Date.now() + draft.days * DAY_MILLISECONDS).toISOString() : null,
-      });
+      const scopes = (["gateway", "settings", "admin"] as Scope[])
+        .filter((scope) => this.at.store.session.scopes.includes(scope))
+        .slice(0, draft.reach);
+      const expires_at = draft.days ? new Date(Date.now() + draft.days * DAY_MILLISECONDS).toISOString() : null;
+      const made = await this.identity.run(() =>
+        this.at.api.post("/api/tokens", { name: draft.name.trim(), scopes, expires_at }),
+      );
       this.#draft = null;
       this.#made = { name: made.name, text: made.token };
       void this.load();
     } catch (error) {
-      draft.fault = explain(error, this.at.language);
+      // Given up: the dialog is as it was.
+      const givenUp = error instanceof DOMException && error.name === "AbortError";
+      draft.fault = givenUp ? null : explain(error, this.at.language);
     }
     draft.busy = false;
     this.#update();
