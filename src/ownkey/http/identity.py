@@ -72,28 +72,18 @@ class Identity:
         Raises AuthError (token_missing, token_invalid, token_expired, ambiguous_credentials: 400) or
         StorageError when the token is not warm and the database is away: never a 401 for that.
         """
-        return await self.recognise(read_token(headers))
+        token = find_token(headers)
+        owner = self._cache.find_owner(sha256(token).digest()) if token else None
+        if owner is not None:
+            return self._admit(owner)
+        if not token:
+            raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
+        return await self._recognise_cold(token)
 
     async def recognise(self, token: bytes) -> Principal:
         """The caller who shows this token. Raises as `authenticate`."""
         owner = self._cache.find_owner(sha256(token).digest())
-        if owner is None:
-            if self._host_tokens is not None and looks_like_jwt(token):
-                return await self._recognise_host_token(self._host_tokens, token)
-            owner = await self._load_owner(token)
-        if owner is None:
-            raise AuthError("There is no such gateway token. It may have been revoked.")
-        _check_state(owner)
-        self._token_uses.note(owner.user_id, owner.token_id)
-        snapshot = self._cache.find(owner.user_id) or owner.snapshot
-        return Principal(
-            user_id=owner.user_id,
-            token_id=owner.token_id,
-            scopes=owner.scopes,
-            role=owner.role,
-            snapshot=snapshot,
-            expires_at=owner.expires_at,
-        )
+        return self._admit(owner) if owner is not None else await self._recognise_cold(token)
 
     async def vouch(self, user_id: str) -> Principal:
         """A user whom the host application itself has signed in. Raises NotFound(user_not_found)."""
@@ -114,25 +104,38 @@ class Identity:
             raise NotFound(f"There is no user {principal.user_id!r}.", code="user_not_found")
         return snapshot
 
-    async def _recognise_host_token(self, host_tokens: HostTokens, token: bytes) -> Principal:
-        principal = await host_tokens.recognise(token)
-        if principal is None:
-            raise AuthError("This token is not from the application that this server knows.")
-        return principal
-
-    async def _load_owner(self, token: bytes) -> TokenOwner | None:
+    async def _recognise_cold(self, token: bytes) -> Principal:
+        if self._host_tokens is not None and looks_like_jwt(token):
+            principal = await self._host_tokens.recognise(token)
+            if principal is None:
+                raise AuthError("This token is not from the application that this server knows.")
+            return principal
         token_hash = hash_token(token.decode("latin-1"))
         if token_hash is None:
             raise AuthError("This is not a gateway token: it is mistyped or belongs to something else.")
-        return await self._cache.load_owner(token_hash)
+        owner = await self._cache.load_owner(token_hash)
+        if owner is None:
+            raise AuthError("There is no such gateway token. It may have been revoked.")
+        return self._admit(owner)
 
-
-def read_token(headers: Headers) -> bytes:
-    """The one credential that a request shows. Raises AuthError(token_missing), and as `find_token`."""
-    found = find_token(headers)
-    if not found:
-        raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
-    return found
+    def _admit(self, owner: TokenOwner) -> Principal:
+        """Whose token it is, unless it lets nobody in. Raises AuthError."""
+        if owner.state == "suspended":
+            raise AuthError("This user is suspended. Ask the administrator.", code="user_suspended", http_status=403)
+        expires_at = owner.expires_at
+        if owner.state == "expired" or (expires_at is not None and expires_at.timestamp() <= time.time()):
+            raise AuthError("This gateway token has expired. Create a new one.", code="token_expired")
+        if owner.state != "active":
+            raise AuthError("There is no such gateway token. It may have been revoked.")
+        self._token_uses.note(owner.user_id, owner.token_id)
+        return Principal(
+            user_id=owner.user_id,
+            token_id=owner.token_id,
+            scopes=owner.scopes,
+            role=owner.role,
+            snapshot=self._cache.find(owner.user_id) or owner.snapshot,
+            expires_at=expires_at,
+        )
 
 
 def find_token(headers: Headers) -> bytes | None:
@@ -160,13 +163,3 @@ def find_token(headers: Headers) -> bytes | None:
 def looks_like_jwt(token: bytes) -> bool:
     """Whether this may be a signed JWT: three parts, the first of which begins an object in base64url."""
     return token.startswith(b"eyJ") and token.count(b".") == 2
-
-
-def _check_state(owner: TokenOwner) -> None:
-    if owner.state == "suspended":
-        raise AuthError("This user is suspended. Ask the administrator.", code="user_suspended", http_status=403)
-    expired = owner.expires_at is not None and owner.expires_at.timestamp() <= time.time()
-    if owner.state == "expired" or expired:
-        raise AuthError("This gateway token has expired. Create a new one.", code="token_expired")
-    if owner.state != "active":
-        raise AuthError("There is no such gateway token. It may have been revoked.")

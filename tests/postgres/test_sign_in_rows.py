@@ -1,0 +1,153 @@
+"""Before somebody is known: only the row whose login or hash is shown is in sight, and it cannot be changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from ownkey.domain.account import LinkPurpose
+from ownkey.errors import Conflict
+from ownkey.storage import accounts, links, sessions, users
+from ownkey.storage.database import Database
+from tests.postgres.people import Store, digest
+from tests.servers import LOGIN
+
+IDLE = 3600.0
+
+
+async def test_a_login_finds_its_account_and_nothing_stays_on_the_connection(dsn: str, store: Store) -> None:
+    await store.add_person("ann")
+    await store.add_person("bob")
+    db = await Database.open(dsn, pool_size=1)
+    begun = await accounts.begin_sign_in(db, "ann@example.com")
+    assert begun.account is not None
+    assert begun.account.user_id == "ann"
+    assert begun.account.password_hash == "$argon2id$v=19$…ann"
+    assert "argon2" not in repr(begun)
+    assert (begun.attempt.failed_count, begun.attempt.wait_seconds) == (1, 0)
+    assert (await accounts.begin_sign_in(db, "nobody@example.com")).account is None
+    owner = await sessions.load_session(db, digest("session", "bob"), "session", IDLE)
+    assert owner is not None
+    assert (owner.user_id, owner.role.value, owner.status.value) == ("bob", "user", "active")
+    link = await links.load_link(db, digest("link", "bob"))
+    assert link is not None
+    assert (link.user_id, link.purpose, link.login) == ("bob", LinkPurpose.RESET, "bob@example.com")
+    async with db._connection() as connection:
+        left = await connection.fetchrow(
+            "select current_user, ownkey.current_user_id(), ownkey_private.presented_login(), "
+            "ownkey_private.presented_token_hash()"
+        )
+        assert tuple(left) == (LOGIN, None, None, None)
+    await db.close()
+
+
+async def test_what_is_not_shown_is_not_found(db: Database, store: Store) -> None:
+    await store.add_person("ann")
+    assert await sessions.load_session(db, digest("session", "eve"), "session", IDLE) is None
+    assert await sessions.load_session(db, digest("session", "ann"), "panel", IDLE) is None
+    assert await sessions.load_session(db, digest("session", "ann"), "session", 0.0) is None
+    assert await links.load_link(db, digest("link", "eve")) is None
+
+
+@pytest.mark.parametrize("table", ["accounts", "sessions", "one_time_links"])
+async def test_a_shown_row_is_seen_alone_and_not_changed(
+    store: Store, superuser: asyncpg.Connection, table: str
+) -> None:
+    await store.add_person("ann")
+    await store.add_person("bob")
+    words = {"sessions": "session", "one_time_links": "link"}
+    column = {"accounts": "login", "sessions": "last_seen_at", "one_time_links": "used_at"}[table]
+    async with superuser.transaction():
+        await superuser.execute("set local role ownkey_gateway")
+        await superuser.fetchval("select set_config('ownkey.login', 'ann@example.com', true)")
+        if table in words:
+            shown = digest(words[table], "ann").hex()
+            await superuser.fetchval("select set_config('ownkey.token_hash', $1, true)", shown)
+        rows = await superuser.fetch(f"select user_id from ownkey_private.{table}")
+        assert [row[0] for row in rows] == ["ann"]
+        for statement in (
+            f"update ownkey_private.{table} set {column} = {column} returning 1",
+            f"delete from ownkey_private.{table} returning 1",
+        ):
+            try:
+                async with superuser.transaction():
+                    assert await superuser.fetch(statement) == [], statement
+            except asyncpg.InsufficientPrivilegeError:
+                pass  # the floor's check says so before the policy of the command does
+    assert await superuser.fetchval(f"select count(*) from ownkey_private.{table}") == 2
+
+
+async def test_nobody_who_serves_reads_the_attempts(store: Store, superuser: asyncpg.Connection) -> None:
+    await accounts.begin_sign_in(store.db, "ann@example.com")
+    for role in ("ownkey_gateway", "ownkey_admin", "ownkey_auditor", "ownkey_rotator"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with superuser.transaction():
+                await superuser.execute(f"set local role {role}")
+                await superuser.fetch("select * from ownkey_private.sign_in_attempts")
+    stored = await superuser.fetchrow("select * from ownkey_private.sign_in_attempts")
+    assert "ann" not in str(dict(stored))
+
+
+async def test_attempts_at_the_same_moment_are_all_counted(db: Database, superuser: asyncpg.Connection) -> None:
+    for login in ("ann@example.com", "nobody@example.com"):
+        begun = await asyncio.gather(*(accounts.begin_sign_in(db, login) for _ in range(24)))
+        waits = Counter(one.attempt.wait_seconds > 0 for one in begun)
+        assert waits == {False: 5, True: 19}
+        assert all(one.account is None for one in begun if one.attempt.wait_seconds)
+        assert sorted(one.attempt.failed_count for one in begun if not one.attempt.wait_seconds) == [1, 2, 3, 4, 5]
+        assert all(0 < one.attempt.wait_seconds <= 30 for one in begun if one.attempt.wait_seconds)
+
+
+async def test_attempts_are_forgotten_by_success_and_by_time(
+    db: Database, store: Store, superuser: asyncpg.Connection
+) -> None:
+    await store.add_person("ann")
+    for _ in range(6):
+        begun = await accounts.begin_sign_in(db, "ann@example.com")
+    assert begun.attempt.wait_seconds > 0
+    async with db.transaction("ann") as tx:
+        await accounts.clear_attempts(tx, "ann@example.com")
+    assert (await accounts.begin_sign_in(db, "ann@example.com")).attempt.failed_count == 1
+    for n in range(30):
+        await accounts.begin_sign_in(db, f"nobody{n}@example.com")
+    await superuser.execute("update ownkey_private.sign_in_attempts set last_at = now() - interval '25 hours'")
+    await superuser.execute("update ownkey_private.sign_in_attempts set failed_count = 9")
+    assert (await accounts.begin_sign_in(db, "ann@example.com")).attempt.failed_count == 1
+    for _ in range(3):
+        await accounts.begin_sign_in(db, "ann@example.com")
+    assert await superuser.fetchval("select count(*) from ownkey_private.sign_in_attempts") == 1
+
+
+async def test_a_login_belongs_to_one(db: Database, store: Store) -> None:
+    await store.add_person("ann")
+    await store.add_person("bob")
+    with pytest.raises(Conflict) as taken:
+        async with db.transaction("bob") as tx:
+            await accounts.set_login(tx, "ann@example.com")
+    assert taken.value.code == "login_taken"
+    async with db.transaction("carl") as tx:
+        await users.ensure_user(tx, "carl")
+        with pytest.raises(Conflict):
+            await accounts.ensure_account(tx, "carl", "bob@example.com")
+
+
+async def test_a_link_is_used_once_and_a_session_rotates_only_for_its_owner(db: Database, store: Store) -> None:
+    await store.add_person("ann")
+    await store.add_person("bob")
+    owner = await sessions.load_session(db, digest("session", "ann"), "session", IDLE)
+    assert owner is not None
+    async with db.transaction("bob") as tx:
+        assert await sessions.rotate_session(tx, owner.session_id, digest("new"), datetime.now(UTC)) is None
+        assert not await sessions.end_session(tx, owner.session_id)
+        assert not await links.take_link(tx, digest("link", "ann"))
+        assert await sessions.end_sessions(tx) == 1
+    async with db.transaction("ann") as tx:
+        assert await links.take_link(tx, digest("link", "ann"))
+        assert not await links.take_link(tx, digest("link", "ann"))
+        assert await sessions.rotate_session(tx, owner.session_id, digest("new"), datetime.now(UTC)) is not None
+    assert await sessions.load_session(db, digest("session", "ann"), "session", IDLE) is None
+    assert await sessions.load_session(db, digest("new"), "session", IDLE) is not None
