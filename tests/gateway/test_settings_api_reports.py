@@ -7,6 +7,7 @@ import io
 from datetime import UTC, date, datetime
 
 import pytest
+from msgspec import structs
 
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
@@ -62,6 +63,9 @@ async def test_usage_is_summed_as_asked_and_only_ones_own(platform: Platform) ->
             "unpriced_requests": 1,
             "mean_duration_ms": 200,
             "mean_first_byte_ms": 100,
+            "fallback_requests": 0,
+            "p50_duration_ms": 200,
+            "p95_duration_ms": 200,
         }
         query = {"from": "2026-11-06", "to": "2026-11-06", "group_by": "model,payer"}
         (row,) = (await ann.get("/api/usage", params=query)).json()["rows"]
@@ -78,6 +82,38 @@ async def test_nothing_priced_is_not_free(platform: Platform) -> None:
         assert (row["cost_microdollars"], row["unpriced_requests"]) == (None, 1)
         cells = list(csv.DictReader(io.StringIO((await ann.get("/api/usage.csv", params=query)).text)))
         assert cells[0]["cost_microdollars"] == ""
+
+
+async def test_a_failed_call_does_not_make_an_unpriced_one_free(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        failed = structs.replace(
+            event(ann.user_id, cost=None), outcome=Outcome.TIMEOUT, tokens=None, tokens_source=TokensSource.NONE
+        )
+        await insert_events(platform.ok.database, [event(ann.user_id, cost=None), failed])
+        query = {"from": "2026-11-05", "to": "2026-11-05"}
+        (row,) = (await ann.get("/api/usage", params=query)).json()["rows"]
+        assert (row["requests"], row["unpriced_requests"], row["cost_microdollars"]) == (2, 1, None)
+
+
+async def test_usage_says_how_slow_and_how_often_another_took_over(platform: Platform) -> None:
+    async with caller(platform.ok) as ann, caller(platform.ok, "bob") as bob:
+        calls = [structs.replace(event(ann.user_id), duration_ms=10 * n) for n in range(1, 101)]
+        first = structs.replace(event(ann.user_id, day=6), outcome=Outcome.OVERLOADED, duration_ms=5)
+        again = structs.replace(first, id=new_id(), attempt=2)
+        other = structs.replace(first, id=new_id(), attempt=3, provider="openai", outcome=Outcome.OK)
+        strange = structs.replace(first, id=new_id(), user_id=bob.user_id, attempt=2, provider="mistral")
+        await insert_events(platform.ok.database, [*calls, first, again, other, strange])
+        query = {"from": "2026-11-01", "to": "2026-11-30", "group_by": "day,provider"}
+        usage = (await ann.get("/api/usage", params=query)).json()
+        found = {(row["day"], row["provider"]): row for row in usage["rows"]}
+        numbers = ("fallback_requests", "p50_duration_ms", "p95_duration_ms")
+        assert [found["2026-11-05", "groq"][name] for name in numbers] == [0, 500, 950]
+        # Trying the same key again is no fallback.
+        assert [found["2026-11-06", "groq"][name] for name in numbers] == [0, 5, 5]
+        assert [found["2026-11-06", "openai"][name] for name in numbers] == [1, 5, 5]
+        assert [usage["total"][name] for name in numbers] == [1, 490, 950]
+        query = {"from": "2026-08-01", "to": "2026-11-30"}
+        assert (await ann.get("/api/usage", params=query)).json()["total"]["p50_duration_ms"] is None
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

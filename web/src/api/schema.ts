@@ -2666,6 +2666,11 @@ export interface components {
             day: string | null;
             /** Errors */
             errors: number;
+            /**
+             * Fallback Requests
+             * @description Calls that took over from another key or provider. null, as are the next two, for ranges of more than 92 days and in the administrators' view.
+             */
+            fallback_requests: number | null;
             /** Input Uncached */
             input_uncached: number;
             /** Mean Duration Ms */
@@ -2678,6 +2683,10 @@ export interface components {
             output_reasoning: number;
             /** Output Text */
             output_text: number;
+            /** P50 Duration Ms */
+            p50_duration_ms: number | null;
+            /** P95 Duration Ms */
+            p95_duration_ms: number | null;
             /** Payer */
             payer: string | null;
             /** Provider */

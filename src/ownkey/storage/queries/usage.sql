@@ -35,6 +35,28 @@ group by 1, 2, 3, 4, 5, 6, 7
 order by 2 nulls first, sum(cost_microdollars) desc, sum(requests) desc, 1, 3, 4, 5, 6, 7
 limit $4;
 
+-- name: measure_calls
+-- What the daily sums cannot say, from the single calls of the days from $1 to $2 and by the keys that $3 names: how many took
+-- over from another key or provider, and how long the middle and the slow ones took.
+select
+    case when 'day' = any ($3::text[]) then (e.occurred_at at time zone 'UTC')::date end as day,
+    case when 'provider' = any ($3) then e.provider end as provider,
+    case when 'model' = any ($3) then e.model end as model,
+    case when 'task' = any ($3) then e.task end as task,
+    case when 'credential' = any ($3) then e.credential_id::text end as credential_id,
+    case when 'payer' = any ($3) then e.payer end as payer,
+    count(*) filter (where e.attempt > 1 and exists (
+        select from ownkey.usage_events earlier
+        where earlier.request_id collate "C" = e.request_id collate "C" and earlier.attempt < e.attempt
+            and (earlier.provider, earlier.credential_id) is distinct from (e.provider, e.credential_id)
+    )) as fallback_requests,
+    percentile_disc(0.5) within group (order by e.duration_ms) as p50_duration_ms,
+    percentile_disc(0.95) within group (order by e.duration_ms) as p95_duration_ms
+from ownkey.usage_events e
+where e.occurred_at >= $1::date::timestamp at time zone 'UTC'
+    and e.occurred_at < ($2::date + 1)::timestamp at time zone 'UTC'
+group by 1, 2, 3, 4, 5, 6;
+
 -- name: list_usage_events
 -- Single events from $1 to before $2, the newest first.
 select
