@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.panel.watch import TIMEOUT_MILLISECONDS
 
 # Nothing is loading, and what was asked to be drawn has been drawn.
 _SETTLED: Final = """async () => {
-  const elements = document.querySelectorAll('llm-settings-panel, llm-settings-admin, ownkey-page');
+  const elements = document.querySelectorAll('llm-settings-panel, llm-admin-panel, ownkey-page');
   for (const element of elements) {
     await element.updateComplete;
-    if (element.shadowRoot?.querySelector('.skeleton, [aria-busy=true]')) return false;
+    if ((element.shadowRoot ?? element).querySelector('.skeleton, [aria-busy=true]')) return false;
   }
   return true;
 }"""
@@ -66,6 +66,15 @@ _TARGETS: Final = """() => {
   };
   walk(document);
   return small;
+}"""
+# Whether the focus is drawn: an outline or a ring on the control itself or on what stands for it.
+_HAS_VISIBLE_FOCUS: Final = """(element) => {
+  const drawn = (one, part) => {
+    const style = getComputedStyle(one, part);
+    return (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none';
+  };
+  return [element, element.nextElementSibling, element.parentElement].some((one) => one && drawn(one))
+    || drawn(element, '::before') || drawn(element, '::after');
 }"""
 
 
@@ -130,3 +139,14 @@ async def add_key(page: Page, secret: str, *, provider: str | None = None) -> No
         await dialog.get_by_label("Provider").select_option(label=provider)
     await dialog.get_by_role("button", name="Test and save").click()
     await expect(dialog).to_be_hidden()
+
+
+async def tab_to(page: Page, target: Locator, *, limit: int = 80, back: bool = False) -> None:
+    """Press Tab until a control has the focus, as somebody without a mouse does."""
+    await expect(target).to_be_visible()
+    for _ in range(limit):
+        if await target.evaluate("(element) => element.matches(':focus')"):
+            assert await target.evaluate(_HAS_VISIBLE_FOCUS), f"nobody sees that {target} has the focus"
+            return
+        await page.keyboard.press("Shift+Tab" if back else "Tab")
+    raise AssertionError(f"{limit} presses of Tab did not reach {target}")
