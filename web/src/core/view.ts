@@ -13,6 +13,8 @@ export interface Surroundings {
   readonly notices: Notices;
   /** Draw again: a view's fields are plain fields, so whoever changes one asks for it. */
   requestUpdate(): void;
+  /** Until what was asked for is drawn. */
+  readonly updateComplete: Promise<boolean>;
   /** The inner root, where focus can be moved. */
   readonly root: ParentNode;
   /** Opens another tab. */

@@ -1,5 +1,8 @@
 /** Sorting by pointer: the list itself shows where the dragged thing would land. Keys and menus do the same work. */
 
+// Near the edges of the window the page scrolls along.
+const EDGE = 32;
+
 export interface Place {
   lane: string;
   index: number;
@@ -21,6 +24,8 @@ export function startSorting(
   if (event.button !== 0) return;
   event.preventDefault();
   const move = (now: PointerEvent): void => {
+    if (now.clientY < EDGE) scrollBy(0, -EDGE / 2);
+    else if (now.clientY > innerHeight - EDGE) scrollBy(0, EDGE / 2);
     const target = root.elementFromPoint(now.clientX, now.clientY);
     const lane = target?.closest<HTMLElement>("[data-lane]");
     if (!lane) return;

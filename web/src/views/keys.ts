@@ -255,10 +255,11 @@ export class KeysView extends View<PanelSurroundings> {
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key] as 1 | -1 | undefined;
     if (!by) return;
     event.preventDefault();
-    const handle = event.currentTarget as HTMLElement;
     this.#move(step(this.#sorting ?? readLanes(this.at.store), id, by), id, SETTLE_MILLISECONDS);
-    // Moving the row in the document takes the focus from it.
-    queueMicrotask(() => setTimeout(() => handle.focus()));
+    // Moving the row in the document takes the focus from it; into the other lane it is drawn anew.
+    void this.at.updateComplete.then(() =>
+      this.at.root.querySelector<HTMLElement>(`[data-item="${CSS.escape(id)}"] .keys-handle`)?.focus(),
+    );
   }
 
   #move(lanes: Lanes, id: string, settle = 0): void {
