@@ -32,7 +32,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The plaintext. Called only where a header is built or a secret is sealed."""
+        """The plaintext. Called only where a header is built, a secret is sealed, or its owner asked to see it."""
         return self._value
 
     def scrub(self, text: str) -> str:

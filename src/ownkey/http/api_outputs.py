@@ -1,4 +1,4 @@
-"""What the management API answers. None of these has a field that could hold a stored secret."""
+"""What the management API answers. None of these but `RevealedOut` has a field that could hold a stored secret."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ Every user manages their own API keys, preferences, task overrides, gateway toke
 
 Show a gateway token: `Authorization: Bearer ok-…`. All answers are about the user whose token it is. Pages of this
 server show the cookie of a session instead; their changes need the header `X-Ownkey-Panel: 1` as well.
-Errors are problems (RFC 9457) with a stable `code`. A stored API key is in no answer.
+Errors are problems (RFC 9457) with a stable `code`. A stored API key is in no
+answer but that of `reveal`, which is off unless the administrators allow it.
 """
 _PROBLEMS: Final = {
     400: "The request is not valid; `errors` names the fields. Nothing was changed.",
