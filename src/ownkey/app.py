@@ -43,6 +43,7 @@ from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionServi
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
+from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
@@ -269,6 +270,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
+        traffic=TrafficReport(changes),
         policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
         metering=metering,

@@ -296,10 +296,42 @@ class RequestFilter(Filter):
     )
 
 
-class AdminPageFilter(PageFilter):
-    """One page of everybody's entries, or of one user's."""
+class AuditFilter(Filter):
+    """Which of everybody's entries."""
 
-    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = None
+    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = Field(
+        None, description="Whose rows were changed."
+    )
+    actor: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = Field(
+        None, description="Who did it."
+    )
+    action: Annotated[str, Field(max_length=60, pattern=r"^[a-z_]+(\.[a-z_]+)?$")] | None = Field(
+        None, description="`credential.added`, or `credential` for all that begin with it."
+    )
+    start: Day | None = Field(None, alias="from", description="First day, UTC.")
+    end: Day | None = Field(None, alias="to", description="Last day, UTC, included.")
+
+
+class AuditPageFilter(AuditFilter):
+    """One page of them."""
+
+    limit: int = Field(100, ge=1, le=500)
+    before: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
+    )
+
+
+class DaysFilter(Filter):
+    """Which days."""
+
+    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
+    end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+
+
+Holding = Annotated[
+    Annotated[str, Field(max_length=255), AfterValidator(_plain)] | None,
+    Field(description="Only users whose id, login or name holds this, in whatever case."),
+]
 
 
 class UserFilter(Filter):
@@ -309,3 +341,10 @@ class UserFilter(Filter):
     after: Annotated[str, Field(max_length=255), AfterValidator(_plain)] | None = Field(
         None, description="The id of the last user of the page before."
     )
+    q: Holding = None
+
+
+class UserSearch(Filter):
+    """Which users."""
+
+    q: Holding = None

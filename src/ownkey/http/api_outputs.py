@@ -360,8 +360,14 @@ class UserOut(Output):
     role: str
     status: str = Field(description="active or suspended.")
     created_at: datetime
+    login: str | None = Field(description="null: signs in elsewhere.")
+    display_name: str | None
     last_active_at: datetime | None = Field(description="The last use of a gateway token.")
     credentials: list[HeldCredentialsOut]
+    requests: int = Field(description="Calls to providers in the last 30 days, failed ones included.")
+    errors: int = Field(description="Those that failed.")
+    own_cost_microdollars: int | None = Field(description="Of the last 30 days; null when nothing has a known price.")
+    shared_cost_microdollars: int | None = Field(description="The same on the operator's keys.")
 
 
 class ProviderHealthOut(Output):
@@ -373,6 +379,55 @@ class ProviderHealthOut(Output):
     shared_key: bool
     down_until: datetime | None
     shared_key_blocked_until: datetime | None
+    requests: int = Field(description="Everybody's calls in the last hour, in all processes.")
+    errors: dict[str, int] = Field(description="Those of them that failed, by class of error.")
+    p50_duration_ms: int | None = Field(description="Of the calls that succeeded.")
+    p95_duration_ms: int | None
+    p50_first_byte_ms: int | None
+
+
+class FallbackOut(Output):
+    """How often requests fell from one hop to another."""
+
+    from_provider: str
+    from_payer: str = Field(description="own or shared.")
+    to_provider: str
+    to_payer: str
+    requests: int
+    answered: int = Field(description="How many of them the second hop answered.")
+    errors: dict[str, int] = Field(description="Why they fell, by class of error.")
+    last_at: datetime
+
+
+class SharedUserOut(Output):
+    """What one user took from the operator's keys."""
+
+    user_id: str
+    requests: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cost_microdollars: int | None = Field(description="Of the priced requests; null when none has a known price.")
+    unpriced_requests: int
+    providers: list[str]
+    last_day: date
+
+
+class BrokenLinkOut(Output):
+    """The first entry that is not as it was written, or before which one is missing."""
+
+    chain: int
+    position: int
+    reason: str
+
+
+class VerificationOut(Output):
+    """What recomputing the audit chains found."""
+
+    ok: bool
+    chains: int
+    entries: int
+    first_broken: BrokenLinkOut | None
 
 
 class AdminProviderOut(ProviderOut):

@@ -75,9 +75,13 @@ def describe_usage(usage: Usage) -> UsageOut:
 
 def csv_response(usage: Usage) -> Response:
     """A report as a download."""
-    name = f"ownkey-usage-{usage.query.start}-{usage.query.end}.csv"
+    return table_response(f"usage-{usage.query.start}-{usage.query.end}", write_csv(usage))
+
+
+def table_response(name: str, table: str) -> Response:
+    """A table as a download."""
     return Response(
-        write_csv(usage),
+        table,
         media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
+        headers={"content-disposition": f'attachment; filename="ownkey-{name}.csv"'},
     )

@@ -41,6 +41,11 @@ class Changes:
         self._database, self._on_change = database, on_change
         self._expectation: Expectation | None = None
 
+    @property
+    def database(self) -> Database:
+        """The connections, for what concerns no single user."""
+        return self._database
+
     def expecting(self, expectation: Expectation) -> Self:
         """The same, for changes under a condition: they raise ChangedElsewhere where it does not hold."""
         conditional = copy(self)

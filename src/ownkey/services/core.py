@@ -29,6 +29,7 @@ from ownkey.services.sessions import SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
+from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
@@ -57,6 +58,7 @@ class Core(Struct, frozen=True, kw_only=True):
     audit: AuditTrail
     oversight: Oversight
     policies: PolicyService
+    traffic: TrafficReport
     completion: CompletionService
     metering: Metering
     credential_health: CredentialHealth

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,7 +12,10 @@ from ownkey.crypto.data_keys import DataKeys
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import shared_credential_id
 from ownkey.services.changes import Changes
+from ownkey.services.csv_table import write_table
+from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
+from ownkey.services.usage_report import DEFAULT_DAYS
 from ownkey.storage import data_keys as data_key_rows
 from ownkey.storage import overview
 from ownkey.storage.overview import UserOverview
@@ -38,6 +42,9 @@ class Encryption(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
 
 
+USERS_EXPORT_LIMIT: Final = 100_000
+
+
 class Oversight:
     """Read-only, and without a way to any secret. Whether somebody may ask is the caller's to check."""
 
@@ -49,14 +56,22 @@ class Oversight:
         catalog: Mapping[str, Provider],
         policies: PolicyBoard,
         health: HealthBoard,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._now = now
         self._changes, self._data_keys = changes, data_keys
         self._catalog, self._policies, self._health = catalog, policies, health
 
-    async def list_users(self, admin_id: str, *, after: str = "", limit: int = 100) -> list[UserOverview]:
-        """A page of users by id, with the status of their credentials per provider."""
+    async def list_users(
+        self, admin_id: str, *, after: str = "", limit: int = 100, holding: str | None = None
+    ) -> list[UserOverview]:
+        """A page of users by id, with the status of their credentials per provider and their last 30 days.
+
+        `holding` leaves only those whose id, login or name holds this text.
+        """
+        since = self._now().date() - timedelta(days=DEFAULT_DAYS - 1)
         async with self._changes.oversee(admin_id) as tx:
-            return await overview.list_overviews(tx, after=after, limit=limit)
+            return await overview.list_overviews(tx, since=since, after=after, limit=limit, holding=holding)
 
     async def describe_encryption(self, admin_id: str) -> Encryption:
         """Data keys per wrapping key: after a rotation, zero are left under the old one."""
@@ -84,3 +99,20 @@ class Oversight:
             )
             for one in self._catalog.values()
         ]
+
+
+def write_users_csv(users: Sequence[UserOverview]) -> str:
+    """One line per user; `keys` lists provider, status and number."""
+    columns = tuple(name for name in UserOverview.__struct_fields__ if name != "credentials")
+    lines = (
+        (
+            *(_text(getattr(one, name)) for name in columns),
+            " ".join(f"{held.provider}:{held.status}:{held.count}" for held in one.credentials),
+        )
+        for one in users
+    )
+    return write_table((*columns, "keys"), lines)
+
+
+def _text(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct, structs
 
 from ownkey.errors import RequestError
 from ownkey.services.changes import Changes
+from ownkey.services.csv_table import write_table
 from ownkey.services.expiry import utc_now
 from ownkey.storage import usage as rows
 from ownkey.storage.usage import MeasuredCalls, UsageKey, UsageRow
@@ -44,9 +42,6 @@ _KEY_COLUMNS: Final = {
     "credential": "credential_id",
     "payer": "payer",
 }
-# What a spreadsheet takes for the start of a formula: OWASP's list for CSV injection.
-# What a spreadsheet runs, at the start of a text or of what its locale takes for the next cell; full-width forms count.
-_FORMULA: Final = re.compile(r"(^|[;,|\t\r\n])(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class UsageQuery(Struct, frozen=True, kw_only=True):
@@ -146,40 +141,31 @@ class UsageReport:
     def _check(
         self, start: date | None, end: date | None, group_by: Sequence[str], known: Sequence[UsageKey]
     ) -> UsageQuery:
-        span = timedelta(days=DEFAULT_DAYS - 1)
-        if end is None:
-            end = start + min(span, date.max - start) if start else self._now().date()
-        if start is None:
-            start = end - min(span, end - date.min)
-        if end < start:
-            raise RequestError("The range ends before it starts.", param="to")
-        if (end - start).days >= RANGE_LIMIT_DAYS:
-            raise RequestError(f"The range is too long: at most {RANGE_LIMIT_DAYS} days.", param="from")
+        start, end = read_range(start, end, today=self._now().date())
         if not group_by or not set(group_by) <= set(known):
             raise RequestError(f"group_by holds one or more of: {', '.join(known)}.", param="group_by")
         return UsageQuery(start=start, end=end, group_by=tuple(key for key in known if key in group_by))
 
 
+def read_range(start: date | None, end: date | None, *, today: date) -> tuple[date, date]:
+    """The days that somebody asked for, both included; by default the last 30. Raises RequestError."""
+    span = timedelta(days=DEFAULT_DAYS - 1)
+    if end is None:
+        end = start + min(span, date.max - start) if start else today
+    if start is None:
+        start = end - min(span, end - date.min)
+    if end < start:
+        raise RequestError("The range ends before it starts.", param="to")
+    if (end - start).days >= RANGE_LIMIT_DAYS:
+        raise RequestError(f"The range is too long: at most {RANGE_LIMIT_DAYS} days.", param="from")
+    return start, end
+
+
 def write_csv(usage: Usage) -> str:
     """The rows as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets a quote in front."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
     columns = [_KEY_COLUMNS[key] for key in usage.query.group_by]
-    writer.writerow([*columns, *_COUNTS])
-    for row in usage.rows:
-        writer.writerow([_cell(getattr(row, name)) for name in (*columns, *_COUNTS)])
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return value
-    text = str(value)
-    if text.startswith(("\t", "\r", "\n")):
-        text = "'" + text
-    return _FORMULA.sub(r"\1'\2", text)
+    names = (*columns, *_COUNTS)
+    return write_table(names, ([getattr(row, name) for name in names] for row in usage.rows))
 
 
 def _with_total(query: UsageQuery, found: Sequence[UsageRow]) -> Usage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -49,16 +49,33 @@ async def append(
 
 async def list_entries(tx: Any, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
     """Rows whose id is below `before`, the newest first: the user's own, or all with the role `ownkey_admin`."""
-    rows = await tx.fetch(query("list_audit_entries"), before, limit)
-    return [
-        AuditEntry(**{**row, "action": AuditAction(row["action"]), "details": msgspec.json.decode(row["details"])})
-        for row in rows
-    ]
+    return [_entry(row) for row in await tx.fetch(query("list_audit_entries"), before, limit)]
+
+
+async def search_entries(
+    tx: Any,
+    *,
+    limit: int,
+    before: int | None = None,
+    user_id: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> list[AuditEntry]:
+    """The same of everybody, with the role `ownkey_admin`. `action` may be the first word of several; `end` is out."""
+    found = await tx.fetch(query("search_audit"), before, limit, user_id, actor, action, start, end)
+    return [_entry(row) for row in found]
 
 
 async def count_recent(tx: Any, action: AuditAction, window: timedelta) -> int:
     """How many rows of the transaction's user say this action, as far back as the window reaches."""
     return int(await tx.fetchval(query("count_recent_audit"), str(action), window))
+
+
+def _entry(row: Any) -> AuditEntry:
+    details = msgspec.json.decode(row["details"])
+    return AuditEntry(**{**row, "action": AuditAction(row["action"]), "details": details})
 
 
 async def verify(db: Database) -> AuditFault | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 import msgspec
@@ -20,22 +20,36 @@ class HeldCredentials(Struct, frozen=True):
 
 
 class UserOverview(Struct, frozen=True, kw_only=True):
-    """One user. Times are UTC; `last_active_at` is the last use of a gateway token."""
+    """One user. Times are UTC; `last_active_at` is the last use of a gateway token.
+
+    Counts and costs are of the days since the one that was asked for; a cost of None has no known price.
+    """
 
     id: str
     role: str
     status: str
     created_at: datetime
+    login: str | None
+    display_name: str | None
     last_active_at: datetime | None
     credentials: tuple[HeldCredentials, ...]
+    requests: int
+    errors: int
+    own_cost_microdollars: int | None
+    shared_cost_microdollars: int | None
 
 
 _CREDENTIALS: Final = msgspec.json.Decoder(tuple[HeldCredentials, ...])
 
 
-async def list_overviews(tx: Any, *, after: str = "", limit: int = 100) -> list[UserOverview]:
-    """A page of users by id, for a transaction with the role `ownkey_admin`."""
+async def list_overviews(
+    tx: Any, *, since: date, after: str = "", limit: int = 100, holding: str | None = None
+) -> list[UserOverview]:
+    """A page of users by id, for a transaction with the role `ownkey_admin`.
+
+    `holding` leaves only those whose id, login or name holds this text, in whatever case.
+    """
     return [
         UserOverview(**{**row, "credentials": _CREDENTIALS.decode(row["credentials"])})
-        for row in await tx.fetch(query("list_overviews"), after, limit)
+        for row in await tx.fetch(query("list_overviews"), after, limit, holding, since)
     ]
