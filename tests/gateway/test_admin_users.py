@@ -12,6 +12,7 @@ from ownkey.domain.user import Role, UserStatus
 from tests.gateway.api_client import administrator, caller, unique
 from tests.gateway.browser import PASSWORD, Browser, person, problem
 from tests.gateway.conftest import Platform, serve
+from tests.gateway.database_access import execute_on_database
 
 
 async def test_a_user_is_made_and_invited(platform: Platform) -> None:
@@ -99,6 +100,31 @@ async def test_nobody_else_may(platform: Platform) -> None:
             ):
                 assert problem(answer) == (403, "permission_denied")
         assert await ann.is_signed_in()
+
+
+async def test_a_way_in_that_lasts_needs_a_fresh_sign_in(platform: Platform) -> None:
+    async with (
+        person(platform.ok, platform.url, role=Role.ADMIN) as root,
+        person(platform.ok, platform.url) as ann,
+        administrator(platform.ok) as program,
+    ):
+        await execute_on_database(
+            platform,
+            "update ownkey_private.sessions set authenticated_at = now() - interval '6 minutes' where user_id = $1",
+            root.user_id,
+        )
+        path = f"/api/admin/users/{ann.user_id}"
+        for answer in (
+            await root.post(f"{path}/reset"),
+            await root.patch(path, {"role": "admin"}),
+            await root.post("/api/admin/users", {"id": unique("second"), "role": "admin"}),
+        ):
+            assert problem(answer) == (403, "fresh_sign_in_required")
+        assert (await root.post("/api/admin/users", {"id": unique("guest")})).status_code == 201
+        assert (await root.patch(path, {"status": "suspended"})).status_code == 200
+        assert (await root.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
+        assert (await root.patch(path, {"role": "admin"})).status_code == 200
+        assert (await program.post(f"{path}/reset")).status_code == 201, "a program has no desk"
 
 
 async def test_what_is_wrong_changes_nothing(platform: Platform) -> None:

@@ -77,6 +77,11 @@ def require_fresh(principal: Principal) -> Principal:
     return principal
 
 
+def require_fresh_session(principal: Principal) -> Principal:
+    """The same for people only: for what a program does as well. Raises PermissionDenied(fresh_sign_in_required)."""
+    return require_fresh(principal) if principal.via == "session" else principal
+
+
 def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     """An administrator, with a token made for that. Raises PermissionDenied."""
     if principal.role != Role.ADMIN or "admin" not in principal.scopes:

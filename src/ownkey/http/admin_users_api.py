@@ -1,11 +1,15 @@
-"""`/api/admin/users`: what administrators do to users. An id may hold slashes, written as they are or as `%2F`."""
+"""`/api/admin/users`: what administrators do to users. An id may hold slashes, written as they are or as `%2F`.
+
+What would give somebody at an abandoned desk a way in that lasts (a link to another person's account, another
+administrator) needs a fresh sign-in.
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
 from ownkey.domain.user import Role, UserStatus
-from ownkey.http.access import Admin, CoreDep, OriginsDep
+from ownkey.http.access import Admin, CoreDep, OriginsDep, require_fresh_session
 from ownkey.http.account_inputs import NewUserInput, UserChange
 from ownkey.http.account_outputs import ChangedUserOut, NewLinkOut
 from ownkey.http.origins import Origins
@@ -18,7 +22,12 @@ router = APIRouter(prefix="/api/admin/users", tags=["Administration"])
 async def create_user(
     core: CoreDep, origins: OriginsDep, request: Request, admin: Admin, new: NewUserInput
 ) -> NewLinkOut:
-    """Make a user, and the link with which they set their password. It works once, within a day."""
+    """Make a user, and the link with which they set their password. It works once, within a day.
+
+    In a session, making an administrator needs a fresh sign-in.
+    """
+    if new.role == "admin":
+        require_fresh_session(admin)
     link = await core.links.invite(new.id or new.login or "", login=new.login, role=Role(new.role), actor=admin.actor)
     return _describe(link, origins, request)
 
@@ -27,13 +36,22 @@ async def create_user(
 async def create_reset_link(
     core: CoreDep, origins: OriginsDep, request: Request, admin: Admin, user_id: str
 ) -> NewLinkOut:
-    """A link with which a user sets a new password. The old one works until then; an earlier link does not."""
+    """A link with which a user sets a new password. The old one works until then; an earlier link does not.
+
+    In a session it needs a fresh sign-in.
+    """
+    require_fresh_session(admin)
     return _describe(await core.links.reset(user_id, actor=admin.actor), origins, request)
 
 
 @router.patch("/{user_id:path}")
 async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserChange) -> ChangedUserOut:
-    """Another role or status, now and in every process. Who is suspended is signed out as well."""
+    """Another role or status, now and in every process. Who is suspended is signed out as well.
+
+    In a session, making an administrator needs a fresh sign-in.
+    """
+    if change.role == "admin":
+        require_fresh_session(admin)
     changed = await core.administration.change_user(
         user_id,
         role=None if change.role is None else Role(change.role),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from ownkey.errors import PermissionDenied
-from ownkey.http.access import Caller, CoreDep, require_fresh
+from ownkey.http.access import Caller, CoreDep, require_fresh_session
 from ownkey.http.api_inputs import NewTokenInput
 from ownkey.http.api_outputs import NewTokenOut, TokenOut
 from ownkey.http.identity import Principal
@@ -54,6 +54,6 @@ def _grantable_scopes(caller: Principal, wanted: Sequence[str] | None) -> Sequen
     for scope in wanted:
         if scope not in caller.scopes:
             raise PermissionDenied(f"Your own token does not have the scope `{scope}`, so it cannot pass it on.")
-    if "admin" in wanted and caller.via == "session":
-        require_fresh(caller)
+    if "admin" in wanted:
+        require_fresh_session(caller)
     return wanted

@@ -7,10 +7,12 @@ import { View } from "../core/view.js";
 import { users } from "../i18n/admin_users.js";
 import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
+import { ConfirmIdentity } from "../parts/confirm_identity.js";
 import { copyText, empty, field, pill, skeleton } from "../parts/controls.js";
 import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
 import { menu } from "../parts/menu.js";
+import passwordStyles from "../parts/password.css?inline";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./users.css?inline";
 
@@ -28,12 +30,13 @@ const WELL = new Set(["ok", "unverified", "limited"]);
 
 /** Who there is, and what can be done about it. */
 export class UsersView extends View<AdminSurroundings> {
-  override readonly styles = styles;
+  override readonly styles = passwordStyles + styles;
 
   #users: readonly User[] | null = null;
   #more = false;
   #open: Open | null = null;
   #busy = false;
+  #identity = new ConfirmIdentity(this.at);
 
   override enter(): void {
     void this.#load();
@@ -42,6 +45,7 @@ export class UsersView extends View<AdminSurroundings> {
   override leave(): void {
     // A link that was shown is not shown again.
     this.#open = null;
+    this.#identity.close();
   }
 
   override render(): TemplateResult {
@@ -58,7 +62,7 @@ export class UsersView extends View<AdminSurroundings> {
         </header>
         ${this.#users ? this.#list(this.#users) : skeleton(shell[this.at.language].loading, 4)}
       </section>
-      ${this.#dialog()}`;
+      ${this.#dialog()} ${this.#identity.render()}`;
   }
 
   #list(found: readonly User[]): TemplateResult {
@@ -170,9 +174,10 @@ export class UsersView extends View<AdminSurroundings> {
     this.#busy = true;
     this.update();
     try {
-      await task();
+      await this.#identity.run(task);
     } catch (error) {
-      if (this.#open?.kind === "invite") this.#open.fault = explain(error, this.at.language);
+      const givenUp = error instanceof DOMException && error.name === "AbortError";
+      if (this.#open?.kind === "invite" && !givenUp) this.#open.fault = explain(error, this.at.language);
       else this.at.notices.failed(error);
       if (error instanceof ApiError && error.status === 404) await this.#load();
     }

@@ -207,6 +207,8 @@ export interface paths {
         /**
          * Create User
          * @description Make a user, and the link with which they set their password. It works once, within a day.
+         *
+         *     In a session, making an administrator needs a fresh sign-in.
          */
         post: operations["create_user"];
         delete?: never;
@@ -235,6 +237,8 @@ export interface paths {
         /**
          * Change User
          * @description Another role or status, now and in every process. Who is suspended is signed out as well.
+         *
+         *     In a session, making an administrator needs a fresh sign-in.
          */
         patch: operations["change_user"];
         trace?: never;
@@ -251,6 +255,8 @@ export interface paths {
         /**
          * Create Reset Link
          * @description A link with which a user sets a new password. The old one works until then; an earlier link does not.
+         *
+         *     In a session it needs a fresh sign-in.
          */
         post: operations["create_reset_link"];
         delete?: never;
