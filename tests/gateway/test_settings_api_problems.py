@@ -9,9 +9,11 @@ import pytest
 
 from ownkey.errors import StorageError
 from ownkey.http.api_shell import MAX_BODY_BYTES
-from ownkey.http.settings_api import create_settings_api
 from tests.gateway.api_client import ApiClient, caller, unique
 from tests.gateway.conftest import Platform
+
+# Whoever signs in has nothing to show yet.
+OPEN_PATHS = {"/api/sign-in", "/api/sign-in/link", "/api/sign-in/link/check"}
 
 
 async def test_unknown_paths_and_methods_are_problems(platform: Platform) -> None:
@@ -117,6 +119,9 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
     assert schema["openapi"].startswith("3.1")
     paths = {path: set(methods) for path, methods in schema["paths"].items()}
     assert paths == {
+        "/api/sign-in": {"get", "post"},
+        "/api/sign-in/link": {"post"},
+        "/api/sign-in/link/check": {"post"},
         "/api/settings": {"get", "patch"},
         "/api/credentials": {"get", "post"},
         "/api/credentials/test": {"post"},
@@ -125,6 +130,7 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
         "/api/credentials/{credential_id}/models": {"get"},
         "/api/credentials/{credential_id}/test": {"post"},
         "/api/credentials/{credential_id}/replace": {"post"},
+        "/api/credentials/{credential_id}/reveal": {"post"},
         "/api/providers": {"get"},
         "/api/preferences": {"get", "put"},
         "/api/preferences/{provider}": {"put"},
@@ -138,9 +144,20 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
         "/api/tokens": {"get", "post"},
         "/api/tokens/{token_id}": {"delete"},
         "/api/session": {"get", "post", "delete"},
+        "/api/session/all": {"delete"},
+        "/api/session/confirm": {"post"},
+        "/api/sessions": {"get"},
+        "/api/sessions/{session_id}": {"delete"},
+        "/api/panel-tokens": {"post"},
+        "/api/export": {"get"},
+        "/api/account": {"delete"},
+        "/api/account/password": {"post"},
         "/api/policy": {"get"},
         "/api/admin/policy": {"get", "put"},
-        "/api/admin/users": {"get"},
+        "/api/admin/users": {"get", "post"},
+        "/api/admin/users/{user_id}": {"patch", "delete"},
+        "/api/admin/users/{user_id}/reset": {"post"},
+        "/api/admin/users/{user_id}/sessions": {"delete"},
         "/api/admin/usage": {"get"},
         "/api/admin/usage.csv": {"get"},
         "/api/admin/health": {"get"},
@@ -158,7 +175,8 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"] and operation["description"], (method, path)
-            assert operation["security"] == [{"gatewayToken": []}], (method, path)
+            guards = None if path in OPEN_PATHS else [{"gatewayToken": []}]
+            assert operation.get("security") == guards, (method, path)
             assert "422" not in operation["responses"]
             for status in ("400", "401", "403", "404", "409", "413", "503"):
                 content = operation["responses"][status]["content"]
@@ -166,19 +184,20 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
             names.append(operation["operationId"])
     assert len(names) == len(set(names))
     for name, one in schema["components"]["schemas"].items():
+        if name == "RevealedOut":
+            continue  # the one answer with a stored key; test_settings_api_reveal says who gets it
         if name.endswith("Out"):
             assert not {"secret", "sealed", "fingerprint", "hash"} & set(one.get("properties", {})), name
-        elif name not in ("Problem", "FieldError"):
+        elif name not in ("Problem", "FieldError") and one["type"] == "object":
             assert one["additionalProperties"] is False, name
     secret = schema["components"]["schemas"]["NewCredential"]["properties"]["secret"]
     assert secret["writeOnly"] is True
 
 
 async def test_every_guarded_path_asks_who_is_there(platform: Platform) -> None:
-    app = create_settings_api(platform.ok.core, platform.ok.asgi().identity)
-    async with ApiClient(app, None) as stranger:
+    async with ApiClient(platform.ok.asgi(), None) as stranger:
         schema = (await stranger.get("/openapi.json")).json()
-        for path, methods in schema["paths"].items():
-            for method in methods:
+        for path in schema["paths"].keys() - OPEN_PATHS:
+            for method in schema["paths"][path]:
                 answer = await stranger.send(method.upper(), path.replace("{", "").replace("}", ""))
                 assert (answer.status_code, answer.json()["code"]) == (401, "token_missing"), (method, path)
