@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from ownkey.domain.credential import Credential
+from ownkey.domain.policy import PolicyDocument
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import Enter
 from tests.panel.driver import add_key, find_layout_faults, find_small_targets, wait_until_settled
+from tests.panel.host_pages import wait_until_ready
 from tests.panel.site import Person, Site
 from tests.panel.watch import Watch, failed_load
 
@@ -51,6 +55,17 @@ async def drag(page: Page, provider: str, target: Locator, *, bottom: bool = Fal
     await page.mouse.move(start["x"] + 10, start["y"] + 10)
     await page.mouse.down()
     await page.mouse.move(end["x"] + 40, end["y"] + (end["height"] - 8 if bottom else 5), steps=8)
+
+
+@asynccontextmanager
+async def allow_revealing(site: Site) -> AsyncIterator[None]:
+    """For a moment, administrators let people see their stored keys."""
+    admin = await site.admin()
+    await site.ok.policies.put(admin.id, PolicyDocument(reveal_keys=True))
+    try:
+        yield
+    finally:
+        await site.ok.policies.put(admin.id, PolicyDocument())
 
 
 async def chain(page: Page) -> list[str]:
@@ -290,6 +305,32 @@ async def test_a_change_in_another_window_is_not_overwritten(
     await choose(page, card(page, "groq"), "Move down")
     await expect(page.get_by_role("alert")).to_contain_text("changed")
     await expect(page.locator('[data-lane="backup"] [data-item="mistral"]')).to_be_visible()
+
+
+async def test_a_stored_key_is_shown_again_only_where_administrators_allow_it(
+    enter_own: Enter, site: Site, watch: Watch
+) -> None:
+    secret = "gsk_keys_shown_again_0000000000Rv42"
+    person = await site.person("curious")
+    await site.ok.settings.add_credential(person.id, "groq", secret)
+    page = await enter_own(person)
+    await card(page, "groq").locator(".keys-key").get_by_role("button", name="More for").click()
+    await expect(page.get_by_role("menuitem", name="Replace")).to_be_visible()
+    await expect(page.get_by_role("menuitem", name="Show stored key")).to_have_count(0)
+    await page.keyboard.press("Escape")
+    async with allow_revealing(site):
+        await page.reload()
+        await wait_until_ready(page)
+        await page.clock.install()
+        await choose(page, card(page, "groq").locator(".keys-key"), "Show stored key")
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text(secret)
+        await assert_accessible(page)
+        await page.clock.run_for(31_000)
+        await expect(dialog).to_be_hidden()
+    assert secret not in await page.content()
+    (seen,) = [one for one in await site.ok.audit.list_entries(person.id) if one.action == "credential.revealed"]
+    assert seen.actor == person.id
 
 
 async def test_accessible_with_dialogs_and_menus_in_light_and_dark(enter: Enter, site: Site, developer: Person) -> None:

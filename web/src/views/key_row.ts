@@ -17,6 +17,8 @@ export interface KeyActions {
   edit: () => void;
   enable: (on: boolean) => void;
   lead: () => void;
+  /** Null where the administrators do not allow it. */
+  reveal: (() => void) | null;
   remove: () => void;
 }
 
@@ -46,7 +48,7 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
           ${key.label ? html`<span class="keys-label" title=${key.label}>${key.label}</span>` : nothing}
           <code>${key.hint}</code> ${status(at, key, act.busy)}
         </p>
-        <p class="muted small keys-facts">${facts(at, key).map((one) => html`<span>${one}</span>`)}</p>
+        <p class="muted small keys-facts">${facts(key).map((one) => html`<span>${one}</span>`)}</p>
         ${cure
           ? html`<p class="small keys-cure">
               ${cure}
@@ -65,16 +67,20 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
         key.enabled
           ? { label: t.disable, icon: "close", run: () => act.enable(false) }
           : { label: t.enable, icon: "check", run: () => act.enable(true) },
+        act.reveal && key.status !== "unreadable" ? { label: t.reveal, icon: "eye", run: act.reveal } : null,
         { label: t.remove, icon: "remove", danger: true, run: act.remove },
       ])}
     </li>
   `;
 
-  function facts(_: PanelSurroundings, one: Credential): string[] {
+  function facts(one: Credential): string[] {
     const found = [
       one.last_used_at ? t.used(format.relative(one.last_used_at)) : t.unused,
       t.addedOn(format.date(one.created_at)),
     ];
+    if (one.requests_month) {
+      found.push(t.monthly(format.number(one.requests_month), format.money(one.cost_microdollars_month)));
+    }
     if (one.expires_at) {
       const over = new Date(one.expires_at).getTime() < Date.now();
       found.push((over ? t.expiredOn : t.expiresOn)(format.relative(one.expires_at)));

@@ -17,13 +17,16 @@ import type { PanelSurroundings } from "../panel.js";
 import { guide } from "./first_steps.js";
 import type { KeyForm } from "./key_form.js";
 import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
+import type { KeyReveal } from "./key_reveal.js";
 import { drawKey } from "./key_row.js";
 import chainStyles from "../parts/chain.css?inline";
 import pickerStyles from "../parts/model_picker.css?inline";
+import passwordStyles from "../parts/password.css?inline";
 import styles from "./keys.css?inline";
 
 type Open =
   | { kind: "form"; form: KeyForm }
+  | { kind: "reveal"; reveal: KeyReveal }
   | { kind: "remove"; key: Credential; tasks: readonly string[] }
   | { kind: "edit"; key: Credential; label: string; expires: string; fault: string | null };
 
@@ -32,7 +35,7 @@ const SETTLE_MILLISECONDS = 600;
 
 /** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
-  override readonly styles = chainStyles + pickerStyles + styles;
+  override readonly styles = chainStyles + passwordStyles + pickerStyles + styles;
 
   #open: Open | null = null;
   /** The order while it is being changed; null: as stored. */
@@ -45,6 +48,7 @@ export class KeysView extends View<PanelSurroundings> {
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
+    if (this.#open?.kind === "reveal") this.#open.reveal.close();
     this.#open = null;
   }
 
@@ -119,6 +123,7 @@ export class KeysView extends View<PanelSurroundings> {
     const label = store.label(id);
     const wish = store.preference(id);
     const held = store.keysOf(id);
+    const revealable = store.policy.reveal_keys && this.at.session;
     const locked = store.isLocked("preferences");
     return html`
       <li class="card keys-provider ${id === this.#dragged ? "dragged" : ""} ${wish.enabled ? "" : "off"}" data-item=${id}>
@@ -163,6 +168,7 @@ export class KeysView extends View<PanelSurroundings> {
               edit: () => this.#edit(key),
               enable: (on) => void this.#change(key, { enabled: on }),
               lead: () => void this.#lead(key),
+              reveal: revealable ? () => void this.#reveal(key) : null,
               remove: () => this.#askToRemove(key),
             }),
           )}
@@ -330,6 +336,17 @@ export class KeysView extends View<PanelSurroundings> {
     this.update();
   }
 
+  async #reveal(key: Credential): Promise<void> {
+    try {
+      const { KeyReveal } = await import("./key_reveal.js");
+      const reveal = new KeyReveal(this.at, key, () => this.#close());
+      this.#open = { kind: "reveal", reveal };
+      await reveal.start();
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
+  }
+
   #edit(key: Credential): void {
     this.#open = { kind: "edit", key, label: key.label, expires: key.expires_at?.slice(0, 10) ?? "", fault: null };
     this.update();
@@ -417,6 +434,7 @@ export class KeysView extends View<PanelSurroundings> {
     const open = this.#open;
     if (!open) return nothing;
     if (open.kind === "form") return open.form.render();
+    if (open.kind === "reveal") return open.reveal.render();
     return open.kind === "edit" ? this.#editDialog(open) : this.#removeDialog(open);
   }
 
