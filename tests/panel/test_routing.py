@@ -450,6 +450,34 @@ async def test_the_view_and_its_dialogs_are_accessible(enter: Enter, person: Per
     await assert_accessible(page)
 
 
+async def test_what_changed_elsewhere_is_worked_out_anew(enter: Enter, site: Site, person: Person) -> None:
+    page = await enter(person, "routing")
+    await expect(row(page, "embedding")).to_contain_text("Mistral")
+    await site.ok.settings.put_preference(person.id, "mistral", enabled=False)
+    # As when the person comes back to the window after a while.
+    await page.locator("llm-settings-panel").evaluate("(panel) => panel.refresh()")
+    await expect(row(page, "embedding")).not_to_contain_text("Mistral")
+    await expect(page.locator(".skipped-list")).to_contain_text("You switched this provider off")
+
+
+@pytest.mark.parametrize("width", [320, 700, 900, 1280])
+async def test_long_names_fit(enter: Enter, site: Site, person: Person, width: int) -> None:
+    await site.add_key(person.id, "groq", "gsk_routing_000000000000000003", "Evaluation-of-the-new-department" * 2)
+    model = "some-organisation/an-extraordinarily-long-model-name-instruct-v3.2-experimental:free"
+    await site.ok.settings.put_task_override(person.id, "a" * 40, "openrouter", model=model)
+    await site.ok.settings.put_task_override(person.id, "chat", "groq", model=model)
+    page = await enter(person, "routing", html='lang="de"', viewport={"width": width, "height": 640})
+    assert await find_layout_faults(page) == []
+    await page.get_by_role("button", name=f"{'a' * 40} bearbeiten").click()
+    assert await find_layout_faults(page) == []
+    box = await page.get_by_role("dialog").bounding_box()
+    assert box is not None
+    for field in await page.get_by_role("dialog").locator("select, button").all():
+        place = await field.bounding_box()
+        assert place is not None
+        assert place["x"] + place["width"] <= box["x"] + box["width"]
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 async def test_dialogs_fit(enter: Enter, person: Person, width: int) -> None:
     page = await enter(person, "routing", viewport={"width": width, "height": 640})

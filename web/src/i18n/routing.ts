@@ -136,7 +136,7 @@ export const routing = texts({
       own_only: "Sin una clave propia que funcione, las solicitudes fallan.",
       shared_only: "Sus propias claves descansan. Paga su administrador.",
     },
-    payerShort: { own_then_shared: "Suyas y luego compartidas", own_only: "Solo las suyas", shared_only: "Solo compartidas" },
+    payerShort: { own_then_shared: "Suyas, luego compartidas", own_only: "Solo las suyas", shared_only: "Solo compartidas" },
     payerReset: (rule: string) => `Volver al valor predeterminado: ${rule}`,
     fallback: "Cuando un proveedor falla",
     fallbackOn: "Probar con el siguiente",

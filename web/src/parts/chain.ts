@@ -40,7 +40,7 @@ export function skippedList(at: Around, route: Route): TemplateResult {
         <span class="skipped-hop">
           <strong>${at.store.label(one.provider)}</strong>
           ${one.model ? html`<code title=${one.model}>${one.model}</code>` : nothing}
-          ${payerMark(one.payer, payerWords(at, one.credential))}
+          ${drawPayer(at, one.payer, one.credential)}
         </span>
         <span class="muted">${skipReason(at, one.reason, one.until)}</span>
       </li>`,
@@ -65,14 +65,17 @@ function drawHop(at: Around, hop: Hop, number: number): TemplateResult {
     <span class="hop-name">
       <span class="hop-number" aria-hidden="true">${number}</span>
       <strong>${at.store.label(hop.provider)}</strong>
-      ${payerMark(hop.payer, payerWords(at, several ? key.label || key.hint : null))}
+      ${drawPayer(at, hop.payer, several ? key.label || key.hint : null)}
     </span>
     <code class="hop-model" title=${hop.model}>${hop.model}</code>
     <span class="hop-arrow">${icon("arrow")}</span>
   </li>`;
 }
 
-function payerWords(at: Around, key: string | null): { own: string; shared: string } {
+/** @param key which of the person's keys, where that says something */
+function drawPayer(at: Around, payer: string, key: string | null): TemplateResult {
   const { own, shared } = words[at.language].payer;
-  return { own: key ? `${own} · ${key}` : own, shared };
+  return html`<span class="hop-payer" title=${key ?? nothing}>
+    ${payerMark(payer, { own: key ? `${own} · ${key}` : own, shared })}
+  </span>`;
 }

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import type { Settings } from "../core/store.js";
+import type { Route, Settings } from "../core/store.js";
 import { View } from "../core/view.js";
 import { routing as texts } from "../i18n/routing.js";
 import { taskName, words } from "../i18n/words.js";
@@ -21,10 +21,9 @@ export class RoutingView extends View<PanelSurroundings> {
   override readonly styles = chainStyles + pickerStyles + styles;
 
   #trial = new RouteTrial(this.at);
-  #tasks = new TaskTable(this.at, {
-    changed: () => this.#refresh(),
-    attempt: (task) => this.#trial.show(task),
-  });
+  #tasks = new TaskTable(this.at, (task) => this.#trial.show(task));
+  /** The chain for which the rest was worked out: another one means that something has changed, here or elsewhere. */
+  #chain: Route | null | undefined;
   /** What was just chosen, until the server has it or refuses it. */
   #wish: Wish = {};
 
@@ -33,16 +32,19 @@ export class RoutingView extends View<PanelSurroundings> {
   }
 
   override leave(): void {
+    this.#chain = undefined;
     this.#trial.stop();
     this.#tasks.close();
   }
 
   override render(): TemplateResult {
+    if (this.#chain !== undefined && this.#chain !== this.at.store.chain) queueMicrotask(() => this.#refresh());
     return html`${this.#drawGeneral()} ${this.#tasks.render()} ${this.#trial.render()}`;
   }
 
   /** What was worked out from the settings. */
   #refresh(): void {
+    this.#chain = this.at.store.chain;
     void this.#tasks.loadInherited();
     void this.#trial.run();
   }
@@ -124,7 +126,6 @@ export class RoutingView extends View<PanelSurroundings> {
       this.at.notices.failed(error);
     }
     this.#wish = {};
-    this.#refresh();
     this.update();
   }
 }

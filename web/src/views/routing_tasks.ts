@@ -9,13 +9,6 @@ import { defaultModel } from "../parts/model_picker.js";
 import { TaskDialog, type TaskChoice } from "./routing_dialog.js";
 import { lockMark } from "./routing_lock.js";
 
-interface Parent {
-  /** Where requests go has changed. */
-  changed(): void;
-  /** Show the route of a task. */
-  attempt(task: string): void;
-}
-
 export class TaskTable {
   #dialog: TaskDialog;
   /** Where the tasks go that say nothing themselves: null is nowhere, absent is not known yet. */
@@ -24,9 +17,10 @@ export class TaskTable {
   /** A task that is being removed is no longer shown. */
   #removing: string | null = null;
 
+  /** @param attempt shows the route of a task */
   constructor(
     private readonly at: PanelSurroundings,
-    private readonly parent: Parent,
+    private readonly attempt: (task: string) => void,
   ) {
     this.#dialog = new TaskDialog(at, (task, change) => this.#put(task, change));
   }
@@ -93,7 +87,7 @@ export class TaskTable {
       <th role="rowheader" scope="row"><span class="routing-cell" title=${name}>${name}</span><code class="muted">task:${task}</code></th>
       ${own ? this.#drawOwn(own, keys) : this.#drawInherited(task, keys)}
       <td role="cell" class="routing-actions">
-        <button class="plain" aria-label=${t.tryTask(name)} @click=${() => this.parent.attempt(task)}>${t.try}</button>
+        <button class="plain" aria-label=${t.tryTask(name)} @click=${() => this.attempt(task)}>${t.try}</button>
         ${this.at.store.isLocked(`tasks:${task}`)
           ? html`<span class="routing-gap"><span class="routing-lock">${icon("lock")}</span></span
               ><span class="routing-gap"></span>`
@@ -142,7 +136,7 @@ export class TaskTable {
     return html`
       ${this.#cell("provider", provider, origin)}
       ${this.#cell("model", hop ? html`<code title=${hop.model}>${hop.model}</code>` : "—", hop ? origin : "")}
-      ${keys ? this.#cell("key", t.anyKey, t.inherited) : nothing}
+      ${keys ? this.#cell("key", t.anyKey) : nothing}
       ${this.#cell("fallback", settings.allow_fallback ? t.yes : t.no, t.inherited)}
       ${this.#cell("payer", t.payerShort[settings.payer as keyof typeof t.payerShort], t.inherited)}`;
   }
@@ -180,7 +174,6 @@ export class TaskTable {
     }
     const done = change ? t.savedTask(name) : this.#stands(task) ? t.wasReset(name) : t.removed(name);
     this.at.notices.done(done, undo ? () => void this.#tell(this.#put(task, before, false)) : undefined);
-    this.parent.changed();
   }
 
   async #remove(own: Task): Promise<void> {
@@ -190,7 +183,7 @@ export class TaskTable {
     this.at.requestUpdate();
     await this.#tell(this.#put(own.task, null));
     this.#removing = null;
-    this.parent.changed();
+    this.at.requestUpdate();
   }
 
   async #tell(work: Promise<void>): Promise<void> {
