@@ -67,6 +67,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/audit.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit Of All Csv
+         * @description The same as a file for a spreadsheet, at most 50,000 entries. No cell can act as a formula.
+         */
+        get: operations["list_audit_of_all_csv"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify Audit
+         * @description Recompute every chain of the audit log, and say where the first entry is that is not as it was written.
+         */
+        post: operations["verify_audit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/encryption": {
         parameters: {
             query?: never;
@@ -87,6 +127,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/fallbacks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Fallbacks
+         * @description Which provider requests fell to from which, how often, and why; the most frequent first.
+         */
+        get: operations["list_fallbacks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/health": {
         parameters: {
             query?: never;
@@ -96,7 +156,7 @@ export interface paths {
         };
         /**
          * Get Health
-         * @description Every provider as the process that answers has met it lately.
+         * @description Every provider: as the process that answers has met it lately, and as everybody met it in the last hour.
          */
         get: operations["get_health"];
         put?: never;
@@ -143,6 +203,46 @@ export interface paths {
          * @description The catalogue with addresses and the variables that hold the operator's keys; never a key.
          */
         get: operations["list_providers_for_admins"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/shared-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Shared Users
+         * @description Who runs on the operator's keys, the most expensive first.
+         */
+        get: operations["list_shared_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/shared-users.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Shared Users Csv
+         * @description The same as a file for a spreadsheet. No cell can act as a formula.
+         */
+        get: operations["list_shared_users_csv"];
         put?: never;
         post?: never;
         delete?: never;
@@ -200,7 +300,7 @@ export interface paths {
         };
         /**
          * List Users
-         * @description Who there is, with the status of their keys per provider; by id, in pages.
+         * @description Who there is, with the status of their keys per provider and what they used; by id, in pages.
          */
         get: operations["list_users"];
         put?: never;
@@ -211,6 +311,26 @@ export interface paths {
          *     In a session, making an administrator needs a fresh sign-in.
          */
         post: operations["create_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/users.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Users Csv
+         * @description All of them as a file for a spreadsheet. No cell can act as a formula.
+         */
+        get: operations["list_users_csv"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1103,6 +1223,18 @@ export interface components {
             user_id: string;
         };
         /**
+         * BrokenLinkOut
+         * @description The first entry that is not as it was written, or before which one is missing.
+         */
+        BrokenLinkOut: {
+            /** Chain */
+            chain: number;
+            /** Position */
+            position: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * CallableModelOut
          * @description A model that a key can call, and what is known of it. null: nobody says.
          */
@@ -1364,6 +1496,42 @@ export interface components {
              * @example alice
              */
             confirm: string;
+        };
+        /**
+         * FallbackOut
+         * @description How often requests fell from one hop to another.
+         */
+        FallbackOut: {
+            /**
+             * Answered
+             * @description How many of them the second hop answered.
+             */
+            answered: number;
+            /**
+             * Errors
+             * @description Why they fell, by class of error.
+             */
+            errors: {
+                [key: string]: number;
+            };
+            /**
+             * From Payer
+             * @description own or shared.
+             */
+            from_payer: string;
+            /** From Provider */
+            from_provider: string;
+            /**
+             * Last At
+             * Format: date-time
+             */
+            last_at: string;
+            /** Requests */
+            requests: number;
+            /** To Payer */
+            to_payer: string;
+            /** To Provider */
+            to_provider: string;
         };
         /**
          * FieldError
@@ -2093,10 +2261,31 @@ export interface components {
             allowed: boolean;
             /** Down Until */
             down_until: string | null;
+            /**
+             * Errors
+             * @description Those of them that failed, by class of error.
+             */
+            errors: {
+                [key: string]: number;
+            };
             /** Label */
             label: string;
+            /**
+             * P50 Duration Ms
+             * @description Of the calls that succeeded.
+             */
+            p50_duration_ms: number | null;
+            /** P50 First Byte Ms */
+            p50_first_byte_ms: number | null;
+            /** P95 Duration Ms */
+            p95_duration_ms: number | null;
             /** Provider */
             provider: string;
+            /**
+             * Requests
+             * @description Everybody's calls in the last hour, in all processes.
+             */
+            requests: number;
             /** Shared Key */
             shared_key: boolean;
             /** Shared Key Blocked Until */
@@ -2384,6 +2573,36 @@ export interface components {
             access: string;
             /** Users */
             users: string[];
+        };
+        /**
+         * SharedUserOut
+         * @description What one user took from the operator's keys.
+         */
+        SharedUserOut: {
+            /**
+             * Cost Microdollars
+             * @description Of the priced requests; null when none has a known price.
+             */
+            cost_microdollars: number | null;
+            /** Errors */
+            errors: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /**
+             * Last Day
+             * Format: date
+             */
+            last_day: string;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Providers */
+            providers: string[];
+            /** Requests */
+            requests: number;
+            /** Unpriced Requests */
+            unpriced_requests: number;
+            /** User Id */
+            user_id: string;
         };
         /**
          * SignedInOut
@@ -2751,6 +2970,13 @@ export interface components {
             created_at: string;
             /** Credentials */
             credentials: components["schemas"]["HeldCredentialsOut"][];
+            /** Display Name */
+            display_name: string | null;
+            /**
+             * Errors
+             * @description Those that failed.
+             */
+            errors: number;
             /** Id */
             id: string;
             /**
@@ -2758,8 +2984,28 @@ export interface components {
              * @description The last use of a gateway token.
              */
             last_active_at: string | null;
+            /**
+             * Login
+             * @description null: signs in elsewhere.
+             */
+            login: string | null;
+            /**
+             * Own Cost Microdollars
+             * @description Of the last 30 days; null when nothing has a known price.
+             */
+            own_cost_microdollars: number | null;
+            /**
+             * Requests
+             * @description Calls to providers in the last 30 days, failed ones included.
+             */
+            requests: number;
             /** Role */
             role: string;
+            /**
+             * Shared Cost Microdollars
+             * @description The same on the operator's keys.
+             */
+            shared_cost_microdollars: number | null;
             /**
              * Status
              * @description active or suspended.
@@ -2796,6 +3042,19 @@ export interface components {
              * @description Where the operator's key may stand behind yours.
              */
             shared_providers: string[];
+        };
+        /**
+         * VerificationOut
+         * @description What recomputing the audit chains found.
+         */
+        VerificationOut: {
+            /** Chains */
+            chains: number;
+            /** Entries */
+            entries: number;
+            first_broken: components["schemas"]["BrokenLinkOut"] | null;
+            /** Ok */
+            ok: boolean;
         };
     };
     responses: never;
@@ -3035,9 +3294,18 @@ export interface operations {
     list_audit_of_all: {
         parameters: {
             query?: {
+                /** @description `credential.added`, or `credential` for all that begin with it. */
+                action?: string | null;
+                /** @description Who did it. */
+                actor?: string | null;
                 /** @description Only what is older: the `id` of the last entry of the page before. */
                 before?: number | null;
+                /** @description First day, UTC. */
+                from?: string | null;
                 limit?: number;
+                /** @description Last day, UTC, included. */
+                to?: string | null;
+                /** @description Whose rows were changed. */
                 user_id?: string | null;
             };
             header?: never;
@@ -3053,6 +3321,237 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditEntryOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audit_of_all_csv: {
+        parameters: {
+            query?: {
+                /** @description `credential.added`, or `credential` for all that begin with it. */
+                action?: string | null;
+                /** @description Who did it. */
+                actor?: string | null;
+                /** @description First day, UTC. */
+                from?: string | null;
+                /** @description Last day, UTC, included. */
+                to?: string | null;
+                /** @description Whose rows were changed. */
+                user_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A table with a header line. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_audit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerificationOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
@@ -3163,6 +3662,121 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EncryptionOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_fallbacks: {
+        parameters: {
+            query?: {
+                /** @description First day, UTC; default: 30 days up to `to`. */
+                from?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FallbackOut"][];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
@@ -3708,6 +4322,236 @@ export interface operations {
             };
         };
     };
+    list_shared_users: {
+        parameters: {
+            query?: {
+                /** @description First day, UTC; default: 30 days up to `to`. */
+                from?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedUserOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_shared_users_csv: {
+        parameters: {
+            query?: {
+                /** @description First day, UTC; default: 30 days up to `to`. */
+                from?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A table with a header line. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_usage_of_all: {
         parameters: {
             query?: {
@@ -3948,6 +4792,8 @@ export interface operations {
                 /** @description The id of the last user of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Only users whose id, login or name holds this, in whatever case. */
+                q?: string | null;
             };
             header?: never;
             path?: never;
@@ -4076,6 +4922,119 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NewLinkOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_users_csv: {
+        parameters: {
+            query?: {
+                /** @description Only users whose id, login or name holds this, in whatever case. */
+                q?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A table with a header line. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
