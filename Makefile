@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick lint types format bench lock clean clean-all
+.PHONY: help setup system panel panel-types demo test test-quick lint types format bench screenshots lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ format: $(VENV)/.project ## Rewrite in the house style
 
 bench: setup ## Direct, nginx and Ownkey side by side in one run, under three minutes
 	@$(RUN) -m bench
+
+screenshots: setup ## Pictures of every view into build/screenshots, and those of the README; ARGS=usage for some
+	@$(RUN) tools/take_screenshots $(ARGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml (needs uv); ARGS=--upgrade for newer versions
 	@tools/lock_dependencies $(ARGS)

@@ -16,10 +16,16 @@ from msgspec import Struct
 from ownkey import Ownkey
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from ownkey.testing.faults import Kind
 
 DAYS: Final = 21
+BROWSERS: Final = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+)
 _PREFIXES: Final = {
     "openai": "sk-proj-",
     "anthropic": "sk-ant-api03-",
@@ -62,7 +68,7 @@ class Member(Struct, frozen=True, kw_only=True):
     habits: Sequence[Habit] = ()
     tasks: Sequence[tuple[str, str, str | None]] = ()
     backups: Sequence[str] = ()
-    tokens: Sequence[str] = ()
+    tokens: Sequence[str] = ("Laptop",)
 
 
 MARA: Final = Member(
@@ -180,10 +186,14 @@ async def settle(ok: Ownkey, providers: SimulatedProviders, member: Member, *, n
     for task, provider, model in member.tasks:
         await ok.settings.put_task_override(member.id, task, provider, model=model)
     for name in member.tokens:
-        await ok.tokens.create(member.id, name)
+        made = await ok.tokens.create(member.id, name)
+        if member.habits:
+            ok.core.token_uses.note(member.id, made.token.id)
+    await ok.core.sessions.start(member.id, Visitor(user_agent=BROWSERS[0]), method="password")
     for event in live(member, ids, now):
         ok.core.metering.record(event)
     await ok.core.metering.flush()
+    await ok.core.token_uses.flush()
 
 
 def live(member: Member, credential_ids: dict[str, str], now: datetime) -> Iterator[UsageEvent]:

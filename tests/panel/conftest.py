@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import socket
 import tempfile
@@ -16,11 +15,12 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 import uvicorn
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
+from tests.panel.chromium import find_chromium, launch_chromium
 from tests.panel.driver import open_tab, wait_until_settled
 from tests.panel.host_pages import open_panel, put_plain, wait_until_ready
 from tests.panel.hosts import Host
@@ -41,22 +41,6 @@ local = true
 [liar.defaults]
 default = "liar-1"
 """
-
-CHROMIUM: Final = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS: Final = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def find_chromium() -> str | None:
-    """Debian's Chromium, or whichever is on the path."""
-    return CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
 
 
 @contextlib.asynccontextmanager
@@ -100,15 +84,8 @@ async def browser() -> AsyncIterator[Browser]:
     executable = find_chromium()
     if executable is None:
         pytest.skip("Chromium is not installed (Debian: chromium)")
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=executable,
-            args=CHROMIUM_ARGUMENTS,
-            env={**environment, "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},
-        )
+    async with launch_chromium(executable) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -82,19 +82,21 @@ class Site(Struct):
         await self.ok.core.links.use(link.text, password, self.visitor())
         self.tokens.append(password)
 
-    async def sign_in(self, context: BrowserContext, person: Person) -> str:
-        """Give a browser profile the session cookie that a sign-in would; gives the session's id."""
-        started = await self.ok.core.sessions.start(person.id, self.visitor(), method="password")
+    async def sign_in(self, context: BrowserContext, person: Person) -> None:
+        """Give a browser profile a session cookie, as a sign-in would."""
+        await self.set_cookie(context, await self.start_session(person))
+
+    async def start_session(self, person: Person, user_agent: str = "Test") -> str:
+        """A session of a user; gives what its cookie holds."""
+        started = await self.ok.core.sessions.start(person.id, self.visitor(user_agent), method="password")
         self.tokens.append(started.token)
+        return started.token
+
+    async def set_cookie(self, context: BrowserContext, token: str) -> None:
+        """Let a browser profile show a session."""
+        cookie = {"name": session_cookie.NAME, "value": token, "httpOnly": True, "secure": True, "sameSite": "Lax"}
         # Told that it came over TLS, as `Secure` asks; Chromium sends such cookies to loopback all the same.
-        cookie = {
-            "name": session_cookie.NAME,
-            "value": started.token,
-            "url": self.url.replace("http:", "https:"),
-            "httpOnly": True,
-        }
-        await context.add_cookies([{**cookie, "secure": True, "sameSite": "Lax"}])  # type: ignore[typeddict-item]
-        return started.id
+        await context.add_cookies([{**cookie, "url": self.url.replace("http:", "https:")}])  # type: ignore[typeddict-item]
 
     @staticmethod
     def visitor(user_agent: str = "Test") -> Visitor:
