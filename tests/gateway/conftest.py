@@ -107,9 +107,5 @@ def fresh_providers(platform: Platform) -> None:
     platform.providers.reset()
     for provider in platform.ok.core.catalog.values():
         platform.ok.core.router.health.note_success(provider.base_url, shared_credential_id(provider.id))
-
-
-@pytest.fixture(autouse=True)
-def fresh_address(platform: Platform) -> None:
-    """All tests come from one address: none pays for the wrong passwords of the one before."""
+    # All tests come from one address: none pays for the wrong passwords of the one before.
     platform.ok.core.sign_in._addresses = AddressLimit()

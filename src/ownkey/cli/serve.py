@@ -85,6 +85,8 @@ async def _announce(ok: Ownkey, listener: socket.socket) -> None:
     print(f"  data       {ok.config.data_dir}")
     if not is_loopback(listener):
         print("  Other machines can connect, and this is plain HTTP: put a proxy with TLS in front.")
+        if not ok.config.public_url:
+            print("  Browsers there cannot sign in without TLS. Set OWNKEY_PUBLIC_URL to the proxy's address.")
     token = await _mint_first_token(ok)
     link = await _mint_first_link(ok, is_first_start=token is not None)
     if token is not None:
