@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -114,19 +115,28 @@ def test_the_providers_saw_only_the_right_keys(output: str) -> None:
 def test_it_serves_on_until_it_is_stopped_and_leaves_nothing(number: signal.Signals) -> None:
     with workplace() as place, started(place) as process:
         assert process.stdout is not None
-        seen, token, url = "", "", ""
+        seen, token, url, page, password = "", "", "", "", ""
         for line in process.stdout:
             seen += line
             if found := re.search(r"OpenAI API\s+(\S+)", line):
                 url = found[1]
             if found := re.search(r"token of dana\s+(\S+)", line):
                 token = found[1]
+            if found := re.search(r"panel\s+(\S+)\s+sign in as dana, .*; password (\S+)", line):
+                page, password = found.groups()
             if "_sim/fix" in line:
                 break
         assert url and token, seen
         request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
+        form = urllib.request.Request(
+            f"{page}api/sign-in",
+            data=json.dumps({"login": "dana", "password": password}).encode(),
+            headers={"Content-Type": "application/json", "Origin": page.rstrip("/"), "X-Ownkey-Panel": "1"},
+        )
+        with urllib.request.urlopen(form, timeout=10) as answer:
+            assert answer.headers["Set-Cookie"].startswith("__Host-ownkey_session=")
         assert processes_in(place)
         process.send_signal(number)
         rest, _ = process.communicate(timeout=60)

@@ -70,7 +70,9 @@ async def _run(*, once: bool) -> bool:
                 screen.say_done("PostgreSQL, migrations, gateway", begin)
                 play = await _perform(ok, sim, url, screen)
                 if not once:
-                    screen.say_serving(url, sim.url, play.tokens)
+                    from ownkey.cli.demo_doors import open_doors
+
+                    screen.say_serving(url, sim.url, play.tokens, await open_doors(ok, play.tokens))
                     stopped = asyncio.Event()
                     stop_with(stopped.set)
                     await stopped.wait()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from ownkey.cli.demo_doors import Doors
 
 _COLUMNS: Final = (
     "user",
@@ -75,13 +78,16 @@ class Screen:
         verdict = "each with the right user's key" if not wrong else f"{wrong} OF THEM WITH A WRONG KEY"
         self._print(f"The providers saw {requests} requests, {verdict}.")
 
-    def say_serving(self, url: str, providers_url: str, tokens: Mapping[str, str]) -> None:
+    def say_serving(self, url: str, providers_url: str, tokens: Mapping[str, str], doors: Doors) -> None:
         """How to go on by hand."""
         user, token = next(iter(tokens.items()))
         width = max(map(len, tokens))
         self._print("\nStill serving; Ctrl-C ends everything and leaves nothing behind.")
+        *users, administrator = doors.logins
+        self._print(f"  panel       {url}/        sign in as {', '.join(users)}; password {doors.password}")
+        self._print(f"  for admins  {url}/admin   sign in as {administrator}; the same password")
         self._print(f"  OpenAI API  {url}/v1")
-        self._print(f"  settings    {url}/api (described by {url}/openapi.json)")
+        self._print(f"  settings    {url}/api     described by {url}/openapi.json")
         for name, text in tokens.items():
             self._print(f"  token of {name:<{width}}  {text}")
         self._print(f"\nAs {user}, a coding request:")
