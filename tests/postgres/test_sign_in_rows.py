@@ -151,3 +151,22 @@ async def test_a_link_is_used_once_and_a_session_rotates_only_for_its_owner(db: 
         assert await sessions.rotate_session(tx, owner.session_id, digest("new"), datetime.now(UTC)) is not None
     assert await sessions.load_session(db, digest("session", "ann"), "session", IDLE) is None
     assert await sessions.load_session(db, digest("new"), "session", IDLE) is not None
+
+
+async def test_behind_a_pooler_everybody_gets_their_own(pooled_db: Database, store: Store) -> None:
+    """Twelve connections shared by all: no login, hash or identity of one statement is there for the next."""
+    names = [f"user{n}" for n in range(8)]
+    for name in names:
+        await store.add_person(name)
+
+    async def look(name: str) -> None:
+        owner = await sessions.load_session(pooled_db, digest("session", name), "session", IDLE)
+        begun = await accounts.begin_sign_in(pooled_db, f"{name}@example.com")
+        link = await links.load_link(pooled_db, digest("link", name))
+        assert owner is not None and begun.account is not None and link is not None
+        assert {owner.user_id, begun.account.user_id, link.user_id} == {name}
+        async with pooled_db.transaction(None) as tx:
+            assert await tx.fetch("select 1 from ownkey_private.sessions") == []
+            assert await tx.fetch("select 1 from ownkey_private.accounts") == []
+
+    await asyncio.gather(*(look(name) for name in names for _ in range(5)))
