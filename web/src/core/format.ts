@@ -37,6 +37,17 @@ export class Format {
     }).format(dollars);
   }
 
+  /** Micro-dollars on an axis whose lines are `step` apart: as many digits as tell the lines apart. */
+  moneyTick(microdollars: number, step: number): string {
+    const digits = step >= 1_000_000 ? 0 : Math.max(2, Math.ceil(6 - Math.log10(step)));
+    return new Intl.NumberFormat(this.locale, {
+      style: "currency",
+      currency: "USD",
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+    }).format(microdollars / 1_000_000);
+  }
+
   /** Milliseconds as ms or s. */
   duration(milliseconds: number | null | undefined): string {
     if (milliseconds === null || milliseconds === undefined) return "—";
@@ -55,6 +66,13 @@ export class Format {
       timeZone: "UTC",
       ...(style === "short" ? { day: "numeric", month: "short" } : { dateStyle: "medium" }),
     }).format(new Date(`${day}T00:00:00Z`));
+  }
+
+  /** A calendar month (`2030-01`). */
+  month(month: string, style: "short" | "long" = "short"): string {
+    return new Intl.DateTimeFormat(this.locale, { timeZone: "UTC", month: style, year: "numeric" }).format(
+      new Date(`${month}-01T00:00:00Z`),
+    );
   }
 
   date(instant: string | null | undefined): string {

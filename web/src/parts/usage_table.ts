@@ -1,0 +1,154 @@
+/** What was used as a table, sorted by the column that the person chose. */
+import { html, nothing, type TemplateResult } from "lit";
+import { guard } from "lit/directives/guard.js";
+import type { Format } from "../core/format.js";
+import type { UsageWords } from "../i18n/usage.js";
+import { payerMark } from "./controls.js";
+import { icon } from "./icons.js";
+import { inputTokens, nameRow, outputTokens, type Split, type UsageAnswer, type UsageRow } from "./usage_report.js";
+
+export interface UsageTableParts {
+  /** Summed by `split` and by who pays. */
+  answer: UsageAnswer;
+  split: Split;
+  words: UsageWords;
+  format: Format;
+  /** The name of a provider or a user. */
+  label: (id: string) => string;
+}
+
+interface Column {
+  id: string;
+  label: string;
+  title?: string;
+  /** What the column sorts by; null comes last. */
+  key: (row: UsageRow) => number | string | null;
+  cell: (row: UsageRow) => unknown;
+}
+
+export class UsageTable {
+  #sort = { id: "cost", down: true };
+
+  constructor(private readonly redraw: () => void) {}
+
+  /** `parts` is drawn anew when it is another object. */
+  render(parts: UsageTableParts): TemplateResult {
+    return html`${guard([parts, this.#sort], () => this.#draw(parts))}`;
+  }
+
+  #draw(parts: UsageTableParts): TemplateResult {
+    const { answer, split, words } = parts;
+    const columns = listColumns(parts);
+    const { id, down } = this.#sort;
+    const { key } = columns.find((one) => one.id === id) ?? columns[0]!;
+    const rows = [...answer.rows].sort((a, b) => compare(key(a), key(b), down));
+    const [first, ...numbers] = columns as [Column, ...Column[]];
+    return html`<div class="table usage-table">
+        <table>
+          <caption class="hidden">${words.caption}</caption>
+          <thead>
+            <tr>${columns.map((one) => this.#drawHead(one, one !== first && one.id !== "payer"))}</tr>
+          </thead>
+          <tbody>
+            ${rows.map(
+              (row) => html`<tr>
+                <th scope="row" title=${nameRow(row, split, words, parts.label)}>${first.cell(row)}</th>
+                ${numbers.map((one) => html`<td class=${one.id === "payer" ? "" : "number"}>${one.cell(row)}</td>`)}
+              </tr>`,
+            )}
+          </tbody>
+          <tfoot>
+            <tr>
+              <th scope="row">${words.total}</th>
+              ${numbers.map((one) => html`<td class="number">${one.id === "payer" ? nothing : one.cell(answer.total)}</td>`)}
+            </tr>
+          </tfoot>
+        </table>
+      </div>
+      ${answer.total.unpriced_requests
+        ? html`<p class="muted small">${words.unpriced(parts.format.locale, answer.total.unpriced_requests)}</p>`
+        : nothing}`;
+  }
+
+  #drawHead(column: Column, number: boolean): TemplateResult {
+    const { id, down } = this.#sort;
+    const sorted = column.id === id;
+    return html`<th
+      scope="col"
+      class=${number ? "number" : ""}
+      aria-sort=${sorted ? (down ? "descending" : "ascending") : nothing}
+    >
+      <button
+        class="plain"
+        title=${column.title ?? nothing}
+        @click=${() => {
+          this.#sort = { id: column.id, down: sorted ? !down : number };
+          this.redraw();
+        }}
+      >
+        ${column.label}${sorted ? icon(down ? "down" : "up") : nothing}
+      </button>
+    </th>`;
+  }
+}
+
+function listColumns({ answer, split, words, format, label }: UsageTableParts): Column[] {
+  const { columns: names, titles, metrics } = words;
+  const count = (id: keyof typeof names & keyof typeof titles, key: (row: UsageRow) => number): Column => ({
+    id,
+    label: names[id],
+    title: titles[id],
+    key,
+    cell: (row) => format.number(key(row)),
+  });
+  const time = (id: "duration" | "firstByte", key: (row: UsageRow) => number | null): Column => ({
+    id,
+    label: names[id],
+    title: titles[id],
+    key,
+    cell: (row) => format.duration(key(row)),
+  });
+  const name = (row: UsageRow) => nameRow(row, split, words, label);
+  const errorShare = (row: UsageRow) => (row.requests ? row.errors / row.requests : 0);
+  return [
+    {
+      id: "name",
+      label: words.splits[split],
+      key: (row) => name(row).toLocaleLowerCase(),
+      cell: (row) => (split === "payer" ? payerMark(row.payer!, words) : html`<span class="usage-name">${name(row)}</span>`),
+    },
+    ...(split === "payer"
+      ? []
+      : [{ id: "payer", label: names.payer, key: (row: UsageRow) => row.payer, cell: (row: UsageRow) => payerMark(row.payer!, words) }]),
+    {
+      id: "cost",
+      label: `${metrics.cost} (${words.estimated})`,
+      title: words.estimatedTitle,
+      key: (row) => row.cost_microdollars,
+      cell: (row) => cost(row, words, format, row !== answer.total),
+    },
+    { id: "requests", label: metrics.requests, key: (row) => row.requests, cell: (row) => format.number(row.requests) },
+    count("input", inputTokens),
+    count("cached", (row) => row.cache_read),
+    count("output", outputTokens),
+    count("reasoning", (row) => row.output_reasoning),
+    { id: "errors", label: metrics.errors, title: titles.errors, key: errorShare, cell: (row) => format.percent(errorShare(row)) },
+    time("duration", (row) => row.mean_duration_ms),
+    time("firstByte", (row) => row.mean_first_byte_ms),
+  ];
+}
+
+/** Money, and how many requests it leaves out: what has no price is never shown as free. */
+export function cost(row: UsageRow, words: UsageWords, format: Format, mark = true): unknown {
+  const money = format.money(row.cost_microdollars);
+  if (!mark || !row.unpriced_requests || row.cost_microdollars === null) return money;
+  return html`${money} <span class="muted small">${words.unpricedShort(format.number(row.unpriced_requests))}</span>`;
+}
+
+function compare(a: number | string | null, b: number | string | null, down: boolean): number {
+  if (a === b) return 0;
+  if (a === null) return 1;
+  if (b === null) return -1;
+  const order = typeof a === "string" ? a.localeCompare(b as string) : a - (b as number);
+  return down ? -order : order;
+}
