@@ -9,6 +9,7 @@ import { icon } from "../parts/icons.js";
 import { lastDays, METRICS, say, toChart, today, type DayRange, type Metric, type UsageAnswer } from "../parts/usage_report.js";
 import { UsageTable, type UsageTableParts } from "../parts/usage_table.js";
 import { explain } from "../core/explain.js";
+import styles from "./usage.css?inline";
 
 const SPLITS = ["provider", "model", "task", "payer"] as const;
 type OwnSplit = (typeof SPLITS)[number];
@@ -19,6 +20,8 @@ const DAY_MS = 86_400_000;
 
 /** What one person used: the same rows as tiles, bars and a table. */
 export class UsageView extends View<PanelSurroundings> {
+  override readonly styles = styles;
+
   #range: Range = "30";
   #custom: DayRange = lastDays(30);
   #split: OwnSplit = "provider";
