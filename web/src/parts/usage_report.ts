@@ -41,6 +41,11 @@ export function outputTokens(row: UsageRow): number {
   return row.output_text + row.output_reasoning;
 }
 
+/** Null where nothing is known: refused calls cost nothing, but they do not make the unpriced ones free. */
+export function costOf(row: UsageRow): number | null {
+  return row.unpriced_requests && !row.cost_microdollars ? null : row.cost_microdollars;
+}
+
 export function measure(row: UsageRow, metric: Metric): number {
   if (metric === "cost") return row.cost_microdollars ?? 0;
   if (metric === "tokens") return inputTokens(row) + outputTokens(row);

@@ -5,7 +5,7 @@ import type { Format } from "../core/format.js";
 import type { UsageWords } from "../i18n/usage.js";
 import { payerMark } from "./controls.js";
 import { icon } from "./icons.js";
-import { inputTokens, nameRow, outputTokens, type Split, type UsageAnswer, type UsageRow } from "./usage_report.js";
+import { costOf, inputTokens, nameRow, outputTokens, type Split, type UsageAnswer, type UsageRow } from "./usage_report.js";
 
 export interface UsageTableParts {
   /** Summed by `split` and by who pays. */
@@ -124,7 +124,7 @@ function listColumns({ answer, split, words, format, label }: UsageTableParts): 
       id: "cost",
       label: `${metrics.cost} (${words.estimated})`,
       title: words.estimatedTitle,
-      key: (row) => row.cost_microdollars,
+      key: costOf,
       cell: (row) => cost(row, words, format, row !== answer.total),
     },
     { id: "requests", label: metrics.requests, key: (row) => row.requests, cell: (row) => format.number(row.requests) },
@@ -139,9 +139,10 @@ function listColumns({ answer, split, words, format, label }: UsageTableParts): 
 }
 
 /** Money, and how many requests it leaves out: what has no price is never shown as free. */
-export function cost(row: UsageRow, words: UsageWords, format: Format, mark = true): unknown {
-  const money = format.money(row.cost_microdollars);
-  if (!mark || !row.unpriced_requests || row.cost_microdollars === null) return money;
+function cost(row: UsageRow, words: UsageWords, format: Format, mark = true): unknown {
+  const known = costOf(row);
+  const money = format.money(known);
+  if (!mark || !row.unpriced_requests || known === null) return money;
   return html`${money} <span class="muted small">${words.unpricedShort(format.number(row.unpriced_requests))}</span>`;
 }
 

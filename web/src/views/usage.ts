@@ -1,4 +1,6 @@
+/** What one person used, and their latest requests. */
 import { html, nothing, type TemplateResult } from "lit";
+import { explain } from "../core/explain.js";
 import { View } from "../core/view.js";
 import { usageWords, type UsageWords } from "../i18n/usage.js";
 import { shell } from "../i18n/shell.js";
@@ -6,9 +8,10 @@ import type { PanelSurroundings } from "../panel.js";
 import { Chart, type ChartParts } from "../parts/chart.js";
 import { empty, saveFile, segments, skeleton } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
-import { lastDays, METRICS, say, toChart, today, type DayRange, type Metric, type UsageAnswer } from "../parts/usage_report.js";
+import { lastDays, costOf, METRICS, toChart, today, type DayRange, type Metric, type UsageAnswer } from "../parts/usage_report.js";
 import { UsageTable, type UsageTableParts } from "../parts/usage_table.js";
-import { explain } from "../core/explain.js";
+import chartStyles from "../parts/chart.css?inline";
+import tableStyles from "../parts/usage_table.css?inline";
 import styles from "./usage.css?inline";
 
 const SPLITS = ["provider", "model", "task", "payer"] as const;
@@ -20,7 +23,7 @@ const DAY_MS = 86_400_000;
 
 /** What one person used: the same rows as tiles, bars and a table. */
 export class UsageView extends View<PanelSurroundings> {
-  override readonly styles = styles;
+  override readonly styles = chartStyles + tableStyles + styles;
 
   #range: Range = "30";
   #custom: DayRange = lastDays(30);
@@ -165,7 +168,7 @@ export class UsageView extends View<PanelSurroundings> {
     const { format } = this.at;
     const of = (payer: string) => {
       const paid = rows.filter((row) => row.payer === payer);
-      const priced = paid.filter((row) => row.cost_microdollars !== null);
+      const priced = paid.filter((row) => costOf(row) !== null);
       return {
         requests: paid.reduce((sum, row) => sum + row.requests, 0),
         // Nothing was asked: that is free. Nothing has a price: that is unknown.
@@ -178,8 +181,8 @@ export class UsageView extends View<PanelSurroundings> {
         <dd><b>${value}</b>${estimated && value !== "—" ? html` <abbr class="muted" title=${t.estimatedTitle}>${t.estimated}</abbr>` : nothing}</dd>
         <dd class="muted small">${hint}</dd></div>`;
     return html`<dl class="usage-tiles">
-      ${tile(t.ownCost, say("cost", own.cost!, format), t.ownCostHint, true)}
-      ${tile(t.sharedCost, say("cost", shared.cost!, format), t.sharedCostHint, true)}
+      ${tile(t.ownCost, format.money(own.cost), t.ownCostHint, true)}
+      ${tile(t.sharedCost, format.money(shared.cost), t.sharedCostHint, true)}
       ${tile(t.metrics.requests, format.number(total.requests), t.requestsHint(format.number(own.requests), format.number(shared.requests)))}
       ${tile(t.errorShare, format.percent(total.errors / total.requests), t.errorsHint(format.number(total.errors)))}
     </dl>`;
