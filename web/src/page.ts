@@ -286,6 +286,8 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
 
   /** The window's title: the open tab, as the panel itself calls it. */
   async #entitle(): Promise<void> {
+    // The panel says that it is ready before it draws itself.
+    await null;
     const inner = this.#inner;
     await inner?.updateComplete;
     const open = inner?.shadowRoot?.getElementById("view")?.getAttribute("aria-label");

@@ -36,6 +36,8 @@ export class Sessions {
       this.#failure = null;
     } catch (error) {
       this.#failure = error;
+      // The frame asks for a new sign-in.
+      if (error instanceof ApiError && error.status === 401) this.at.notices.failed(error);
     }
     this.at.requestUpdate();
   }

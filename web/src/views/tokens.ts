@@ -1,5 +1,6 @@
 /** Gateway tokens: the list, making one, showing it once, revoking one. */
 import { html, nothing, type TemplateResult } from "lit";
+import { ApiError } from "../api/client.js";
 import type { components } from "../api/schema.js";
 import { explain } from "../core/explain.js";
 import { access } from "../i18n/access.js";
@@ -53,6 +54,8 @@ export class Tokens {
       this.#failure = null;
     } catch (error) {
       this.#failure = error;
+      // The frame asks for a new sign-in.
+      if (error instanceof ApiError && error.status === 401) this.at.notices.failed(error);
     }
     this.#update();
   }
