@@ -97,7 +97,7 @@ export class Snippets {
         )}
         ${this.#copy.render(language, labels.copy)}
       </div>
-      <pre tabindex="0" role="region" aria-label=${KINDS[this.#kind]}>${this.#text()}</pre>
+      <pre tabindex="0" role="group" aria-label=${KINDS[this.#kind]}>${this.#text()}</pre>
     </div>`;
   }
 
