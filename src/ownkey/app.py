@@ -15,6 +15,7 @@ from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
 from ownkey.http.server import Server
 from ownkey.providers.catalog import load_catalog
+from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.address_limit import AddressLimit
 from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
@@ -37,6 +38,7 @@ from ownkey.services.password_work import PasswordWork
 from ownkey.services.policies import PolicyService
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
+from ownkey.services.provider_forms import ProviderForms
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
@@ -164,7 +166,7 @@ class Ownkey:
 
 
 async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
-    catalog = load_catalog(config.catalog)
+    catalog = LiveCatalog(load_catalog(config.catalog))
     wrapping = startup.load_wrapping_keys(config)
     startup.check_provider_names(config, catalog)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
@@ -177,11 +179,12 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             ultimate=config.ultimate_provider,
         )
     )
-    deployment = Deployment(database.pool, policies, poll_seconds=config.snapshot_max_age_seconds)
+    deployment = Deployment(database.pool, policies, catalog, poll_seconds=config.snapshot_max_age_seconds)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
     data_keys = DataKeys(wrapping, config.deployment_id)
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
+    catalog.follow(router.forget_all)
 
     def forget(user_id: str) -> None:
         data_keys.forget(user_id)
@@ -271,6 +274,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         audit=AuditTrail(changes),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
         traffic=TrafficReport(changes),
+        provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),
         policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
         metering=metering,

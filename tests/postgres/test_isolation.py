@@ -191,18 +191,29 @@ async def test_the_administrator_sees_everybody_and_no_secret(store: Store, supe
     assert all(people == {"ann", "bob"} for people in seen.values())
 
 
-async def test_only_the_administrators_role_decides_for_everybody(store: Store, superuser: asyncpg.Connection) -> None:
+async def test_only_the_administrators_role_decides_for_everybody(
+    store: Store, superuser: asyncpg.Connection, supabase: None
+) -> None:
     """The login inherits the right to call; the function looks at who it has switched to, and for whom."""
     await store.add_person("ann")
-    statement = "select ownkey_private.put_policy('{}', 0, 'ann', '{}')"
-    for role in ("ownkey_gateway", "ownkey_auditor", "ownkey_rotator", LOGIN):
-        async with as_user(superuser, role, "ann") as somebody:
+    for statement in (
+        "select ownkey_private.put_policy('{}', 0, 'ann', '{}')",
+        "select ownkey_private.put_provider('evil', '{}', true, 'ann', '{}')",
+        "select ownkey_private.delete_provider('evil', 'ann', '{}')",
+    ):
+        for role in ("ownkey_gateway", "ownkey_auditor", "ownkey_rotator", "authenticated", LOGIN):
+            async with as_user(superuser, role, "ann") as somebody:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await somebody.execute(statement)
+        async with as_user(superuser, "ownkey_admin", "") as nobody:
+            await nobody.fetchval("select set_config('request.jwt.claims', '', true)")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await somebody.execute(statement)
-    async with as_user(superuser, "ownkey_admin", "") as nobody:
-        await nobody.fetchval("select set_config('request.jwt.claims', '', true)")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await nobody.execute(statement)
+                await nobody.execute(statement)
+    for table in ("deployment_policy", "catalog_providers"):
+        async with as_user(superuser, "authenticated", "ann") as client:
+            assert await attempt(client, f"select 1 from ownkey_private.{table}") == []
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await client.execute(f"select 1 from ownkey_private.{table}")
     async with store.db.transaction("root", role="ownkey_admin") as tx:
         document = PolicyDocument(reveal_keys=True)
         generation = await policy.put_policy(tx, document, expected=0, actor="root", details={})

@@ -28,6 +28,9 @@ class AuditAction(StrEnum):
     TASK_UPDATED = "task.updated"
     TASK_REMOVED = "task.removed"
     POLICY_UPDATED = "policy.updated"
+    PROVIDER_ADDED = "provider.added"
+    PROVIDER_UPDATED = "provider.updated"
+    PROVIDER_REMOVED = "provider.removed"
     TOKEN_CREATED = "token.created"  # noqa: S105  # an action's name, not a token
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
     SESSION_STARTED = "session.started"

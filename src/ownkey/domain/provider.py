@@ -70,6 +70,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     quirks: frozenset[Quirk] = frozenset()
     local: bool = False  # runs on the operator's own machine: http and a private address are expected
     prices: str | None = None  # the provider's id in genai-prices; None: unpriced
+    stored: bool = False  # added by an administrator; no file can say so
 
     def find_model(self, model_id: str) -> Model | None:
         """What the catalogue knows of a model, or None."""

@@ -11,7 +11,6 @@ from msgspec import structs
 from ownkey.http.access import Admin, CoreDep
 from ownkey.http.api_inputs import AdminUsageFilter, AuditFilter, AuditPageFilter, DaysFilter, UserFilter, UserSearch
 from ownkey.http.api_outputs import (
-    AdminProviderOut,
     AuditEntryOut,
     EncryptionOut,
     FallbackOut,
@@ -21,7 +20,6 @@ from ownkey.http.api_outputs import (
     UserOut,
     VerificationOut,
 )
-from ownkey.http.credentials_api import describe_provider
 from ownkey.http.usage_api import CSV_TABLE, csv_response, describe_usage, table_response
 from ownkey.services.audit_trail import EXPORT_LIMIT, write_audit_csv
 from ownkey.services.oversight import USERS_EXPORT_LIMIT, write_users_csv
@@ -94,21 +92,6 @@ async def list_shared_users_csv(core: CoreDep, admin: Admin, asked: Annotated[Da
     """The same as a file for a spreadsheet. No cell can act as a formula."""
     found = await core.traffic.list_shared_users(admin.user_id, start=asked.start, end=asked.end)
     return table_response("shared-users", write_shared_users_csv(found))
-
-
-@router.get("/providers")
-async def list_providers_for_admins(core: CoreDep, admin: Admin) -> list[AdminProviderOut]:
-    """The catalogue with addresses and the variables that hold the operator's keys; never a key."""
-    policy = core.router.policy
-    return [
-        AdminProviderOut(
-            **describe_provider(one, policy, policy.shared, core.config.custom_base_urls).model_dump(),
-            base_url=one.base_url,
-            environment=one.environment,
-            local=one.local,
-        )
-        for one in core.catalog.values()
-    ]
 
 
 @router.get("/audit")

@@ -206,6 +206,68 @@ class PolicyInput(Input):
     reveal_keys: bool = Field(False, description="Whether users may have their own stored keys shown again.")
 
 
+class ModelInput(Input):
+    """What a model can do."""
+
+    context_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
+    tools: bool = True
+    images: bool = False
+    json_schema: bool = False
+    embedding: bool = False
+
+
+class FieldInput(Input):
+    """A part of the base URL that users fill in."""
+
+    name: Name
+    label: Name
+    pattern: Annotated[str, Field(max_length=200, examples=["[a-z0-9-]{1,40}"]), AfterValidator(_plain)]
+    example: Name = ""
+
+
+_Line = Annotated[str, Field(max_length=300), AfterValidator(_plain)]
+
+
+class ProviderInput(Input):
+    """A provider, in the form of a table of the catalogue's file; what is left out takes its default."""
+
+    label: Annotated[str, Field(min_length=1, max_length=100, examples=["Our gateway"]), AfterValidator(_plain)]
+    dialect: Literal["openai_chat", "anthropic_messages"]
+    base_url: BaseUrl
+    auth: _Line = Field("bearer", description="bearer, none or `header:` and a lower-case name.")
+    get_key_url: _Line | None = Field(None, description="Where people get a key: https://…")
+    docs_url: _Line | None = None
+    probe: _Line = Field("GET /models", description="The cheapest request that needs a valid key.")
+    headers: dict[_Line, _Line] = Field(default={}, max_length=20, description="Sent with every request.")
+    key_prefixes: list[_Line] = Field(default=[], max_length=20)
+    serves: list[_Line] = Field(default=[], max_length=50, description="Patterns of model names that belong here.")
+    defaults: dict[_Line, _Line] = Field(
+        default={}, max_length=100, description="A model by task; `default` for the others."
+    )
+    models: dict[_Line, ModelInput] = Field(default={}, max_length=500)
+    fields: list[FieldInput] = Field(default=[], max_length=10)
+    quirks: list[Literal["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"]] = Field(
+        default=[], max_length=10
+    )
+    local: bool = Field(False, description="Inside the operator's network, where the deployment allows that.")
+    prices: _Line | None = Field(None, description="Its id in genai-prices; null: unpriced.")
+
+
+class NewProviderInput(ProviderInput):
+    """A provider and its id."""
+
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=40,
+            pattern="^[a-z][a-z0-9_]*$",
+            examples=["our_gateway"],
+            description="Lower-case letters, digits and underscores; it never changes.",
+        ),
+    ]
+
+
 class NeedsInput(Input):
     """What the request would ask of a model."""
 

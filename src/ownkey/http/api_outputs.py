@@ -436,6 +436,13 @@ class AdminProviderOut(ProviderOut):
     base_url: str
     environment: str | None = Field(description="The variable that holds the operator's key.")
     local: bool
+    stored: bool = Field(description="Added by an administrator: can be changed and removed.")
+    auth: str = Field(description="bearer, none or header:<name>.")
+    probe: str
+    headers: dict[str, str] = Field(description="Sent with every request; only of those that can be changed.")
+    serves: list[str]
+    quirks: list[str]
+    prices: str | None
 
 
 class EncryptionOut(Output):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
 from msgspec import structs
 
@@ -55,7 +57,7 @@ async def list_preferences(core: CoreDep, caller: Caller, response: Response) ->
     """Your wishes per provider. A provider that is not listed has the defaults."""
     found = await core.settings.list_preferences(caller.user_id)
     put_etag(response, preferences_version(found))
-    return [PreferenceOut.model_validate(one) for one in found]
+    return _describe_preferences(core, found)
 
 
 @router.put("/preferences", tags=["Preferences"], responses=VERSIONED)
@@ -67,7 +69,7 @@ async def put_preferences(
         caller.user_id, [Preference(**wish.model_dump()) for wish in wishes], actor=caller.actor
     )
     put_etag(response, seen.version)
-    return [PreferenceOut.model_validate(one) for one in await core.settings.list_preferences(caller.user_id)]
+    return _describe_preferences(core, await core.settings.list_preferences(caller.user_id))
 
 
 @router.put("/preferences/{provider}", tags=["Preferences"], responses=VERSIONED)
@@ -142,6 +144,11 @@ def describe_settings(core: Core, chosen: Settings) -> SettingsOut:
         allow_fallback=chosen.allow_fallback,
         default_task=chosen.default_task,
     )
+
+
+def _describe_preferences(core: Core, found: Sequence[Preference]) -> list[PreferenceOut]:
+    """Wishes for providers that are gone wait for their return: nobody could send them back."""
+    return [PreferenceOut.model_validate(one) for one in found if one.provider in core.catalog]
 
 
 def _describe_route(route: Route) -> RouteOut:

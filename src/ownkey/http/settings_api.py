@@ -20,6 +20,7 @@ from ownkey.http import (
     credentials_api,
     panel_tokens_api,
     policy_api,
+    provider_forms_api,
     sessions_api,
     sign_in_api,
     tokens_api,
@@ -78,6 +79,7 @@ def create_settings_api(core: Core, identity: Authenticator, origins: Origins) -
         panel_tokens_api,
         admin_api,
         admin_users_api,
+        provider_forms_api,
     ):
         app.include_router(module.router)
     app.add_exception_handler(OwnkeyError, _on_error)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import string
 import tomllib
+import unicodedata
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +34,13 @@ _TASK: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _ENVIRONMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
 _HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,60}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,200}")
+_WORD: Final = re.compile(r"[\x21-\x7e]{1,200}")
+# Sets with at most one count each: nothing in it can be tried in two ways for long.
+_PLAIN_PATTERN: Final = re.compile(
+    r"(?:(?:\[[^\[\]\\^]{1,60}\]|[A-Za-z0-9_-])(?:\{\d{1,2}(?:,\d{1,2})?\})?){1,10}", re.ASCII
+)
+# Cc: control characters; Cf: marks that turn the direction of what follows; the others are broken text and line ends.
+_NOT_SHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _PROBE: Final = re.compile(r"(?:GET|POST) /[A-Za-z0-9/_.?=&-]*")
 # These belong to the transport or to the credential, never to a row.
 _RESERVED_HEADERS: Final = frozenset(
@@ -61,6 +69,25 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, Provider]:
     return MappingProxyType({name: _read_provider(name, table, sources[name]) for name, table in tables.items()})
 
 
+def read_stored_provider(provider_id: str, table: Mapping[str, Any]) -> Provider:
+    """A row that an administrator added, in the form of a table of the file. Raises CatalogFault.
+
+    It may not name an environment variable: its author would choose both what is read from the server's environment
+    and where that is sent. A field's pattern is a plain sequence of characters, because it is run on users' input.
+    """
+    row = _Row(provider_id, "The provider")
+    if not _ID.fullmatch(provider_id):
+        raise row.fault("id", "must be lower-case letters, digits and underscores, 40 at most")
+    for key in ("environment", "stored"):
+        if table.get(key):
+            raise row.fault(key, "can only be given in the operator's own file")
+    provider = _read_provider(provider_id, dict(table), row.source)
+    for position, field in enumerate(provider.fields):
+        if len(field.pattern) > 200 or not _PLAIN_PATTERN.fullmatch(field.pattern):
+            raise row.fault(f"fields[{position}].pattern", "must be made of characters, [sets] and {counts} only")
+    return msgspec.structs.replace(provider, stored=True)
+
+
 def _read_tables(content: bytes, source: str) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(content.decode())
@@ -86,7 +113,7 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 def _read_provider(provider_id: str, table: dict[str, Any], source: str) -> Provider:
     row = _Row(provider_id, source)
-    known = set(Provider.__struct_fields__) - {"id"}
+    known = set(Provider.__struct_fields__) - {"id", "stored"}
     for key in table:
         if key not in known:
             raise row.fault(key, f"is not a field. The fields are: {', '.join(sorted(known))}")
@@ -114,14 +141,22 @@ def _read_provider(provider_id: str, table: dict[str, Any], source: str) -> Prov
     return provider
 
 
+class CatalogFault(ConfigError):
+    """What is wrong with a row, and where."""
+
+    def __init__(self, message: str, field: str, problem: str) -> None:
+        super().__init__(message)
+        self.field, self.problem = field, problem
+
+
 class _Row:
     """Where a fault is."""
 
     def __init__(self, provider_id: str, source: str) -> None:
         self.provider_id, self.source = provider_id, source
 
-    def fault(self, field: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self.source}: [{self.provider_id}] {field}: {problem}.")
+    def fault(self, field: str, problem: str) -> CatalogFault:
+        return CatalogFault(f"{self.source}: [{self.provider_id[:60]}] {field}: {problem}.", field, problem)
 
 
 def _locate(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -138,6 +173,7 @@ def _problems(provider: Provider) -> Iterator[tuple[str, str]]:
     """What is wrong with a row whose types are right, as (field, problem)."""
     if not provider.label.strip():
         yield "label", "must not be empty"
+    yield from _text_problems(provider)
     yield from _base_url_problems(provider)
     auth_header = provider.auth.removeprefix("header:") if provider.auth.startswith("header:") else None
     if provider.auth not in {"bearer", "none"} and not (auth_header and _HEADER_NAME.fullmatch(auth_header)):
@@ -147,6 +183,8 @@ def _problems(provider: Provider) -> Iterator[tuple[str, str]]:
     for name, url in (("get_key_url", provider.get_key_url), ("docs_url", provider.docs_url)):
         if url is not None and not url.startswith("https://"):
             yield name, "must begin with https://"
+        elif url is not None and not _is_link(url):
+            yield name, "must be a plain URL"
     if not _PROBE.fullmatch(provider.probe):
         yield "probe", "must be a method and a path, such as `GET /models`"
     for name, value in provider.headers.items():
@@ -155,6 +193,35 @@ def _problems(provider: Provider) -> Iterator[tuple[str, str]]:
         if not _HEADER_VALUE.fullmatch(value):
             yield f"headers.{name}", "must be printable ASCII on one line"
     yield from _model_problems(provider)
+
+
+def _text_problems(provider: Provider) -> Iterator[tuple[str, str]]:
+    """What people read and what goes into headers: one line each, and no longer than there is room for."""
+    shown = {"label": provider.label, "prices": provider.prices or ""}
+    for position, field in enumerate(provider.fields):
+        shown |= {f"fields[{position}].label": field.label, f"fields[{position}].example": field.example}
+    for name, text in shown.items():
+        if len(text) > 100 or any(unicodedata.category(character) in _NOT_SHOWN for character in text):
+            yield name, "must be one line of at most 100 characters"
+    for prefix in provider.key_prefixes:
+        if not _WORD.fullmatch(prefix):
+            yield "key_prefixes", "must be printable ASCII without blanks"
+    for pattern in provider.serves:
+        if not _WORD.fullmatch(pattern):
+            yield "serves", "must be patterns of model names"
+    if not (provider.base_url.isascii() and provider.base_url.isprintable()) or " " in provider.base_url:
+        yield "base_url", "must be printable ASCII without blanks"
+
+
+def _is_link(url: str) -> bool:
+    """Whether a URL may become a link of a page."""
+    if len(url) > 500 or not url.isascii() or not url.isprintable() or set(url) & set(' "<>\\^`{|}'):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _base_url_problems(provider: Provider) -> Iterator[tuple[str, str]]:
@@ -197,14 +264,14 @@ def _base_url_problems(provider: Provider) -> Iterator[tuple[str, str]]:
 
 def _model_problems(provider: Provider) -> Iterator[tuple[str, str]]:
     for model in provider.models.values():
-        if not model.id.strip() or len(model.id) > 200:
+        if not _WORD.fullmatch(model.id):
             yield f"models.{model.id[:60]}", "must be a model's name"
         if model.context_tokens is not None and model.context_tokens < 1:
             yield f"models.{model.id}.context_tokens", "must be positive"
     for task, model_id in provider.defaults.items():
         if not _TASK.fullmatch(task):
             yield f"defaults.{task}", "must be a task's name: lower-case letters, digits, hyphens, underscores"
-        if not model_id.strip():
+        if not _WORD.fullmatch(model_id):
             yield f"defaults.{task}", "must name a model"
         known = provider.find_model(model_id)
         if known is not None and known.embedding is not (task == "embedding"):

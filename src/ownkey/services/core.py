@@ -23,6 +23,7 @@ from ownkey.services.model_list import ModelList
 from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
 from ownkey.services.policies import PolicyService
+from ownkey.services.provider_forms import ProviderForms
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import SessionService
@@ -59,6 +60,7 @@ class Core(Struct, frozen=True, kw_only=True):
     oversight: Oversight
     policies: PolicyService
     traffic: TrafficReport
+    provider_forms: ProviderForms
     completion: CompletionService
     metering: Metering
     credential_health: CredentialHealth

@@ -241,14 +241,18 @@ class CredentialService:
         return self._as_of_now([found])[0]
 
     def _as_of_now(self, stored: Sequence[Credential]) -> list[Credential]:
-        """The same, "expired" where the date has passed: nobody writes that down at midnight."""
+        """The same with what nobody writes down: a date that has passed, a provider that was removed."""
         now = self._now()
-        return [
-            structs.replace(one, status=CredentialStatus.EXPIRED, status_reason=None, status_until=None)
-            if one.expires_at is not None and one.expires_at <= now
-            else one
-            for one in stored
-        ]
+        return [self._judge(one, now) for one in stored]
+
+    def _judge(self, one: Credential, now: datetime) -> Credential:
+        if one.provider not in self._catalog:
+            return structs.replace(
+                one, status=CredentialStatus.INVALID, status_reason="provider_gone", status_until=None
+            )
+        if one.expires_at is not None and one.expires_at <= now:
+            return structs.replace(one, status=CredentialStatus.EXPIRED, status_reason=None, status_until=None)
+        return one
 
     def _choose_url(self, provider: Provider, base_url: str | None, fields: Mapping[str, str] | None) -> str | None:
         return choose_base_url(

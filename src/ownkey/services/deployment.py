@@ -8,9 +8,14 @@ from contextlib import suppress
 
 import msgspec
 
+from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, StorageError
+from ownkey.providers.catalog import CatalogFault, read_stored_provider
+from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.policy_board import PolicyBoard
+from ownkey.storage import catalog as catalog_rows
 from ownkey.storage import policy as policy_rows
+from ownkey.storage.catalog import StoredProvider
 from ownkey.storage.database import Database
 
 logger = logging.getLogger(__name__)
@@ -22,9 +27,13 @@ class Deployment:
     While the database is away, what was decided last stays in force.
     """
 
-    def __init__(self, database: Database, board: PolicyBoard, *, poll_seconds: float) -> None:
-        self._database, self._board, self._poll_seconds = database, board, poll_seconds
+    def __init__(self, database: Database, board: PolicyBoard, catalog: LiveCatalog, *, poll_seconds: float) -> None:
+        self._database, self._board, self._catalog = database, board, catalog
+        self._poll_seconds = poll_seconds
         self._woken = asyncio.Event()
+        # One after another: what is read later is newer.
+        self._reading = asyncio.Lock()
+        self._known: list[StoredProvider] = []
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -49,9 +58,27 @@ class Deployment:
 
     async def refresh(self) -> None:
         """Read what is in force now. Raises StorageError."""
-        async with self._database.transaction(None) as tx:
-            stored = await policy_rows.load_policy(tx)
-        self._board.adopt(stored)
+        async with self._reading:
+            async with self._database.transaction(None) as tx:
+                stored = await policy_rows.load_policy(tx)
+                providers = await catalog_rows.list_providers(tx)
+            self._board.adopt(stored)
+            if providers != self._known:
+                self._known = providers
+                self._catalog.adopt(self._check(providers))
+
+    def _check(self, rows: list[StoredProvider]) -> dict[str, Provider]:
+        """The rows that this process can use; what another version stored may be beyond it."""
+        found: dict[str, Provider] = {}
+        for row in rows:
+            if row.id in self._catalog.base:
+                logger.warning("the catalogue's file has a provider %s, so the stored one does not count", row.id)
+                continue
+            try:
+                found[row.id] = read_stored_provider(row.id, row.definition)
+            except CatalogFault as error:
+                logger.warning("a stored provider cannot be used: %s", error.message)
+        return found
 
     async def _keep_up(self) -> None:
         while True:

@@ -36,7 +36,7 @@ def choose_base_url(
     custom_allowed: bool,
     allow_private: bool,
 ) -> str | None:
-    """The address to store with a secret; None means the catalogue's own.
+    """The address to store with a secret; None means the catalogue's own, which only the operator changes.
 
     `fields` fill the provider's template, whose host belongs to the provider. `base_url` is free and therefore
     needs the operator's leave and passes the address guard.
@@ -51,7 +51,8 @@ def choose_base_url(
         return _fill_template(provider, fields or {})
     if fields:
         raise RequestError(f"{provider.label} has no fields to fill in.", param="fields")
-    return None
+    # An administrator can change the address of a row that is stored. The secret was given for this one.
+    return provider.base_url if provider.stored else None
 
 
 def _check_custom(base_url: str, custom_allowed: bool, allow_private: bool) -> str:
