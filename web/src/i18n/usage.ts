@@ -68,7 +68,7 @@ const usage = texts({
     metric: "Was gezeigt wird",
     metrics: { cost: "Kosten", tokens: "Tokens", requests: "Anfragen", errors: "Fehler" },
     split: "Aufteilen nach",
-    splits: { provider: "Anbieter", model: "Modell", task: "Aufgabe", payer: "Wer zahlt", user: "Benutzer" },
+    splits: { provider: "Anbieter", model: "Modell", task: "Aufgabe", payer: "Wer zahlt", user: "Nutzer" },
     utc: "Die Tage beginnen um Mitternacht UTC.",
     ownCost: "Kosten auf Ihren Schlüsseln",
     ownCostHint: "Das berechnen Ihnen Ihre Anbieter.",

@@ -1,206 +1,29 @@
-/** What one person used, and their latest requests. */
-import { html, nothing, type TemplateResult } from "lit";
-import { explain } from "../core/explain.js";
+/** What one person used. */
+import type { TemplateResult } from "lit";
 import { View } from "../core/view.js";
-import { usageWords, type UsageWords } from "../i18n/usage.js";
-import { shell } from "../i18n/shell.js";
+import { usageWords } from "../i18n/usage.js";
 import type { PanelSurroundings } from "../panel.js";
-import { Chart, type ChartParts } from "../parts/chart.js";
-import { empty, saveFile, segments, skeleton } from "../parts/controls.js";
-import { icon } from "../parts/icons.js";
-import { lastDays, costOf, METRICS, toChart, today, type DayRange, type Metric, type UsageAnswer } from "../parts/usage_report.js";
-import { UsageTable, type UsageTableParts } from "../parts/usage_table.js";
-import chartStyles from "../parts/chart.css?inline";
-import tableStyles from "../parts/usage_table.css?inline";
-import styles from "./usage.css?inline";
+import { UsageBrowser, usageStyles } from "../parts/usage_browser.js";
 
-const SPLITS = ["provider", "model", "task", "payer"] as const;
-type OwnSplit = (typeof SPLITS)[number];
-const RANGES = ["1", "7", "30", "90", "custom"] as const;
-type Range = (typeof RANGES)[number];
-const MOST_DAYS = 731;
-const DAY_MS = 86_400_000;
-
-/** What one person used: the same rows as tiles, bars and a table. */
 export class UsageView extends View<PanelSurroundings> {
-  override readonly styles = chartStyles + tableStyles + styles;
+  override readonly styles = usageStyles;
 
-  #range: Range = "30";
-  #custom: DayRange = lastDays(30);
-  #split: OwnSplit = "provider";
-  #metric: Metric = "cost";
-
-  /** By day and by nothing but the split; always loaded together. */
-  #loaded: { byDay: UsageAnswer; inAll: UsageAnswer; split: OwnSplit } | null = null;
-  #failure: unknown = null;
-  #stop: AbortController | null = null;
-
-  #chart = new Chart(() => this.update());
-  #table = new UsageTable(() => this.update());
-  #drawn: { for: readonly unknown[]; chart: ChartParts; table: UsageTableParts } | null = null;
+  #browser = new UsageBrowser(this.at, {
+    path: "/api/usage",
+    splits: ["provider", "model", "task", "payer"],
+    words: () => usageWords(this.at.language),
+    label: (provider) => this.at.store.label(provider),
+  });
 
   override enter(): void {
-    void this.#load();
+    this.#browser.open();
   }
 
   override leave(): void {
-    this.#stop?.abort();
-    this.#stop = null;
+    this.#browser.close();
   }
 
   override render(): TemplateResult {
-    const t = usageWords(this.at.language);
-    return html`<div class="stack usage">
-      ${this.#drawFilter(t)}
-      ${this.#failure ? this.#drawFailure() : this.#loaded ? this.#drawLoaded(t) : skeleton(shell[this.at.language].loading, 4)}
-    </div>`;
+    return this.#browser.render();
   }
-
-  get #days(): DayRange {
-    return this.#range === "custom" ? this.#custom : lastDays(Number(this.#range));
-  }
-
-  get #badRange(): boolean {
-    const { from, to } = this.#days;
-    const span = (Date.parse(to) - Date.parse(from)) / DAY_MS;
-    return !(span >= 0 && span <= MOST_DAYS);
-  }
-
-  async #load(): Promise<void> {
-    if (this.#badRange) return this.update();
-    this.#stop?.abort();
-    const { signal } = (this.#stop = new AbortController());
-    const split = this.#split;
-    const ask = (keys: string[]) =>
-      this.at.api.get("/api/usage", { query: { ...this.#days, group_by: keys }, signal });
-    this.update();
-    try {
-      const keys = split === "payer" ? ["payer"] : [split, "payer"];
-      const [byDay, inAll] = await Promise.all([ask(["day", ...keys]), ask(keys)]);
-      this.#loaded = { byDay, inAll, split };
-      this.#failure = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      if (this.#loaded) this.at.notices.failed(error);
-      else this.#failure = error;
-    }
-    this.#stop = null;
-    this.update();
-  }
-
-  #drawFilter(t: UsageWords): TemplateResult {
-    const { from, to } = this.#custom;
-    const pick = (label: string, id: string, values: readonly string[], names: Record<string, string>, chosen: string, set: (value: string) => void) =>
-      html`<div class="usage-pick"><label for=${id}>${label}</label>
-        <select id=${id} @change=${(event: Event) => (set((event.target as HTMLSelectElement).value), void this.#load())}>
-          ${values.map((one) => html`<option value=${one} .selected=${one === chosen}>${names[one]}</option>`)}
-        </select></div>`;
-    const day = (label: string, id: string, value: string, set: (value: string) => void) =>
-      html`<div class="usage-pick"><label for=${id}>${label}</label>
-        <input type="date" id=${id} required max=${today()} .value=${value} aria-describedby="usage-range-error"
-          @change=${(event: Event) => (set((event.target as HTMLInputElement).value), void this.#load())}></div>`;
-    return html`<div class="row usage-filter">
-      ${pick(t.range, "usage-range", RANGES, t.ranges, this.#range, (value) => {
-        if (value === "custom") this.#custom = this.#days;
-        this.#range = value as Range;
-      })}
-      ${this.#range === "custom"
-        ? html`${day(t.from, "usage-from", from, (value) => (this.#custom = { from: value, to }))}
-            ${day(t.to, "usage-to", to, (value) => (this.#custom = { from, to: value }))}`
-        : nothing}
-      ${pick(t.split, "usage-split", SPLITS, t.splits, this.#split, (value) => (this.#split = value as OwnSplit))}
-      <div class="row usage-files">
-        <button ?disabled=${!this.#loaded} @click=${this.#saveCsv}>${icon("download")}CSV</button>
-        <button ?disabled=${!this.#loaded} @click=${this.#saveJson}>${icon("download")}JSON</button>
-      </div>
-      <p class="fault" id="usage-range-error" role="alert">${this.#badRange ? html`${icon("alert")}${t.badRange}` : nothing}</p>
-    </div>`;
-  }
-
-  #drawFailure(): TemplateResult {
-    const { language } = this.at;
-    const t = shell[language];
-    const retry = html`<button class="primary" @click=${() => this.#load()}>${t.retry}</button>`;
-    return html`<div role="alert">${empty(t.loadFailed, explain(this.#failure, language), retry)}</div>`;
-  }
-
-  #drawLoaded(t: UsageWords): TemplateResult {
-    const { byDay, inAll, split } = this.#loaded!;
-    if (!inAll.total.requests) {
-      return empty(
-        t.nothing,
-        t.nothingYet,
-        this.#range === "90" || this.#range === "custom"
-          ? nothing
-          : html`<button @click=${() => ((this.#range = "90"), void this.#load())}>${t.longer}</button>`,
-      );
-    }
-    // Made once per answer, metric and language: moving over the bars draws nothing of it again.
-    const made = [this.#loaded, this.#metric, this.at.format];
-    if (!this.#drawn || made.some((one, index) => one !== this.#drawn!.for[index])) {
-      const label = (id: string) => this.at.store.label(id);
-      const { format } = this.at;
-      this.#drawn = {
-        for: made,
-        chart: toChart(byDay, split, this.#metric, t, format, label),
-        table: { answer: inAll, split, words: t, format, label },
-      };
-    }
-    const { chart, table } = this.#drawn;
-    return html`
-      <div class="stack" aria-busy=${this.#stop ? "true" : "false"}>
-        ${this.#drawTiles(t, inAll)}
-        <div class="card stack">
-          <div class="row spread">
-            ${segments(t.metric, "usage-metric", METRICS.map((one) => ({ value: one, label: t.metrics[one] })), this.#metric, (one) => {
-              this.#metric = one;
-              this.update();
-            })}
-            <span class="muted small">${t.utc}</span>
-          </div>
-          ${chart.series.length ? this.#chart.render(chart) : html`<p class="muted usage-none">${t.nothingOf}</p>`}
-        </div>
-        <div>${this.#table.render(table)}</div>
-      </div>`;
-  }
-
-  #drawTiles(t: UsageWords, { rows, total }: UsageAnswer): TemplateResult {
-    const { format } = this.at;
-    const of = (payer: string) => {
-      const paid = rows.filter((row) => row.payer === payer);
-      const priced = paid.filter((row) => costOf(row) !== null);
-      return {
-        requests: paid.reduce((sum, row) => sum + row.requests, 0),
-        // Nothing was asked: that is free. Nothing has a price: that is unknown.
-        cost: paid.length && !priced.length ? null : priced.reduce((sum, row) => sum + row.cost_microdollars!, 0),
-      };
-    };
-    const [own, shared] = [of("own"), of("shared")];
-    const tile = (label: string, value: string, hint: string, estimated = false) =>
-      html`<div class="card usage-tile"><dt>${label}</dt>
-        <dd><b>${value}</b>${estimated && value !== "—" ? html` <abbr class="muted" title=${t.estimatedTitle}>${t.estimated}</abbr>` : nothing}</dd>
-        <dd class="muted small">${hint}</dd></div>`;
-    return html`<dl class="usage-tiles">
-      ${tile(t.ownCost, format.money(own.cost), t.ownCostHint, true)}
-      ${tile(t.sharedCost, format.money(shared.cost), t.sharedCostHint, true)}
-      ${tile(t.metrics.requests, format.number(total.requests), t.requestsHint(format.number(own.requests), format.number(shared.requests)))}
-      ${tile(t.errorShare, format.percent(total.errors / total.requests), t.errorsHint(format.number(total.errors)))}
-    </dl>`;
-  }
-
-  #saveCsv = async (): Promise<void> => {
-    const { start, end, group_by } = this.#loaded!.byDay;
-    try {
-      const { blob, name } = await this.at.api.download("/api/usage.csv", { from: start, to: end, group_by });
-      saveFile(blob, name);
-    } catch (error) {
-      this.at.notices.failed(error);
-    }
-  };
-
-  #saveJson = (): void => {
-    const { byDay } = this.#loaded!;
-    const blob = new Blob([JSON.stringify(byDay, null, 2)], { type: "application/json" });
-    saveFile(blob, `ownkey-usage-${byDay.start}-${byDay.end}.json`);
-  };
 }
