@@ -192,6 +192,21 @@ async def test_a_cookie_that_the_browser_does_not_keep_is_explained(page: Page, 
     await expect(page.get_by_role("alert")).to_contain_text("did not keep the sign-in cookie")
 
 
+async def test_identity_providers_have_a_button_each(page: Page, site: Site) -> None:
+    async def with_providers(route: object) -> None:
+        providers = [{"id": "sso", "label": "Example"}, {"id": "b/c", "label": "<b>Other</b>"}]
+        body = {"local": True, "oidc": providers, "secure": True, "signed_in": False}
+        await route.fulfill(json=body)  # type: ignore[attr-defined]
+
+    await page.route("**/api/sign-in", with_providers)
+    await page.goto(site.url)
+    link = page.get_by_role("link", name="Continue with Example")
+    await expect(link).to_have_attribute("href", f"{site.url}/api/sign-in/oidc/sso")
+    other = page.get_by_role("link", name="Continue with <b>Other</b>")
+    await expect(other).to_have_attribute("href", f"{site.url}/api/sign-in/oidc/b%2Fc")
+    await assert_accessible(page)
+
+
 async def test_a_failed_sign_in_elsewhere_is_explained_and_the_address_cleaned(page: Page, site: Site) -> None:
     await page.goto(site.url + "/#error=sign_in_denied")
     await expect(page.get_by_role("alert")).to_contain_text("The sign-in was cancelled")
