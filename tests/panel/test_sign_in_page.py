@@ -306,6 +306,29 @@ async def test_signing_out_leaves_nothing_of_the_person(page: Page, site: Site, 
     assert await page.locator("llm-settings-panel").count() == 0
 
 
+async def test_signing_out_leaves_nothing_in_the_pages_memory(page: Page, site: Site, person: Person) -> None:
+    """A person's labels and ids are in no object of the page any more, and neither is what they typed."""
+    await site.add_key(person.id, "mistral", "mistral-memory-00000000000001", label="a label to be forgotten")
+    await sign_in(page, site, person.id)
+    await open_tab(page, "access")
+    assert await find_in_memory(page, "a label to be forgotten")
+    await sign_out(page)
+    await expect_signed_out(page)
+    for text in ("a label to be forgotten", person.id, PASSWORD):
+        assert not await find_in_memory(page, text), text
+
+
+async def find_in_memory(page: Page, text: str) -> bool:
+    """Whether a text is in the page's heap, after what nobody holds was swept."""
+    debugger = await page.context.new_cdp_session(page)
+    pieces: list[str] = []
+    debugger.on("HeapProfiler.addHeapSnapshotChunk", lambda event: pieces.append(event["chunk"]))
+    await debugger.send("HeapProfiler.collectGarbage")
+    await debugger.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
+    await debugger.detach()
+    return any(text in one for one in json.loads("".join(pieces))["strings"])
+
+
 async def test_signing_out_without_a_connection_does_not_pretend(
     page: Page, watch: Watch, site: Site, person: Person
 ) -> None:
