@@ -21,6 +21,7 @@ const KINDS: Record<string, Kind> = {
   task: "routing",
   settings: "routing",
   policy: "routing",
+  provider: "routing",
   token: "access",
   session: "access",
   panel: "access",
@@ -176,7 +177,7 @@ export class ActivityView extends View<PanelSurroundings> {
       const label = String(details["label"] ?? store.credentials.find((one) => one.id === subject)?.label ?? "");
       return label ? `${provider} · ${label}` : provider;
     }
-    if (about === "preference") return store.label(subject ?? "");
+    if (about === "preference" || about === "provider") return store.label(subject ?? "");
     if (about === "task") return taskName(words[language].tasks, subject ?? "");
     return String(details["name"] ?? details["origin"] ?? subject ?? "");
   }

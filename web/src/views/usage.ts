@@ -1,12 +1,14 @@
-/** What one person used. */
-import type { TemplateResult } from "lit";
+/** What one person used, and their latest requests. */
+import { html, type TemplateResult } from "lit";
 import { View } from "../core/view.js";
 import { usageWords } from "../i18n/usage.js";
 import type { PanelSurroundings } from "../panel.js";
 import { UsageBrowser, usageStyles } from "../parts/usage_browser.js";
+import { Requests } from "./requests.js";
+import requestStyles from "./requests.css?inline";
 
 export class UsageView extends View<PanelSurroundings> {
-  override readonly styles = usageStyles;
+  override readonly styles = usageStyles + requestStyles;
 
   #browser = new UsageBrowser(this.at, {
     path: "/api/usage",
@@ -14,16 +16,19 @@ export class UsageView extends View<PanelSurroundings> {
     words: () => usageWords(this.at.language),
     label: (provider) => this.at.store.label(provider),
   });
+  #requests = new Requests(this.at);
 
   override enter(): void {
     this.#browser.open();
+    this.#requests.enter();
   }
 
   override leave(): void {
     this.#browser.close();
+    this.#requests.leave();
   }
 
   override render(): TemplateResult {
-    return this.#browser.render();
+    return html`${this.#browser.render()} ${this.#requests.render()}`;
   }
 }

@@ -1,0 +1,209 @@
+/** A person's latest requests, and for each what was tried in which order. */
+import { html, nothing, type TemplateResult } from "lit";
+import type { components } from "../api/schema.js";
+import { explain } from "../core/explain.js";
+import { outcomes } from "../i18n/outcomes.js";
+import { requestTexts } from "../i18n/requests.js";
+import { shell } from "../i18n/shell.js";
+import { taskName, words } from "../i18n/words.js";
+import type { PanelSurroundings } from "../panel.js";
+import { payerMark, pill, skeleton } from "../parts/controls.js";
+import { dialog } from "../parts/dialog.js";
+import { icon } from "../parts/icons.js";
+
+type Logged = components["schemas"]["LoggedRequestOut"];
+type Attempt = components["schemas"]["LoggedAttemptOut"];
+
+const PAGE = 20;
+const LOOK_SECONDS = 20;
+
+export class Requests {
+  #list: Logged[] | null = null;
+  // What has come since: the table holds still while somebody reads it.
+  #fresh: Logged[] = [];
+  #more = false;
+  #loading = false;
+  #failure: unknown = null;
+  #open: Logged | null = null;
+  #timer = 0;
+
+  constructor(private readonly at: PanelSurroundings) {}
+
+  enter(): void {
+    clearInterval(this.#timer);
+    this.#timer = window.setInterval(() => void this.#look(), LOOK_SECONDS * 1000);
+    void this.#load();
+  }
+
+  leave(): void {
+    clearInterval(this.#timer);
+    this.#open = null;
+  }
+
+  render(): TemplateResult {
+    const { language, format } = this.at;
+    const t = requestTexts[language];
+    const fresh = this.#fresh.length;
+    return html`<section class="section usage-requests">
+      <header>
+        <div><h2>${t.title}</h2><p>${t.intro}</p></div>
+        <div role="status">${fresh
+          ? html`<button @click=${this.#showFresh}>${icon("up")}${t.fresh(format.locale, fresh, fresh === PAGE)}</button>`
+          : nothing}</div>
+      </header>
+      ${this.#drawList()} ${this.#open ? this.#drawDialog(this.#open) : nothing}
+    </section>`;
+  }
+
+  async #load(older = false): Promise<void> {
+    if (this.#loading) return;
+    this.#loading = true;
+    try {
+      const before = older ? this.#list?.at(-1)?.id : undefined;
+      const page = await this.at.api.get("/api/requests", { query: { limit: PAGE, before } });
+      this.#list = older ? [...(this.#list ?? []), ...page] : page;
+      if (!older) this.#fresh = [];
+      this.#more = page.length === PAGE;
+      this.#failure = null;
+    } catch (error) {
+      if (this.#list) this.at.notices.failed(error);
+      else this.#failure = error;
+    }
+    this.#loading = false;
+    this.at.requestUpdate();
+  }
+
+  async #look(): Promise<void> {
+    if (document.visibilityState !== "visible" || !this.#list || this.#loading) return;
+    try {
+      const known = this.#list[0]?.id;
+      const page = await this.at.api.get("/api/requests", { query: { limit: PAGE } });
+      const place = page.findIndex((one) => one.id === known);
+      this.#fresh = place < 0 ? page : page.slice(0, place);
+      this.at.requestUpdate();
+    } catch {
+      // Nobody asked for this look; the next one, or what the person does, will tell.
+    }
+  }
+
+  #showFresh = (): void => {
+    if (this.#fresh.length === PAGE) return void this.#load();
+    this.#list = [...this.#fresh, ...this.#list!];
+    this.#fresh = [];
+    this.at.requestUpdate();
+  };
+
+  #drawList(): TemplateResult {
+    const { language } = this.at;
+    const t = requestTexts[language];
+    const s = shell[language];
+    if (this.#failure) {
+      return html`<p class="fault" role="alert">${icon("alert")}${explain(this.#failure, language)}</p>
+        <button @click=${() => this.#load()}>${s.retry}</button>`;
+    }
+    if (!this.#list) return skeleton(s.loading, 2);
+    if (!this.#list.length) return html`<p class="muted">${t.none}</p>`;
+    const { columns } = t;
+    return html`<div class="table">
+        <table>
+          <caption class="hidden">${t.title}</caption>
+          <thead><tr>
+            <th scope="col">${columns.time}</th><th scope="col">${columns.task}</th>
+            <th scope="col">${columns.model}</th><th scope="col">${columns.payer}</th>
+            <th scope="col" class="number">${columns.tokens}</th><th scope="col" class="number">${columns.cost}</th>
+            <th scope="col">${columns.outcome}</th>
+          </tr></thead>
+          <tbody>${this.#list.map((one) => this.#drawRow(one))}</tbody>
+        </table>
+      </div>
+      ${this.#more
+        ? html`<button class="usage-more" @click=${() => this.#load(true)}>${t.more}</button>`
+        : nothing}`;
+  }
+
+  #drawRow(one: Logged): TemplateResult {
+    const { format, language, store } = this.at;
+    const t = requestTexts[language];
+    const count = one.attempts.reduce((sum, attempt) => sum + tokensOf(attempt), 0);
+    const estimated = one.attempts.some((attempt) => attempt.tokens_source === "estimated");
+    return html`<tr>
+      <th scope="row"><button class="plain" aria-haspopup="dialog" title=${format.dateTime(one.occurred_at)}
+        @click=${() => ((this.#open = one), this.at.requestUpdate())}>${format.relative(one.occurred_at)}</button></th>
+      <td>${one.task ? taskName(words[language].tasks, one.task) : "—"}</td>
+      <td><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
+      <td>${payerMark(one.payer, shell[language])}</td>
+      <td class="number">${estimated ? "≈ " : nothing}${format.number(count)}</td>
+      <td class="number">${costText(one, format)}</td>
+      <td><p>${this.#mark(one.outcome)}
+        ${one.attempts.length > 1 ? html`<span class="muted small">${t.attempts(format.number(one.attempts.length))}</span>` : nothing}</p></td>
+    </tr>`;
+  }
+
+  #mark(outcome: string): TemplateResult {
+    const { language } = this.at;
+    if (outcome === "ok") return pill(requestTexts[language].ok, "good");
+    return pill(outcomes[language][outcome] ?? outcome, outcome === "client_gone" ? "plain" : "bad");
+  }
+
+  #drawDialog(one: Logged): TemplateResult {
+    const { format, language } = this.at;
+    const t = requestTexts[language];
+    const close = () => ((this.#open = null), this.at.requestUpdate());
+    return dialog({
+      id: "usage-request",
+      title: t.open(format.dateTime(one.occurred_at)),
+      closeLabel: shell[language].close,
+      onClose: close,
+      wide: true,
+      body: html`
+        <dl class="usage-facts">
+          <dt>${t.asked}</dt><dd class="mono">${one.requested_model}</dd>
+          <dt>${t.operation}</dt><dd>${one.operation}${one.streamed ? `, ${t.streamed}` : nothing}</dd>
+          <dt>${t.id}</dt><dd class="mono">${one.id}</dd>
+        </dl>
+        <h3>${t.tried}</h3>
+        <ol class="usage-attempts">${one.attempts.map((attempt, index) => this.#drawAttempt(attempt, index + 1))}</ol>`,
+    });
+  }
+
+  #drawAttempt(one: Attempt, number: number): TemplateResult {
+    const { format, language, store } = this.at;
+    const t = requestTexts[language];
+    const input = one.input_uncached + one.cache_read + one.cache_write;
+    const n = (value: number) => format.number(value);
+    const fact = (label: string, value: unknown) => (value ? html`<dt>${label}</dt><dd>${value}</dd>` : nothing);
+    const price = one.price_version ? html` <span class="muted">(${t.price(one.price_version)})</span>` : nothing;
+    return html`<li class="card">
+      <div class="row spread">
+        <h4>${n(number)}. ${store.label(one.provider)} <span class="muted">${one.model}</span></h4>
+        <div class="row">${payerMark(one.payer, shell[language])}${this.#mark(one.outcome)}</div>
+      </div>
+      <dl class="usage-facts small">
+        ${fact(t.key, one.payer === "own" ? (one.credential_label ?? t.removed) : t.operatorKey)}
+        ${fact(t.status, one.http_status)} ${fact(t.duration, format.duration(one.duration_ms))}
+        ${fact(t.firstByte, one.first_byte_ms === null ? null : format.duration(one.first_byte_ms))}
+        ${fact(
+          t.columns.tokens,
+          tokensOf(one) &&
+            html`${t.tokens(n(input), n(one.cache_read), n(one.output_text + one.output_reasoning), n(one.output_reasoning))}
+            ${one.tokens_source === "estimated" ? html`<span class="muted">(${t.estimated})</span>` : nothing}`,
+        )}
+        ${fact(
+          t.columns.cost,
+          one.cost_microdollars === null ? tokensOf(one) && t.unpriced : html`${format.money(one.cost_microdollars)}${price}`,
+        )}
+        ${fact(t.providerId, one.provider_request_id)}
+      </dl>
+    </li>`;
+  }
+}
+
+function tokensOf(one: Attempt): number {
+  return one.input_uncached + one.cache_read + one.cache_write + one.output_text + one.output_reasoning;
+}
+
+/** What has tokens but no price is not free, whatever its refused attempts cost. */
+function costText(one: Logged, format: PanelSurroundings["format"]): string {
+  const unpriced = one.attempts.some((attempt) => tokensOf(attempt) && attempt.cost_microdollars === null);
+  return format.money(unpriced && !one.cost_microdollars ? null : one.cost_microdollars);
+}
