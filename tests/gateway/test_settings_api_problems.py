@@ -167,7 +167,8 @@ async def test_the_description_is_openapi_3_1_and_complete(platform: Platform) -
         "/api/admin/shared-users.csv": {"get"},
         "/api/admin/audit.csv": {"get"},
         "/api/admin/audit/verify": {"post"},
-        "/api/admin/providers": {"get"},
+        "/api/admin/providers": {"get", "post"},
+        "/api/admin/providers/{provider_id}": {"put", "delete"},
         "/api/admin/audit": {"get"},
         "/api/admin/encryption": {"get"},
     }

@@ -204,8 +204,36 @@ export interface paths {
          */
         get: operations["list_providers_for_admins"];
         put?: never;
-        post?: never;
+        /**
+         * Add Provider
+         * @description Add a provider for everybody, in the form of a table of the catalogue's file. It is there in every process.
+         */
+        post: operations["add_provider"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/providers/{provider_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Provider
+         * @description Set the whole row of a provider that was added here. Stored keys go on to the address they were given for.
+         */
+        put: operations["change_provider"];
+        post?: never;
+        /**
+         * Remove Provider
+         * @description Remove a provider that was added here. Without `force`, one with keys stays and the answer counts them.
+         */
+        delete: operations["remove_provider"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1115,6 +1143,11 @@ export interface components {
         AdminProviderOut: {
             /** Allowed */
             allowed: boolean;
+            /**
+             * Auth
+             * @description bearer, none or header:<name>.
+             */
+            auth: string;
             /** Base Url */
             base_url: string;
             /** Custom Base Url */
@@ -1141,6 +1174,13 @@ export interface components {
             fields: components["schemas"]["FieldOut"][];
             /** Get Key Url */
             get_key_url: string | null;
+            /**
+             * Headers
+             * @description Sent with every request; only of those that can be changed.
+             */
+            headers: {
+                [key: string]: string;
+            };
             /** Id */
             id: string;
             /**
@@ -1156,11 +1196,24 @@ export interface components {
             models: components["schemas"]["ModelOut"][];
             /** Needs Key */
             needs_key: boolean;
+            /** Prices */
+            prices: string | null;
+            /** Probe */
+            probe: string;
+            /** Quirks */
+            quirks: string[];
+            /** Serves */
+            serves: string[];
             /**
              * Shared Key
              * @description Whether the operator's key stands behind yours.
              */
             shared_key: boolean;
+            /**
+             * Stored
+             * @description Added by an administrator: can be changed and removed.
+             */
+            stored: boolean;
         };
         /**
          * AttemptCredentialOut
@@ -1552,6 +1605,26 @@ export interface components {
             field: string;
         };
         /**
+         * FieldInput
+         * @description A part of the base URL that users fill in.
+         */
+        FieldInput: {
+            /**
+             * Example
+             * @default
+             */
+            example: string;
+            /** Label */
+            label: string;
+            /** Name */
+            name: string;
+            /**
+             * Pattern
+             * @example [a-z0-9-]{1,40}
+             */
+            pattern: string;
+        };
+        /**
          * FieldOut
          * @description A part of the provider's address that the user fills in.
          */
@@ -1755,6 +1828,34 @@ export interface components {
             task: string | null;
         };
         /**
+         * ModelInput
+         * @description What a model can do.
+         */
+        ModelInput: {
+            /** Context Tokens */
+            context_tokens?: number | null;
+            /**
+             * Embedding
+             * @default false
+             */
+            embedding: boolean;
+            /**
+             * Images
+             * @default false
+             */
+            images: boolean;
+            /**
+             * Json Schema
+             * @default false
+             */
+            json_schema: boolean;
+            /**
+             * Tools
+             * @default true
+             */
+            tools: boolean;
+        };
+        /**
          * ModelOut
          * @description What a model can do, where known.
          */
@@ -1863,6 +1964,107 @@ export interface components {
             purpose: string;
             /** User Id */
             user_id: string;
+        };
+        /**
+         * NewProviderInput
+         * @description A provider and its id.
+         */
+        NewProviderInput: {
+            /**
+             * Auth
+             * @description bearer, none or `header:` and a lower-case name.
+             * @default bearer
+             */
+            auth: string;
+            /**
+             * Base Url
+             * @example https://llm.example.com/v1
+             */
+            base_url: string;
+            /**
+             * Defaults
+             * @description A model by task; `default` for the others.
+             * @default {}
+             */
+            defaults: {
+                [key: string]: string;
+            };
+            /**
+             * Dialect
+             * @enum {string}
+             */
+            dialect: "openai_chat" | "anthropic_messages";
+            /** Docs Url */
+            docs_url?: string | null;
+            /**
+             * Fields
+             * @default []
+             */
+            fields: components["schemas"]["FieldInput"][];
+            /**
+             * Get Key Url
+             * @description Where people get a key: https://…
+             */
+            get_key_url?: string | null;
+            /**
+             * Headers
+             * @description Sent with every request.
+             * @default {}
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * Id
+             * @description Lower-case letters, digits and underscores; it never changes.
+             * @example our_gateway
+             */
+            id: string;
+            /**
+             * Key Prefixes
+             * @default []
+             */
+            key_prefixes: string[];
+            /**
+             * Label
+             * @example Our gateway
+             */
+            label: string;
+            /**
+             * Local
+             * @description Inside the operator's network, where the deployment allows that.
+             * @default false
+             */
+            local: boolean;
+            /**
+             * Models
+             * @default {}
+             */
+            models: {
+                [key: string]: components["schemas"]["ModelInput"];
+            };
+            /**
+             * Prices
+             * @description Its id in genai-prices; null: unpriced.
+             */
+            prices?: string | null;
+            /**
+             * Probe
+             * @description The cheapest request that needs a valid key.
+             * @default GET /models
+             */
+            probe: string;
+            /**
+             * Quirks
+             * @default []
+             */
+            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list")[];
+            /**
+             * Serves
+             * @description Patterns of model names that belong here.
+             * @default []
+             */
+            serves: string[];
         };
         /**
          * NewTokenInput
@@ -2290,6 +2492,101 @@ export interface components {
             shared_key: boolean;
             /** Shared Key Blocked Until */
             shared_key_blocked_until: string | null;
+        };
+        /**
+         * ProviderInput
+         * @description A provider, in the form of a table of the catalogue's file; what is left out takes its default.
+         */
+        ProviderInput: {
+            /**
+             * Auth
+             * @description bearer, none or `header:` and a lower-case name.
+             * @default bearer
+             */
+            auth: string;
+            /**
+             * Base Url
+             * @example https://llm.example.com/v1
+             */
+            base_url: string;
+            /**
+             * Defaults
+             * @description A model by task; `default` for the others.
+             * @default {}
+             */
+            defaults: {
+                [key: string]: string;
+            };
+            /**
+             * Dialect
+             * @enum {string}
+             */
+            dialect: "openai_chat" | "anthropic_messages";
+            /** Docs Url */
+            docs_url?: string | null;
+            /**
+             * Fields
+             * @default []
+             */
+            fields: components["schemas"]["FieldInput"][];
+            /**
+             * Get Key Url
+             * @description Where people get a key: https://…
+             */
+            get_key_url?: string | null;
+            /**
+             * Headers
+             * @description Sent with every request.
+             * @default {}
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * Key Prefixes
+             * @default []
+             */
+            key_prefixes: string[];
+            /**
+             * Label
+             * @example Our gateway
+             */
+            label: string;
+            /**
+             * Local
+             * @description Inside the operator's network, where the deployment allows that.
+             * @default false
+             */
+            local: boolean;
+            /**
+             * Models
+             * @default {}
+             */
+            models: {
+                [key: string]: components["schemas"]["ModelInput"];
+            };
+            /**
+             * Prices
+             * @description Its id in genai-prices; null: unpriced.
+             */
+            prices?: string | null;
+            /**
+             * Probe
+             * @description The cheapest request that needs a valid key.
+             * @default GET /models
+             */
+            probe: string;
+            /**
+             * Quirks
+             * @default []
+             */
+            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list")[];
+            /**
+             * Serves
+             * @description Patterns of model names that belong here.
+             * @default []
+             */
+            serves: string[];
         };
         /**
          * ProviderOut
@@ -4229,6 +4526,349 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AdminProviderOut"][];
                 };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewProviderInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProviderOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProviderOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_provider: {
+        parameters: {
+            query?: {
+                /** @description Remove it even where users hold keys there; those stay. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
             400: {
