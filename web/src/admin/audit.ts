@@ -3,6 +3,7 @@ import { repeat } from "lit/directives/repeat.js";
 import type { components } from "../api/schema.js";
 import { View } from "../core/view.js";
 import { audit } from "../i18n/admin_audit.js";
+import { activity } from "../i18n/activity.js";
 import { auditActions } from "../i18n/audit_actions.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
@@ -245,6 +246,7 @@ export class AuditView extends View<AdminSurroundings> {
   #about(entry: Entry): string {
     const { language } = this.at;
     const w = words[language];
+    const { extras } = activity[language];
     const { details, subject } = entry;
     const said: string[] = [];
     const kind = entry.action.split(".")[0];
@@ -254,7 +256,7 @@ export class AuditView extends View<AdminSurroundings> {
     if (text("provider")) said.push(this.at.label(text("provider")));
     for (const name of ["label", "name"]) if (text(name)) said.push(text(name));
     if (text("outcome")) said.push((w.outcome as Record<string, string>)[text("outcome")] ?? text("outcome"));
-    for (const name of ["role", "status", "method", "purpose", "origin"]) if (text(name)) said.push(text(name));
+    for (const name of ["role", "status", "method", "purpose", "origin"]) if (text(name)) said.push(extras[text(name)] ?? text(name));
     return said.join(" · ");
   }
 

@@ -8,8 +8,9 @@ import { users } from "../i18n/admin_users.js";
 import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
 import { ConfirmIdentity } from "../parts/confirm_identity.js";
-import { copyText, empty, field, pill, skeleton } from "../parts/controls.js";
+import { copyText, empty, field, pill, saveFile, skeleton } from "../parts/controls.js";
 import { dialog } from "../parts/dialog.js";
+import { failure } from "../parts/failure.js";
 import { icon } from "../parts/icons.js";
 import { menu } from "../parts/menu.js";
 import passwordStyles from "../parts/password.css?inline";
@@ -26,6 +27,7 @@ type Open =
   | { kind: "remove"; user: User; typed: string };
 
 const PAGE = 50;
+const TYPING_MS = 250;
 const WELL = new Set(["ok", "unverified", "limited"]);
 
 /** Who there is, and what can be done about it. */
@@ -34,6 +36,10 @@ export class UsersView extends View<AdminSurroundings> {
 
   #users: readonly User[] | null = null;
   #more = false;
+  #search = "";
+  #typing = 0;
+  #stop: AbortController | null = null;
+  #failure: unknown = null;
   #open: Open | null = null;
   #busy = false;
   #identity = new ConfirmIdentity(this.at);
@@ -46,6 +52,8 @@ export class UsersView extends View<AdminSurroundings> {
     // A link that was shown is not shown again.
     this.#open = null;
     this.#identity.close();
+    clearTimeout(this.#typing);
+    this.#stop?.abort();
   }
 
   override render(): TemplateResult {
@@ -60,24 +68,57 @@ export class UsersView extends View<AdminSurroundings> {
             ${icon("add")}${t.invite}
           </button>
         </header>
-        ${this.#users ? this.#list(this.#users) : skeleton(shell[this.at.language].loading, 4)}
+        ${this.#tools()}
+        ${this.#users
+          ? this.#list(this.#users)
+          : this.#failure
+            ? failure(this.#failure, this.at.language, () => void this.#load())
+            : skeleton(shell[this.at.language].loading, 4)}
       </section>
       ${this.#dialog()} ${this.#identity.render()}`;
   }
 
+  #tools(): TemplateResult {
+    const t = users[this.at.language];
+    return html`<div class="row spread users-tools">
+      <div class="users-search">
+        ${icon("search")}
+        <input
+          type="search"
+          aria-label=${t.search}
+          placeholder=${t.search}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck="false"
+          maxlength="255"
+          .value=${this.#search}
+          @input=${(event: Event) => this.#find((event.target as HTMLInputElement).value)}
+        />
+      </div>
+      <button @click=${() => void this.#save()}>${icon("download")}${t.csv}</button>
+    </div>`;
+  }
+
   #list(found: readonly User[]): TemplateResult {
     const t = users[this.at.language];
-    if (!found.length) return empty(t.nobody, t.nobodyText);
+    if (!found.length) {
+      return html`<div role="status">
+        ${this.#search.trim() ? empty(t.noneFound, t.noneFoundText) : empty(t.nobody, t.nobodyText)}
+      </div>`;
+    }
     return html`
-      <div class="table">
+      <div class="table users-table">
         <table>
           <caption class="hidden">${t.title}</caption>
           <thead>
             <tr>
               <th scope="col">${t.user}</th>
               <th scope="col">${t.keys}</th>
+              <th scope="col" class="number" title=${t.days}>${t.requests}</th>
+              <th scope="col" class="number" title=${t.days}>${t.errors}</th>
+              <th scope="col" class="number" title=${t.days}>${t.own}</th>
+              <th scope="col" class="number" title=${t.days}>${t.shared}</th>
               <th scope="col">${t.active}</th>
-              <th scope="col">${t.since}</th>
               <th scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
             </tr>
           </thead>
@@ -86,6 +127,7 @@ export class UsersView extends View<AdminSurroundings> {
           </tbody>
         </table>
       </div>
+      <p class="muted small users-note">${t.days}</p>
       ${this.#more
         ? html`<p class="users-more"><button @click=${() => void this.#load(true)}>${t.more}</button></p>`
         : nothing}
@@ -96,21 +138,36 @@ export class UsersView extends View<AdminSurroundings> {
     const t = users[this.at.language];
     const { format, person } = this.at;
     const self = user.id === person.user_id;
+    // The id, and the login where that is another.
+    const also = [user.display_name ? user.id : null, user.login === user.id ? null : user.login]
+      .filter(Boolean)
+      .join(" · ");
     return html`<tr>
       <th scope="row">
-        <div class="row">
-          <span class="users-id" title=${user.id}>${user.id}</span>
-          ${self ? html`<span class="muted">(${t.you})</span>` : nothing}
+        <div class="users-id" title=${`${user.id} · ${t.since} ${format.date(user.created_at)}`}>
+          ${user.display_name || user.id}
+        </div>
+        ${also ? html`<div class="users-id users-also muted small" title=${also}>${also}</div>` : nothing}
+        <div class="users-marks">
+          ${self ? html`<span class="muted small">${t.you}</span>` : nothing}
           ${user.role === "admin" ? html`<span class="pill">${icon("user")}${t.admin}</span>` : nothing}
           ${user.status === "suspended" ? pill(t.suspended, "bad") : nothing}
         </div>
       </th>
       <td>${this.#held(user)}</td>
-      <td title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
+      <td class="number">${format.number(user.requests)}</td>
+      <td class="number">
+        ${user.errors
+          ? html`${format.number(user.errors)}
+              <span class="muted small">${format.percent(user.errors / user.requests)}</span>`
+          : html`<span class="muted">0</span>`}
+      </td>
+      <td class="number">${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
+      <td class="number">${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
+      <td class="nowrap" title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
         ${user.last_active_at ? format.relative(user.last_active_at) : t.never}
       </td>
-      <td>${format.date(user.created_at)}</td>
-      <td class="number">
+      <td class="number users-menu">
         ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
           { label: t.reset, icon: "key", run: () => void this.#reset(user) },
           { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },
@@ -156,18 +213,40 @@ export class UsersView extends View<AdminSurroundings> {
     this.update();
   }
 
+  #find(text: string): void {
+    this.#search = text;
+    clearTimeout(this.#typing);
+    this.#typing = window.setTimeout(() => void this.#load(), TYPING_MS);
+    this.update();
+  }
+
   async #load(further = false): Promise<void> {
+    this.#stop?.abort();
+    const { signal } = (this.#stop = new AbortController());
     const before = further ? (this.#users ?? []) : [];
     try {
       const found = await this.at.api.get("/api/admin/users", {
-        query: { limit: PAGE, after: before.at(-1)?.id ?? null },
+        query: { limit: PAGE, after: before.at(-1)?.id ?? null, q: this.#search.trim() },
+        signal,
       });
       this.#users = [...before, ...found];
       this.#more = found.length === PAGE;
+      this.#failure = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (this.#users) this.at.notices.failed(error);
+      else this.#failure = error;
+    }
+    this.update();
+  }
+
+  async #save(): Promise<void> {
+    try {
+      const { blob, name } = await this.at.api.download("/api/admin/users.csv", { q: this.#search.trim() });
+      saveFile(blob, name);
     } catch (error) {
       this.at.notices.failed(error);
     }
-    this.update();
   }
 
   async #work(task: () => Promise<void>): Promise<void> {
