@@ -75,18 +75,19 @@ export class ConfirmIdentity {
         actions: html`${cancel}<button class="primary" ?disabled=${this.#busy}>${t.confirm}</button>`,
       });
     }
-    const links =
-      question.way === "elsewhere"
-        ? [{ href: this.at.api.base, label: t.open }]
-        : question.outside.map((one) => ({
-            href: new URL(`api/sign-in/oidc/${encodeURIComponent(one.id)}?confirm=true`, this.at.api.base).href,
-            label: t.with(one.label),
-          }));
+    // A page that embeds the panel stays open beside ours.
+    const inside = question.way !== "elsewhere";
+    const links = inside
+      ? question.outside.map((one) => ({
+          href: new URL(`api/sign-in/oidc/${encodeURIComponent(one.id)}?confirm=true`, this.at.api.base).href,
+          label: t.with(one.label),
+        }))
+      : [{ href: this.at.api.base, label: t.open }];
     return dialog({
       ...common,
       body: html`<p>${t.text}</p>
-        <p>${question.way === "elsewhere" ? t.elsewhere : t.outside}</p>
-        ${links.map((one) => html`<p><a href=${one.href}>${one.label}</a></p>`)}`,
+        <p>${inside ? t.outside : t.elsewhere}</p>
+        ${links.map((one) => html`<p><a href=${one.href} target=${inside ? nothing : "_blank"} rel="noopener">${one.label}</a></p>`)}`,
       actions: cancel,
     });
   }
