@@ -8,6 +8,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -23,9 +24,9 @@ KEY = "gsk_usage_00000000000000000001"
 TOKENS = Tokens(input_uncached=1000, cache_read=200, output_text=300, output_reasoning=40)
 
 
-def call(person: Person, days_ago: int = 0, **changes: object) -> UsageEvent:
+def call(person: Person, days_ago: int = 0, **changes: Any) -> UsageEvent:
     """An upstream call of ten cents on the person's own Groq key, unless told otherwise."""
-    fields = {
+    fields: dict[str, Any] = {
         "id": new_id(),
         "request_id": new_id(),
         "user_id": person.id,
@@ -48,7 +49,7 @@ def call(person: Person, days_ago: int = 0, **changes: object) -> UsageEvent:
         "duration_ms": 900,
         "first_byte_ms": 120,
     }
-    return UsageEvent(**{**fields, **changes})  # type: ignore[arg-type]
+    return UsageEvent(**{**fields, **changes})
 
 
 async def record(site: Site, *events: UsageEvent) -> None:
@@ -62,9 +63,14 @@ async def record(site: Site, *events: UsageEvent) -> None:
 async def person(site: Site) -> Person:
     """Four priced calls, two of them shared; one without a price; one that failed and was answered elsewhere."""
     person = await site.person("spender", groq=KEY)
-    openai = {"provider": "openai", "model": "gpt-4o-mini", "payer": Payer.SHARED}
+    openai: dict[str, Any] = {"provider": "openai", "model": "gpt-4o-mini", "payer": Payer.SHARED}
     both = new_id()
-    failed = {"outcome": Outcome.RATE_LIMITED, "http_status": 429, "tokens": None, "tokens_source": TokensSource.NONE}
+    failed: dict[str, Any] = {
+        "outcome": Outcome.RATE_LIMITED,
+        "http_status": 429,
+        "tokens": None,
+        "tokens_source": TokensSource.NONE,
+    }
     await record(
         site,
         call(person, 3),

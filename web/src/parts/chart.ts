@@ -214,7 +214,7 @@ function drawLegend({ series, hatch }: ChartParts): TemplateResult {
   const named = new Map(series.map((one) => [one.tone, one]));
   const anyHatched = series.some((one) => one.hatched);
   return html`<ul class="chart-legend">
-    ${[...named.values()].map(
+    ${[...named.values()].reverse().map(
       (one) => html`<li>${drawSwatch(one.tone, one.hatched && !hatch)}<span title=${one.name}>${one.name}</span></li>`,
     )}
     ${hatch && anyHatched ? html`<li>${drawSwatch(0, true)}<span>${hatch}</span></li>` : nothing}

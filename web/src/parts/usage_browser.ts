@@ -202,7 +202,7 @@ export class UsageBrowser {
       ${tile(t.ownCost, format.money(own.cost), t.ownCostHint, true)}
       ${tile(t.sharedCost, format.money(shared.cost), t.sharedCostHint, true)}
       ${tile(t.metrics.requests, format.number(total.requests), t.requestsHint(format.number(own.requests), format.number(shared.requests)))}
-      ${tile(t.errorShare, format.percent(total.errors / total.requests), t.errorsHint(format.number(total.errors)))}
+      ${tile(t.errorShare, format.percent(total.errors / total.requests), total.errors ? t.errorsHint(format.number(total.errors)) : t.nothingOf)}
     </dl>`;
   }
 
