@@ -257,7 +257,7 @@ export class AuditView extends View<AdminSurroundings> {
     for (const name of ["label", "name"]) if (text(name)) said.push(text(name));
     if (text("outcome")) said.push((w.outcome as Record<string, string>)[text("outcome")] ?? text("outcome"));
     for (const name of ["role", "status", "method", "purpose", "origin"]) if (text(name)) said.push(extras[text(name)] ?? text(name));
-    return said.join(" · ");
+    return [...new Set(said)].join(" · ");
   }
 
   #toggle(id: number): void {
@@ -269,6 +269,7 @@ export class AuditView extends View<AdminSurroundings> {
 
   #ask(wish: Partial<Wish>): void {
     this.#wish = { ...this.#wish, ...wish };
+    this.#opened = new Set();
     void this.#load();
   }
 

@@ -48,7 +48,7 @@ export class ProvidersView extends View<AdminSurroundings> {
           </div>
           <button class="primary" @click=${() => this.#edit(null)}>${icon("add")}${t.add}</button>
         </header>
-        <div class="table">
+        <div class="table" tabindex="0" role="region" aria-label=${t.title}>
           <table>
             <caption class="hidden">${t.title}</caption>
             <thead>

@@ -164,7 +164,7 @@ export class UsersView extends View<AdminSurroundings> {
       </td>
       <td class="number">${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
       <td class="number">${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
-      <td class="nowrap" title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
+      <td class="users-active" title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
         ${user.last_active_at ? format.relative(user.last_active_at) : t.never}
       </td>
       <td class="number users-menu">
