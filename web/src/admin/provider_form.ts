@@ -15,6 +15,7 @@ const QUIRKS: readonly Quirk[] = ["no_stream_options", "max_tokens_only", "no_em
 const DIALECTS = ["openai_chat", "anthropic_messages"] as const;
 const AUTHS = ["bearer", "none", "header"] as const;
 const HEADER = "header:";
+const ID = /^[a-z][a-z0-9_]{0,39}$/;
 
 /** Every field as a person types it. */
 export interface ProviderDraft {
@@ -124,15 +125,29 @@ export function suggestId(label: string): string {
     .slice(0, 40);
 }
 
-/** What the form itself can tell: fields that are needed and empty. */
-export function findMissing(draft: ProviderDraft, language: Language): FieldFault[] {
-  const message = providers[language].missing;
+/** What the form itself can tell: fields that are needed and empty, and an id that is none. */
+export function findFaults(draft: ProviderDraft, language: Language): FieldFault[] {
+  const t = providers[language];
   const needed: (keyof ProviderDraft)[] = ["label", "id", "base_url", ...(draft.auth === "header" ? ["header" as const] : [])];
-  return needed.filter((name) => !String(draft[name]).trim()).map((name) => ({ field: name, message }));
+  const faults = needed
+    .filter((name) => !String(draft[name]).trim())
+    .map((name) => ({ field: name as string, message: t.missing }));
+  if (draft.id.trim() && !ID.test(draft.id.trim())) faults.push({ field: "id", message: t.badId });
+  return faults;
 }
 
-// The server's names of fields that are drawn under another one.
-const DRAWN_AS: Record<string, keyof ProviderDraft> = { auth: "header", defaults: "model" };
+/** The control that a field of the server's row is shown at, if any. */
+function controlOf(said: string, draft: ProviderDraft): keyof ProviderDraft | null {
+  const name = said.split(/[.[]/)[0]!;
+  if (name === "auth") return draft.auth === "header" ? "header" : "auth";
+  if (name in draft) return name as keyof ProviderDraft;
+  return name === "defaults" ? "model" : null;
+}
+
+/** Whether each fault has a place in the form where it is told. */
+export function areTold(faults: readonly FieldFault[], draft: ProviderDraft): boolean {
+  return faults.length > 0 && faults.every((one) => controlOf(one.field, draft) !== null);
+}
 
 export function drawForm(
   draft: ProviderDraft,
@@ -144,10 +159,7 @@ export function drawForm(
   const t = providers[language];
   const s = shell[language];
   const faultOf = (name: keyof ProviderDraft): string | null =>
-    faults.find((one) => {
-      const said = one.field.split(/[.[]/)[0]!;
-      return said === name || (said !== "auth" || draft.auth === "header" ? DRAWN_AS[said] === name : false);
-    })?.message ?? null;
+    faults.find((one) => controlOf(one.field, draft) === name)?.message ?? null;
   const text = (
     name: Exclude<keyof ProviderDraft, "quirks" | "local">,
     label: string,
@@ -194,8 +206,10 @@ export function drawForm(
     field({
       id: `provider-${name}`,
       label,
-      control: (id) => html`<select
+      error: faultOf(name),
+      control: (id, describedBy) => html`<select
         id=${id}
+        aria-describedby=${describedBy || nothing}
         @change=${(event: Event) => change({ [name]: (event.target as HTMLSelectElement).value })}
       >
         ${values.map((one) => html`<option value=${one} .selected=${one === draft[name]}>${names[one] ?? one}</option>`)}
@@ -232,6 +246,7 @@ export function drawForm(
         ${text("headers", t.headers, { rows: 2, optional: true, hint: t.headersHint })}
         <fieldset>
           <legend class="provider-legend">${t.quirks}</legend>
+          ${faultOf("quirks") ? html`<p class="fault" role="alert">${faultOf("quirks")}</p>` : nothing}
           ${QUIRKS.map((one) =>
             tick(t.quirkNames[one], draft.quirks.includes(one), (on) =>
               change({ quirks: on ? [...draft.quirks, one] : draft.quirks.filter((other) => other !== one) }),

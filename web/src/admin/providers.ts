@@ -11,7 +11,7 @@ import { payerMark } from "../parts/controls.js";
 import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
 import { menu } from "../parts/menu.js";
-import { draftOf, drawForm, emptyDraft, findMissing, rowOf, suggestId, type ProviderDraft, type ProviderRow } from "./provider_form.js";
+import { areTold, draftOf, drawForm, emptyDraft, findFaults, rowOf, suggestId, type ProviderDraft, type ProviderRow } from "./provider_form.js";
 import styles from "./providers.css?inline";
 import type { AdminSurroundings } from "./surroundings.js";
 
@@ -82,7 +82,7 @@ export class ProvidersView extends View<AdminSurroundings> {
         ${t.dialects[one.dialect] ?? one.dialect}
         ${one.models.length ? html`<div class="muted small">${t.models(format.number(one.models.length))}</div>` : nothing}
       </td>
-      <td><div class="provider-address mono small" title=${one.base_url}>${one.base_url}</div></td>
+      <td><div class="provider-address mono small" dir="ltr" title=${one.base_url}>${one.base_url}</div></td>
       <td>${this.#operatorKey(one)}</td>
       <td class="nowrap">
         ${one.allowed ? html`<span class="muted">${t.allowed}</span>` : html`<span class="pill">${icon("lock")}${t.barred}</span>`}
@@ -132,8 +132,8 @@ export class ProvidersView extends View<AdminSurroundings> {
   async #save(open: Open & { kind: "form" }): Promise<void> {
     const { language, api, notices } = this.at;
     const t = providers[language];
-    const missing = findMissing(open.draft, language);
-    if (missing.length) return this.#refuse({ ...open, faults: missing, failure: t.needed });
+    const faults = findFaults(open.draft, language);
+    if (faults.length) return this.#refuse({ ...open, faults, failure: t.needed });
     this.#busy = true;
     this.update();
     const row = rowOf(open.draft, open.before);
@@ -147,15 +147,8 @@ export class ProvidersView extends View<AdminSurroundings> {
       notices.done(t.saved(row.label));
       await this.#refresh();
     } catch (error) {
-      const param = error instanceof ApiError ? error.extra["param"] : null;
-      const said = explain(error, language);
-      const faults =
-        error instanceof ApiError && error.fields.length
-          ? error.fields
-          : typeof param === "string"
-            ? [{ field: param, message: (error as ApiError).message }]
-            : [];
-      this.#refuse({ ...open, faults, failure: said });
+      const faults = readFaults(error, explain(error, language));
+      this.#refuse({ ...open, faults, failure: areTold(faults, open.draft) ? null : explain(error, language) });
     }
     this.#busy = false;
     this.update();
@@ -255,4 +248,13 @@ export class ProvidersView extends View<AdminSurroundings> {
     }
     this.#show({ ...open, draft, faults: open.faults.filter((one) => !(one.field in change)), failure: null });
   }
+}
+
+/** What the server refused, by field: in its own exact words where ours would only say that a field is wrong. */
+function readFaults(error: unknown, said: string): readonly FieldFault[] {
+  if (!(error instanceof ApiError)) return [];
+  return error.fields.map(({ field, message }) => ({
+    field,
+    message: error.code === "invalid_request" ? message.replace(`${field}: `, "") : said,
+  }));
 }

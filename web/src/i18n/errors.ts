@@ -64,6 +64,10 @@ const german = {
   too_many_refreshes: "Zu viele Abfragen beim Anbieter. Warten Sie eine Minute.",
   too_many_reveals: "Zu oft gezeigt. Warten Sie etwas und versuchen Sie es erneut.",
   reveal_switched_off: "Ihr Administrator hat das Zeigen gespeicherter Schlüssel ausgeschaltet.",
+  provider_exists: "Es gibt schon einen Anbieter mit dieser Kennung.",
+  provider_built_in: "Dieser Anbieter gehört zum Katalog: Ihn ändert nur die Datei des Betreibers.",
+  provider_in_use: "Dort sind noch Schlüssel von Nutzern gespeichert.",
+  provider_limit: "Es sind schon zu viele Anbieter hinzugefügt. Entfernen Sie zuerst einen.",
 };
 
 const spanish: Record<keyof typeof german, string> = {
@@ -108,6 +112,10 @@ const spanish: Record<keyof typeof german, string> = {
   too_many_refreshes: "Demasiadas consultas al proveedor. Espere un minuto.",
   too_many_reveals: "Se ha mostrado demasiadas veces. Espere un poco e inténtelo de nuevo.",
   reveal_switched_off: "Su administrador ha desactivado mostrar las claves guardadas.",
+  provider_exists: "Ya hay un proveedor con este identificador.",
+  provider_built_in: "Este proveedor es del catálogo: solo lo cambia el archivo del operador.",
+  provider_in_use: "Todavía hay claves de usuarios guardadas allí.",
+  provider_limit: "Ya se han añadido demasiados proveedores. Quite uno primero.",
 };
 
 /** What the server's codes mean. English has the server's own, more exact sentences. */
