@@ -278,6 +278,24 @@ async def test_an_ordinary_user_is_told_why_there_is_nothing(watch: Watch, site:
     assert not [one for one in site.replies if one.request.split()[1].startswith("/api/admin")]
 
 
+@pytest.mark.parametrize("tab", ["usage", "health", "policy", "audit", "encryption"])
+async def test_what_cannot_be_loaded_says_why_and_is_tried_again(
+    enter_own: Enter, watch: Watch, admin: Person, tab: str
+) -> None:
+    watch.expect("net::ERR_CONNECTION_REFUSED")
+    page = await enter_own(admin, "users", path="/admin")
+    await page.route(f"**/api/admin/{tab}?*", lambda route: route.abort("connectionrefused"))
+    await page.route(f"**/api/admin/{tab}", lambda route: route.abort("connectionrefused"))
+    await page.locator(f"#tab-{tab}").click()
+    view = page.get_by_role("tabpanel")
+    await expect(view.get_by_text("The server cannot be reached.")).to_be_visible()
+    await assert_accessible(page)
+    await page.unroute_all()
+    await view.get_by_role("button", name="Try again").click()
+    await wait_until_settled(page)
+    await expect(view.get_by_role("table").first).to_be_visible()
+
+
 @pytest.mark.parametrize("tab", TABS)
 async def test_every_tab_is_accessible_and_fits(enter_own: Enter, admin: Person, tab: str) -> None:
     page = await enter_own(admin, tab, path="/admin")

@@ -4,6 +4,7 @@ import { View } from "../core/view.js";
 import { encryption } from "../i18n/admin_encryption.js";
 import { shell } from "../i18n/shell.js";
 import { pill, skeleton, type Tone } from "../parts/controls.js";
+import { failure } from "../parts/failure.js";
 import { icon } from "../parts/icons.js";
 import type { AdminSurroundings } from "./surroundings.js";
 
@@ -12,6 +13,7 @@ type Status = components["schemas"]["EncryptionOut"];
 /** Which wrapping keys are in use, and by how many users. */
 export class EncryptionView extends View<AdminSurroundings> {
   #status: Status | null = null;
+  #failure: unknown = null;
 
   override enter(): void {
     void this.#load();
@@ -26,7 +28,11 @@ export class EncryptionView extends View<AdminSurroundings> {
           <p>${t.lead}</p>
         </div>
       </header>
-      ${this.#status ? this.#draw(this.#status) : skeleton(shell[this.at.language].loading, 2)}
+      ${this.#status
+        ? this.#draw(this.#status)
+        : this.#failure
+          ? failure(this.#failure, this.at.language, () => void this.#load())
+          : skeleton(shell[this.at.language].loading, 2)}
     </section>`;
   }
 
@@ -83,7 +89,8 @@ export class EncryptionView extends View<AdminSurroundings> {
     try {
       this.#status = await this.at.api.get("/api/admin/encryption");
     } catch (error) {
-      this.at.notices.failed(error);
+      if (this.#status) this.at.notices.failed(error);
+      else this.#failure = error;
     }
     this.update();
   }

@@ -6,6 +6,7 @@ import { policy } from "../i18n/admin_policy.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
 import { field, skeleton } from "../parts/controls.js";
+import { failure } from "../parts/failure.js";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./policy.css?inline";
 
@@ -27,6 +28,7 @@ export class PolicyView extends View<AdminSurroundings> {
   /** The user ids as they are being typed. */
   #listed = "";
   #busy = false;
+  #failure: unknown = null;
 
   override enter(): void {
     // What somebody began to change stays when they look at another tab.
@@ -35,7 +37,14 @@ export class PolicyView extends View<AdminSurroundings> {
 
   override render(): TemplateResult {
     const t = policy[this.at.language];
-    if (!this.#stored || !this.#draft) return skeleton(shell[this.at.language].loading, 6);
+    if (!this.#stored || !this.#draft) {
+      return html`<section class="section">
+        <header><h2>${t.title}</h2></header>
+        ${this.#failure
+          ? failure(this.#failure, this.at.language, () => void this.#load())
+          : skeleton(shell[this.at.language].loading, 6)}
+      </section>`;
+    }
     const { updated_by: by, updated_at: on } = this.#stored;
     return html`
       <form class="policy" @submit=${this.#onSubmit}>
@@ -263,7 +272,8 @@ export class PolicyView extends View<AdminSurroundings> {
       this.#etag = etag;
       this.#take(data);
     } catch (error) {
-      this.at.notices.failed(error);
+      if (this.#stored) this.at.notices.failed(error);
+      else this.#failure = error;
     }
     this.update();
   }
