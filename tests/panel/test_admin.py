@@ -304,6 +304,8 @@ async def test_every_tab_is_accessible_and_fits(enter_own: Enter, admin: Person,
     for width in (1100, 320):
         await page.set_viewport_size({"width": width, "height": 800})
         assert await find_layout_faults(page) == []
+    # In a narrow window tables scroll, and must do so without a mouse.
+    await assert_accessible(page, schemes=("light",))
 
 
 async def test_every_tab_speaks_german_and_spanish(enter_own: Enter, admin: Person) -> None:

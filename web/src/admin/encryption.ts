@@ -48,7 +48,7 @@ export class EncryptionView extends View<AdminSurroundings> {
             <p>${t.missingText(format.number(lost), format.list(status.missing))}</p>
           </div>`
         : html`<p class="row">${icon("check")} ${Object.keys(status.users).length ? t.fine : t.none}</p>`}
-      <div class="table">
+      <div class="table" tabindex="0" role="region" aria-label=${t.title}>
         <table>
           <caption class="hidden">${t.title}</caption>
           <thead>
