@@ -9,10 +9,12 @@ from msgspec import Struct
 
 
 class Dialect(StrEnum):
-    """A wire format that a provider speaks."""
+    """A wire format, of a client or of a provider."""
 
     OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI = "gemini"
 
 
 class Quirk(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ownkey.domain.provider import Dialect
-from ownkey.providers.anthropic_messages import AnthropicMessages
+from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
 from ownkey.providers.dialect import Adapter
-from ownkey.providers.openai_chat import OpenAIChat
+from ownkey.providers.openai_chat.passthrough import OpenAIChat
 
 _ADAPTERS: Final[dict[Dialect, Adapter]] = {
     Dialect.OPENAI_CHAT: OpenAIChat(),

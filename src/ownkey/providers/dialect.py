@@ -8,21 +8,24 @@ from typing import Protocol
 from msgspec import Struct
 
 from ownkey.domain.exchange import Failure, UpstreamRequest
-from ownkey.domain.provider import Provider
+from ownkey.domain.provider import Dialect, Provider
 from ownkey.domain.usage import Tokens
 from ownkey.errors import RequestError
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """A client's request in the OpenAI form. `body` is what the client sent, untouched.
+    """A client's request. `body` is what the client sent, untouched, in its own `dialect`.
 
-    `operation` is "chat" or "embeddings". `model` is what goes upstream in place of the client's name for it.
-    `wants_usage`: the client itself asked for `stream_options.include_usage`.
+    `operation` is one of `domain.routing.Operation`. `model` is what goes upstream in place of the client's name for
+    it. `wants_usage`: the client itself asked for `stream_options.include_usage`. `content_type` is the body's, for the
+    operations that take forms.
     """
 
     operation: str
     body: bytes
     model: str
+    dialect: Dialect = Dialect.OPENAI_CHAT
+    content_type: str = "application/json"
     stream: bool = False
     wants_usage: bool = False
 
@@ -89,6 +92,10 @@ class StreamDecoder(Protocol):
 
     def finish(self) -> bytes:
         """What remains at the end of the provider's stream, the terminator included if it was complete."""
+        ...
+
+    def break_off(self, failure: Failure) -> bytes:
+        """The in-band error, in the client's dialect, with which a broken stream ends."""
         ...
 
 

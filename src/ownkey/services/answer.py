@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from ownkey.domain.exchange import Failure
@@ -92,7 +91,7 @@ class AnswerStream:
             failure = self._clean(failure)
         self._settle_once(failure)
         await self._response.close()
-        return error_event(failure) if failure is not None else None
+        return self._decoder.break_off(failure) if failure is not None else None
 
     def _settle_once(self, failure: Failure | None) -> None:
         if not self._settled:
@@ -108,9 +107,3 @@ class Answer(Struct, kw_only=True):
     attempts: int
     body: bytes | None = None
     stream: AnswerStream | None = None
-
-
-def error_event(failure: Failure) -> bytes:
-    """A failure inside a stream, in the form that OpenAI's clients raise as an error."""
-    error = {"message": failure.message, "type": "upstream_error", "param": None, "code": failure.outcome.value}
-    return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_reading import SAMPLES, chunks, cut, decode, decoder_for, sample, text
 
 from ownkey.domain.usage import Outcome, Tokens
-from ownkey.providers.anthropic_messages import AnthropicMessages
+from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded
 
 ADAPTER = AnthropicMessages()

@@ -9,7 +9,7 @@ import pytest
 
 from ownkey.domain.provider import Dialect, Provider
 from ownkey.errors import RequestError
-from ownkey.providers.anthropic_messages import AnthropicMessages
+from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
 

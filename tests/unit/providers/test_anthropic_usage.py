@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_reading import decode, decoder_for
 
 from ownkey.domain.usage import Tokens
-from ownkey.providers.anthropic_messages import AnthropicMessages
+from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
 from ownkey.providers.dialect import Call
 
 NUMBER = st.none() | st.integers(-(10**30), 10**30) | st.floats(-1e300, 1e300) | st.integers(0, 1000)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ownkey.domain.provider import Dialect, Provider, Quirk
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call
-from ownkey.providers.openai_chat import OpenAIChat
+from ownkey.providers.openai_chat.passthrough import OpenAIChat
 
 ADAPTER = OpenAIChat()
 VALUES = st.recursive(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ownkey.domain.usage import Tokens
-from ownkey.providers.openai_usage import read_usage
+from ownkey.providers.openai_chat.usage import read_usage
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ownkey.domain.provider import Quirk
 from ownkey.errors import RequestError
 from ownkey.providers.adapters import get_adapter
-from ownkey.providers.anthropic_request import _DEFAULTS, _FIELDS
+from ownkey.providers.anthropic_messages.chat_request import _DEFAULTS, _FIELDS
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
 

@@ -17,9 +17,9 @@ from ownkey.domain.provider import Provider, Quirk
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
-from ownkey.providers.finish_word import finish_word
-from ownkey.providers.openai_stream import OpenAIStreamDecoder
-from ownkey.providers.openai_usage import read_usage
+from ownkey.providers.openai_chat.finish_word import finish_word
+from ownkey.providers.openai_chat.passing_stream import OpenAIStreamDecoder
+from ownkey.providers.openai_chat.usage import read_usage
 from ownkey.providers.unreadable import UNREADABLE
 
 _PATHS: Final = {"chat": "/chat/completions", "embeddings": "/embeddings"}

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ownkey.domain.usage import Tokens
-from ownkey.providers.anthropic_usage import decode_usage
+from ownkey.providers.anthropic_messages.usage import decode_usage
 from ownkey.providers.dialect import AnswerFailed, Decoded
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.unreadable import UNREADABLE

@@ -14,10 +14,11 @@ from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome, Tokens
-from ownkey.providers.anthropic_answer import finish_reason, openai_usage
-from ownkey.providers.anthropic_usage import StreamUsage
+from ownkey.providers.anthropic_messages.chat_answer import finish_reason, openai_usage
+from ownkey.providers.anthropic_messages.usage import StreamUsage
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
+from ownkey.providers.openai_chat.error_event import write_error_event
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
 from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 
@@ -107,6 +108,10 @@ class AnthropicStreamDecoder:
             return b""
         output = b"".join([self._translate(read_event(event).data) for event in split_events(block)])
         return output if self.committed else b""
+
+    def break_off(self, failure: Failure) -> bytes:
+        """The in-band error in OpenAI's form."""
+        return write_error_event(failure)
 
     def finish(self) -> bytes:
         """Nothing is added at the end: Claude's own `message_stop` has already ended the stream."""

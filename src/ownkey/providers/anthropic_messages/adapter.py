@@ -13,9 +13,9 @@ import msgspec
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider
 from ownkey.errors import RequestError
-from ownkey.providers.anthropic_answer import decode_answer
-from ownkey.providers.anthropic_request import build_request
-from ownkey.providers.anthropic_stream import AnthropicStreamDecoder
+from ownkey.providers.anthropic_messages.chat_answer import decode_answer
+from ownkey.providers.anthropic_messages.chat_request import build_request
+from ownkey.providers.anthropic_messages.chat_stream import AnthropicStreamDecoder
 from ownkey.providers.dialect import Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure
 

@@ -16,8 +16,9 @@ from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
-from ownkey.providers.finish_word import finish_word
-from ownkey.providers.openai_usage import read_usage
+from ownkey.providers.openai_chat.error_event import write_error_event
+from ownkey.providers.openai_chat.finish_word import finish_word
+from ownkey.providers.openai_chat.usage import read_usage
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
 from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 
@@ -137,6 +138,10 @@ class OpenAIStreamDecoder:
             output += self._release() + DONE
             self.complete = True
         return output
+
+    def break_off(self, failure: Failure) -> bytes:
+        """The in-band error, as OpenAI's clients raise it. No `[DONE]` follows."""
+        return write_error_event(failure)
 
     def _read_last(self) -> None:
         """Look at the block that was passed on unread last: xAI and Perplexity report usage in every chunk."""

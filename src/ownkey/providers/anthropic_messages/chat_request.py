@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Raw
 
 from ownkey.errors import RequestError
-from ownkey.providers.anthropic_conversation import read_conversation
-from ownkey.providers.claude_models import default_max_tokens, read_version, takes_sampling
+from ownkey.providers.anthropic_messages.chat_conversation import read_conversation
+from ownkey.providers.anthropic_messages.models import default_max_tokens, read_version, takes_sampling
 from ownkey.providers.counters import COUNT_LIMIT
 from ownkey.providers.unreadable import UNREADABLE
 

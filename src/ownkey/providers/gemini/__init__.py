@@ -1,0 +1,1 @@
+"""Gemini as Google itself speaks it: `generateContent`."""

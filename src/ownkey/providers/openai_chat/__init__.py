@@ -1,0 +1,1 @@
+"""OpenAI Chat Completions: the dialect that most providers copy."""
