@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ownkey.domain.routing import Needs
 from ownkey.errors import OwnkeyError, RequestError
 from ownkey.services.client_request import read_request
 
@@ -105,3 +106,12 @@ def test_no_json_breaks_the_reader(content: dict[str, object]) -> None:
         read_request(msgspec.json.encode(content), "chat", task="coding")
     except OwnkeyError as error:
         assert error.status == 400
+
+
+def test_documents_and_audio_are_seen() -> None:
+    def needs(*parts: dict[str, object]) -> Needs:
+        return read_request(chat(messages=[{"role": "user", "content": parts}]), "chat").route.needs
+
+    assert needs({"type": "file", "file": {"file_data": "data:application/pdf;base64,"}}).documents
+    assert needs({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}).audio
+    assert needs({"type": "text", "text": '"file"'}) == Needs()

@@ -399,6 +399,8 @@ def test_a_fallback_can_be_refused_by_the_user_and_by_the_request() -> None:
     [
         (Needs(tools=True), SkipReason.LACKS_TOOLS),
         (Needs(images=True), SkipReason.LACKS_IMAGES),
+        (Needs(documents=True), SkipReason.LACKS_DOCUMENTS),
+        (Needs(audio=True), SkipReason.LACKS_AUDIO),
         (Needs(json_schema=True), SkipReason.LACKS_JSON_SCHEMA),
         (Needs(input_tokens=1001), SkipReason.CONTEXT_TOO_SMALL),
     ],

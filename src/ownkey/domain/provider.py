@@ -33,6 +33,8 @@ class Model(Struct, frozen=True, kw_only=True):
     context_tokens: int | None = None
     tools: bool = True
     images: bool = False
+    documents: bool = False
+    audio: bool = False
     json_schema: bool = False
     embedding: bool = False
 

@@ -45,6 +45,8 @@ class SkipReason:
     NO_MODEL = "no_model"
     LACKS_TOOLS = "lacks_tools"
     LACKS_IMAGES = "lacks_images"
+    LACKS_DOCUMENTS = "lacks_documents"
+    LACKS_AUDIO = "lacks_audio"
     LACKS_JSON_SCHEMA = "lacks_json_schema"
     CONTEXT_TOO_SMALL = "context_too_small"
     LACKS_OPERATION = "lacks_operation"
@@ -59,6 +61,8 @@ class Needs(Struct, frozen=True, kw_only=True):
 
     tools: bool = False
     images: bool = False
+    documents: bool = False
+    audio: bool = False
     json_schema: bool = False
     input_tokens: int = 0
 
@@ -351,6 +355,10 @@ class _Chain:
             return SkipReason.LACKS_TOOLS
         if needs.images and not known.images:
             return SkipReason.LACKS_IMAGES
+        if needs.documents and not known.documents:
+            return SkipReason.LACKS_DOCUMENTS
+        if needs.audio and not known.audio:
+            return SkipReason.LACKS_AUDIO
         if needs.json_schema and not known.json_schema:
             return SkipReason.LACKS_JSON_SCHEMA
         if known.context_tokens is not None and needs.input_tokens > known.context_tokens:

@@ -202,7 +202,7 @@ BAD_ROWS = [
     ({"label": 3}, "label"),
     ({"label": " "}, "label"),
     ({"lable": "X"}, "lable"),
-    ({"dialect": "gemini"}, "dialect"),
+    ({"dialect": "palm"}, "dialect"),
     ({"base_url": "http://x.test/v1"}, "base_url"),
     ({"base_url": "https://x.test/v1/"}, "base_url"),
     ({"base_url": "https://user:pass@x.test/v1"}, "base_url"),
