@@ -16,7 +16,8 @@ import msgspec
 from ownkey.domain.provider import Dialect
 from ownkey.providers.conversation import Seal
 
-_PREFIX: Final = "ownkey1."
+# What a foreign seal begins with in a client's opaque field; in Gemini's, inside the base64.
+PREFIX: Final = "ownkey1."
 _SEAL: Final = msgspec.json.Decoder(Seal)
 
 
@@ -29,8 +30,8 @@ def write_seal(seal: Seal, into: Dialect) -> str:
         return seal.data
     packed = msgspec.json.encode(seal)
     if into is Dialect.GEMINI:
-        return base64.b64encode(_PREFIX.encode() + packed).decode()
-    return _PREFIX + base64.urlsafe_b64encode(packed).decode()
+        return base64.b64encode(PREFIX.encode() + packed).decode()
+    return PREFIX + base64.urlsafe_b64encode(packed).decode()
 
 
 def read_seal(text: str, outof: Dialect) -> Seal:
@@ -38,9 +39,9 @@ def read_seal(text: str, outof: Dialect) -> Seal:
     try:
         if outof is Dialect.GEMINI:
             raw = base64.b64decode(text, validate=True)
-            packed = raw.removeprefix(_PREFIX.encode()) if raw.startswith(_PREFIX.encode()) else b""
+            packed = raw.removeprefix(PREFIX.encode()) if raw.startswith(PREFIX.encode()) else b""
         else:
-            packed = base64.urlsafe_b64decode(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else b""
+            packed = base64.urlsafe_b64decode(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else b""
         if packed:
             return _SEAL.decode(packed)
     except (binascii.Error, ValueError, msgspec.MsgspecError):

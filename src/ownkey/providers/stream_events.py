@@ -2,7 +2,8 @@
 
 The order is fixed, whatever the provider does: `Started`, then for each part `PartStarted`, its deltas and `PartEnded`,
 then `Ended`. `index` counts parts from 0. Parts may overlap only where both are tool calls (parallel calls whose
-arguments arrive interleaved); a writer that cannot interleave holds back the later one.
+arguments arrive interleaved); a writer that cannot interleave holds back the later one. `KeepAlive` may stand
+anywhere after the first content.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ class Started(Struct, frozen=True):
 
 
 class PartStarted(Struct, frozen=True):
-    """A part begins. `call_id` and `name` are those of a tool call."""
+    """A part begins. `call_id` and `name` are those of a tool call; `freeform`: its deltas are any text, not JSON."""
 
     index: int
     kind: PartKind
     call_id: str = ""
     name: str = ""
+    freeform: bool = False
 
 
 class Delta(Struct, frozen=True):
-    """More of a part: text, thinking, refusal, or a tool call's arguments as JSON text."""
+    """More of a part: text, thinking, refusal, or a tool call's arguments as JSON text (any text if `freeform`)."""
 
     index: int
     text: str
@@ -70,6 +72,10 @@ class Ended(Struct, frozen=True):
     stop_sequence: str | None = None
 
 
-StreamEvent = Started | PartStarted | Delta | Cited | Sealed | PartEnded | Ended
+class KeepAlive(Struct, frozen=True):
+    """The provider is still at work (Anthropic's ping). A writer may say so in its own way, or leave it out."""
+
+
+StreamEvent = Started | PartStarted | Delta | Cited | Sealed | PartEnded | Ended | KeepAlive
 
 CONTENT = (Delta, PartStarted)
