@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ownkey.testing.faults import Fault
 from ownkey.testing.ledger import LedgerEntry
+from ownkey.testing.replies import Call, Reply
 from ownkey.testing.simulated import SimulatedProviders
 
-__all__ = ["Fault", "LedgerEntry", "SimulatedProviders"]
+__all__ = ["Call", "Fault", "LedgerEntry", "Reply", "SimulatedProviders"]

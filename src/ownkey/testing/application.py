@@ -7,11 +7,11 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ownkey.domain.provider import Provider
-from ownkey.testing import routes, wire
+from ownkey.domain.provider import Dialect, Provider
+from ownkey.testing import operations, replies, routes, speakers, wire
 from ownkey.testing.faults import STREAM_KINDS, Fault
 from ownkey.testing.ledger import LedgerEntry, read_request
-from ownkey.testing.refusals import refuse
+from ownkey.testing.refusals import in_stream, refuse
 from ownkey.testing.stage import Stage
 
 Message = MutableMapping[str, Any]
@@ -62,7 +62,7 @@ class SimulatedApplication:
         if raw is None:
             self._stage.ledger.end(entry, "client_left")
             return
-        read_request(entry, raw)
+        read_request(entry, raw, rest)
         exchange = _Exchange(self._stage, provider, rest, entry, raw, send)
         await self._watch(exchange, scope, receive)
 
@@ -100,6 +100,7 @@ class _Exchange:
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stage, self._provider, self._rest, self._raw, self._send = stage, provider, rest, raw, send
         self._shaper = wire.AnswerShaper(provider, entry.body, stage.usage_changes.get(provider.id, {}))
+        self._usage: dict[str, Any] | None = None
         self._fault: Fault | None = None
         self._start: Message | None = None
         self._streaming = False
@@ -120,9 +121,15 @@ class _Exchange:
         if problem is not None:
             await self._finish(problem[0], _JSON, problem[1])
             return
-        own = wire.find_own_answer(provider, entry.method, self._rest)
-        if own is not None:
-            await self._finish(200, _JSON, own)
+        sent = operations.perform(provider, entry.method, self._rest, entry.body, entry.model)
+        if sent is not None:
+            entry.usage = sent.usage
+            await self._finish(200, [(b"content-type", sent.content_type.encode())], sent.body)
+            return
+        if self._rest.endswith(":streamGenerateContent") and b"alt=sse" not in scope["query_string"]:
+            await self._finish(400, _JSON, b'{"error":{"code":400,"message":"only alt=sse is simulated"}}')
+            return
+        if await self._speak():
             return
         body = wire.prepare_body(provider, entry.body, self._raw)
         path = routes.llmock_path(provider, self._rest)
@@ -136,6 +143,35 @@ class _Exchange:
             "state": {},
         }
         await llmock(inner, _replay(body), self._on_message)
+
+    async def _speak(self) -> bool:
+        """Answer with a scripted reply, or in a dialect that llmock does not speak. Whether that was the answer."""
+        provider, entry = self._provider, self.entry
+        dialect = speakers.dialect_of(self._rest)
+        if dialect is None or entry.method != "POST" or not isinstance(entry.body, dict):
+            return False
+        reply = self._stage.script.take(provider.id)
+        if reply is None:
+            if dialect in (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES):
+                return False
+            reply = speakers.default_reply(provider.id, entry.body)
+        speaker = speakers.speaker_of(dialect)
+        changes = self._stage.usage_changes.get(provider.id, {})
+        if not entry.stream:
+            spoken = speaker.speak(reply, entry.body, entry.model or "")
+            entry.usage = spoken.usage
+            await self._finish(200, _JSON, replies.change_usage(spoken, changes).data)
+            return True
+        await self._send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        entry.status = 200
+        events = speaker.stream(reply, entry.body, entry.model or "")
+        for position, spoken in enumerate(events):
+            changed = replies.change_usage(spoken, changes)
+            self._usage = changed.usage or self._usage
+            await self._send_event(changed.data, last=position == len(events) - 1)
+        self._stage.ledger.end(entry, "finished")
+        await self._send({"type": "http.response.body", "body": b""})
+        return True
 
     async def _answer_fault(self, fault: Fault, key: str) -> bool:
         """Whether that was the whole answer."""
@@ -152,7 +188,7 @@ class _Exchange:
         else:
             answer = refuse(
                 self._provider.id,
-                self._provider.dialect,
+                speakers.dialect_of(self._rest) or self._provider.dialect,
                 fault.kind,
                 key=key,
                 model=self.entry.model or "",
@@ -193,7 +229,7 @@ class _Exchange:
             headers = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
             await self._finish(self._start["status"], headers, answer)
 
-    async def _send_event(self, event: bytes) -> None:
+    async def _send_event(self, event: bytes, *, last: bool = False) -> None:
         pause = self._stage.pace_seconds.get(self._provider.id)
         if pause and self.entry.events:
             await asyncio.sleep(pause)
@@ -202,8 +238,8 @@ class _Exchange:
             self.entry.fault = fault.kind
             await self._break_stream(fault)
         self.entry.events += 1
-        self.entry.usage = self._shaper.usage
-        if event == b"data: [DONE]\n\n" or event.startswith(b"event: message_stop"):
+        self.entry.usage = self._usage or self._shaper.usage
+        if last or event == b"data: [DONE]\n\n" or event.startswith(b"event: message_stop"):
             self._stage.ledger.end(self.entry, "finished")
         await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
@@ -216,17 +252,15 @@ class _Exchange:
         if fault.kind == "stream_error":
             answer = refuse(
                 self._provider.id,
-                self._provider.dialect,
+                speakers.dialect_of(self._rest) or self._provider.dialect,
                 "overloaded",
                 key="",
                 model=self.entry.model or "",
                 status=None,
                 retry=None,
             )
-            name = b"event: error\n" if answer.body.startswith(b'{"type"') else b""
-            await self._send(
-                {"type": "http.response.body", "body": name + b"data: " + answer.body + b"\n\n", "more_body": True}
-            )
+            event = in_stream(answer, speakers.dialect_of(self._rest) or self._provider.dialect)
+            await self._send({"type": "http.response.body", "body": event, "more_body": True})
         self._stage.ledger.end(self.entry, "finished")
         await self._send({"type": "http.response.body", "body": b""})
         await asyncio.Event().wait()  # llmock must not say more; the end of the answer ends this task

@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from ownkey.testing.operations import read_form
+
 # The headers in which a provider's key can travel, and what stands before it.
 KEY_CARRIERS = {"authorization": "Bearer ", "x-api-key": "", "x-goog-api-key": "", "api-key": ""}
 
@@ -102,10 +104,11 @@ class Ledger:
             self._changed.notify_all()
 
 
-def read_request(entry: LedgerEntry, raw: bytes) -> None:
-    """Fill in what the body says."""
+def read_request(entry: LedgerEntry, raw: bytes, rest: str) -> None:
+    """Fill in what the body says, and for Google the path below the provider's base URL, `rest`."""
+    kind = entry.headers.get("content-type", "")
     try:
-        body = json.loads(raw)
+        body = read_form(raw, kind) if kind.startswith("multipart/") else json.loads(raw)
     except ValueError:
         return
     entry.body = body
@@ -113,6 +116,9 @@ def read_request(entry: LedgerEntry, raw: bytes) -> None:
         return
     entry.model = body.get("model") if isinstance(body.get("model"), str) else None
     entry.stream = body.get("stream") is True
+    if rest.startswith("/models/"):
+        entry.model, _, action = rest.removeprefix("/models/").rpartition(":")
+        entry.stream = action == "streamGenerateContent"
     entry.marker = _read_marker(body)
 
 
@@ -130,9 +136,9 @@ def _read_marker(body: dict[str, Any]) -> str | None:
     user = body.get("user") or (metadata.get("user_id") if isinstance(metadata, dict) else None)
     if isinstance(user, str):
         return user
-    messages = body.get("messages")
+    messages = body.get("messages") or body.get("contents")
     last = messages[-1] if isinstance(messages, list) and messages else None
-    content = last.get("content") if isinstance(last, dict) else body.get("input")
+    content = (last.get("content") or last.get("parts")) if isinstance(last, dict) else body.get("input")
     if isinstance(content, list):
         texts = [part.get("text") if isinstance(part, dict) else part for part in content]
         content = " ".join(text for text in texts if isinstance(text, str))

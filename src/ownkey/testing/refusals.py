@@ -34,8 +34,7 @@ def _gemini(status: int, code: str, message: str, *details: dict[str, Any]) -> t
     error: dict[str, Any] = {"code": status, "message": message, "status": code}
     if details:
         error["details"] = list(details)
-    # The OpenAI-compatible endpoint wraps its error in an array.
-    return status, [{"error": error}]
+    return status, {"error": error}
 
 
 def _mistral(status: int, message: str, kind: str, code: str | None) -> tuple[int, Any]:
@@ -248,7 +247,26 @@ def refuse(
         "{model}": model,
         "{retry}": f"{seconds or 0:g}",
     }
-    return Refusal(status or default_status, headers, json.dumps(_fill(template, words)).encode())
+    body = _fill(template, words)
+    if shape == "gemini" and dialect == "openai_chat":
+        body = [body]  # the OpenAI-compatible endpoint wraps its error in an array
+    return Refusal(status or default_status, headers, json.dumps(body).encode())
+
+
+def in_stream(refusal: Refusal, dialect: str) -> bytes:
+    """The same as an event in the middle of a stream."""
+    if dialect == "openai_responses":
+        error = json.loads(refusal.body)["error"]
+        told = {
+            "type": "error",
+            "sequence_number": 99,
+            "code": error["code"],
+            "message": error["message"],
+            "param": None,
+        }
+        return b"event: error\ndata: " + json.dumps(told).encode() + b"\n\n"
+    name = b"event: error\n" if refusal.body.startswith(b'{"type"') else b""
+    return name + b"data: " + refusal.body + b"\n\n"
 
 
 def _fill(value: Any, words: dict[str, str]) -> Any:

@@ -18,6 +18,7 @@ from ownkey.testing import routes
 from ownkey.testing.application import Message, Receive, Scope, Send, SimulatedApplication, answer_json
 from ownkey.testing.faults import Fault, Kind
 from ownkey.testing.ledger import LedgerEntry
+from ownkey.testing.replies import Call, Reply
 from ownkey.testing.stage import Stage
 
 if TYPE_CHECKING:
@@ -163,6 +164,11 @@ class SimulatedProviders:
         self._known(provider)
         self._stage.pace_seconds[provider] = seconds_per_event
 
+    def reply(self, provider: str, reply: Reply, times: int = 1) -> None:
+        """Answer the next text requests of a provider so, in whatever dialect they come."""
+        self._known(provider)
+        self._stage.script.add(provider, reply, times)
+
     def set_usage(self, provider: str, **fields: Any) -> None:
         """Write these fields into every usage object of a provider; without any, none."""
         self._known(provider)
@@ -178,6 +184,10 @@ class SimulatedProviders:
         """llmock's own queue, for scripted replies and tool calls (`llmock.scenarios`)."""
         queue: ScenarioQueue = self._llmock_state.scenarios
         return queue
+
+    def _reply(self, provider: str, times: int = 1, calls: list[dict[str, Any]] | None = None, **parts: Any) -> None:
+        made = tuple(Call(**call) for call in calls or ())
+        self.reply(provider, Reply(calls=made, **parts), times)
 
     def _known(self, provider: str) -> None:
         if provider not in self._stage.providers:
@@ -197,6 +207,7 @@ class SimulatedProviders:
             "release": self.release,
             "pace": self.pace,
             "set_usage": self.set_usage,
+            "reply": self._reply,
             "reset": self.reset,
             "clear_ledger": self.clear_ledger,
         }

@@ -10,6 +10,7 @@ from typing import Any
 from ownkey.domain.provider import Provider
 from ownkey.testing.faults import Faults
 from ownkey.testing.ledger import Ledger
+from ownkey.testing.replies import Script
 
 
 class Stage:
@@ -19,6 +20,7 @@ class Stage:
         self.providers = providers
         self.ledger = Ledger()
         self.faults = Faults()
+        self.script = Script()
         # Seconds between two events of a stream, and what to write into usage objects, by provider.
         self.pace_seconds: dict[str, float] = {}
         self.usage_changes: dict[str, dict[str, Any]] = {}
@@ -27,6 +29,7 @@ class Stage:
     def reset(self) -> None:
         """As at the start: no faults, all keys good, an empty ledger, nobody held."""
         self.faults.reset()
+        self.script.clear()
         self.pace_seconds.clear()
         self.usage_changes.clear()
         self.gates.open()

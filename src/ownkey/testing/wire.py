@@ -45,13 +45,6 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
     return None
 
 
-def find_own_answer(provider: Provider, method: str, rest: str) -> bytes | None:
-    """The answer to a request that only this provider knows, or None."""
-    if (provider.id, method, rest) == ("openrouter", "GET", "/key"):
-        return b'{"data":{"label":"sk-or-v1-simulated","usage":0,"limit":null,"is_free_tier":false}}'
-    return None
-
-
 def prepare_body(provider: Provider, body: Any, raw: bytes) -> bytes:
     """What llmock is given."""
     if isinstance(body, dict) and body.get("stream") is True and reports_usage_unasked(provider):
