@@ -113,10 +113,18 @@ class Turn(Struct, kw_only=True):
     name: str | None = None
 
 
-class Tool(Struct, kw_only=True):
-    """A function of the client's. `freeform`: it takes any text instead of JSON (Responses' custom tools).
+class Grammar(Struct, frozen=True):
+    """What a freeform tool's input must look like."""
 
-    `schema` is the JSON schema of its arguments, None where the client gave none.
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+class Tool(Struct, kw_only=True):
+    """A function of the client's. `freeform`: it takes any text instead of JSON (OpenAI's custom tools).
+
+    `schema` is the JSON schema of its arguments, None where the client gave none. A dialect without freeform tools
+    writes one as `freeform` says.
     """
 
     name: str
@@ -124,6 +132,7 @@ class Tool(Struct, kw_only=True):
     schema: dict[str, Any] | None = None
     strict: bool | None = None
     freeform: bool = False
+    grammar: Grammar | None = None
     cache_ttl: CacheTTL | None = None
 
 
@@ -190,10 +199,14 @@ class Conversation(Struct, kw_only=True):
 
 
 class Logprob(Struct, frozen=True, kw_only=True):
-    """One token of the answer and its likelihood; `alternatives` are the likeliest ones in its place."""
+    """One token of the answer and its likelihood; `alternatives` are the likeliest ones in its place.
+
+    `utf8` are the token's bytes where the provider tells them: half a character has no text of its own.
+    """
 
     token: str
     logprob: float
+    utf8: tuple[int, ...] | None = None
     alternatives: tuple[Logprob, ...] = ()
 
 
