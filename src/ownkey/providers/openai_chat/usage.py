@@ -1,4 +1,4 @@
-"""Token counts from the `usage` object of the OpenAI dialect, whose providers agree on little but its name.
+"""Token counts in the `usage` object of the OpenAI dialect, whose providers agree on little but its name.
 
 What is counted inside what, by provider:
 
@@ -11,7 +11,7 @@ What is counted inside what, by provider:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -76,6 +76,17 @@ def read_usage(raw: bytes) -> Tokens | None:
         output_text=text,
         output_reasoning=reasoning,
     )
+
+
+def write_usage(tokens: Tokens) -> dict[str, Any]:
+    """The `usage` object for a client, where the parts are inside the totals."""
+    return {
+        "prompt_tokens": tokens.input_total,
+        "completion_tokens": tokens.output_total,
+        "total_tokens": tokens.input_total + tokens.output_total,
+        "prompt_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write},
+        "completion_tokens_details": {"reasoning_tokens": tokens.output_reasoning},
+    }
 
 
 def _split_output(usage: _Usage, prompt: int, completion: int) -> tuple[int, int]:
