@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -53,6 +53,20 @@ def decode_usage(raw: bytes) -> Usage | None:
         return _USAGE.decode(raw)
     except UNREADABLE:
         return None
+
+
+def write_usage(tokens: Tokens | None) -> dict[str, Any]:
+    """The counters in Anthropic's form; a client always gets some, so those that nobody reported are 0."""
+    counters = tokens or Tokens()
+    usage: dict[str, Any] = {
+        "input_tokens": counters.input_uncached,
+        "cache_creation_input_tokens": counters.cache_write,
+        "cache_read_input_tokens": counters.cache_read,
+        "output_tokens": counters.output_total,
+    }
+    if counters.output_reasoning:
+        usage["output_tokens_details"] = {"thinking_tokens": counters.output_reasoning}
+    return usage
 
 
 class StreamUsage:
