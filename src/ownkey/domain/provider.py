@@ -24,6 +24,10 @@ class Quirk(StrEnum):
     MAX_TOKENS_ONLY = "max_tokens_only"  # refuses `max_completion_tokens`
     NO_EMBEDDINGS = "no_embeddings"  # has no /embeddings
     NO_MODEL_LIST = "no_model_list"  # has no /models; the probe is another call
+    # What most would refuse, so that a translated request has it only where it is known to be taken:
+    OPENAI_FIELDS = "openai_fields"  # takes `user`, `prompt_cache_key` and `verbosity`
+    CACHE_CONTROL = "cache_control"  # takes Anthropic's cache marks on parts
+    TOP_K = "top_k"  # takes `top_k`
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """The OpenAI dialect: the client speaks it too, so bytes pass through.
 
-A request is read one level deep and written back with another `model`; every other value keeps its bytes.
-An answer is not touched at all, only its usage is read.
+A request is read one level deep and written back with another `model`; every other value keeps its bytes, except that
+reasoning which another dialect's answer left in the messages is taken out. An answer is not touched at all, only its
+usage is read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder,
 from ownkey.providers.failures import read_failure, read_failure_in_answer
 from ownkey.providers.openai_chat.finish_word import finish_word
 from ownkey.providers.openai_chat.passing_stream import OpenAIStreamDecoder
+from ownkey.providers.openai_chat.reasoning_details import holds_foreign, take_out_foreign
 from ownkey.providers.openai_chat.usage import read_usage
 from ownkey.providers.unreadable import UNREADABLE
 
@@ -72,6 +74,8 @@ class OpenAIChat:
                 _ask_for_usage(body, provider)
             if Quirk.MAX_TOKENS_ONLY in provider.quirks:
                 _rename_max_tokens(body)
+            if holds_foreign(call.body) and "messages" in body:
+                body["messages"] = take_out_foreign(body["messages"])
         accept = "text/event-stream" if call.stream else "application/json"
         headers = (("content-type", "application/json"), ("accept", accept), *provider.headers.items())
         url = request_url(provider, base_url, _PATHS[call.operation])

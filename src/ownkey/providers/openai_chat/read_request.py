@@ -132,7 +132,7 @@ _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
     "modalities": (["text"], []),
     "n": (1,),
     "presence_penalty": (0,),
-    "service_tier": ("auto", "default"),
+    "service_tier": ("auto",),
     "tools": ([],),
     "verbosity": ("medium",),
 }

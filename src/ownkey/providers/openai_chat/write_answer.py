@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,7 +35,7 @@ def write_answer(answer: Answer, conversation: Conversation) -> bytes:
     if answer.logprobs is not None:
         logprobs = {"content": [write_logprob(one) for one in answer.logprobs], "refusal": None}
     completion: Message = {
-        "id": answer.id,
+        "id": answer.id or new_completion_id(),
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,
@@ -50,6 +51,11 @@ def write_answer(answer: Answer, conversation: Conversation) -> bytes:
     if answer.tokens is not None:
         completion["usage"] = write_usage(answer.tokens)
     return msgspec.json.encode(completion)
+
+
+def new_completion_id() -> str:
+    """An id for an answer that came without one."""
+    return f"chatcmpl-{os.urandom(14).hex()}"
 
 
 def finish_reason(finish: Finish, *, refused: bool) -> str:

@@ -22,6 +22,7 @@ from ownkey.providers.openai_chat.usage import write_usage
 from ownkey.providers.openai_chat.write_answer import (
     finish_reason,
     freeform_names,
+    new_completion_id,
     write_annotations,
     write_logprob,
 )
@@ -113,7 +114,7 @@ class ChatStreamWriter:
 
     def _chunk_head(self, started: Started) -> bytes:
         return b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
-            _encode(started.id),
+            _encode(started.id or new_completion_id()),
             started.created,
             _encode(started.model),
         )

@@ -1,0 +1,154 @@
+"""A conversation as the messages of a chat completion request.
+
+Other dialects hold results of tools and the user's words in one turn, and calls of one answer in several; here every
+result is a message of its own right after the message with its call. What is no text in a result follows in a
+message of the user.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ownkey.errors import RequestError
+from ownkey.providers.conversation import (
+    Conversation,
+    Media,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from ownkey.providers.freeform import wrap
+from ownkey.providers.openai_chat.chat_seals import open_call, open_thinking
+from ownkey.providers.openai_chat.write_content import write_content, write_mark
+
+Message = dict[str, Any]
+
+_ELSEWHERE: Final = "The result is in the next message."
+
+
+def write_messages(conversation: Conversation, model: str, *, marks: bool) -> list[Message]:
+    """The messages. `marks`: the provider takes `cache_control`. Raises RequestError for what has no form here."""
+    writer = _MessageWriter(model, marks=marks)
+    if conversation.instructions:
+        content = write_content(conversation.instructions, marks=marks)
+        writer.messages.append({"role": "system", "content": content})
+    for turn in conversation.turns:
+        writer.add(turn)
+    writer.place_results()
+    if not writer.messages:
+        raise RequestError("There is no message with content.", param="messages")
+    return writer.messages
+
+
+class _MessageWriter:
+    """Collects messages. `_held` is what belongs to results of tools and has to wait for the last of them."""
+
+    def __init__(self, model: str, *, marks: bool) -> None:
+        self.messages: list[Message] = []
+        self._model = model
+        self._marks = marks
+        self._held: list[Text | Media] = []
+
+    def add(self, turn: Turn) -> None:
+        """One turn more."""
+        match turn.role:
+            case "user":
+                self._add_user(turn)
+            case "assistant":
+                self.place_results()
+                self._add_assistant(turn)
+            case "system":
+                self.place_results()
+                texts = [part for part in turn.parts if isinstance(part, Text)]
+                if texts:
+                    content = write_content(texts, marks=self._marks)
+                    self.messages.append({"role": "system", "content": content})
+
+    def place_results(self) -> None:
+        """Write the message of what waited, if anything did."""
+        if self._held:
+            content = write_content(self._held, marks=False)
+            self.messages.append({"role": "user", "content": content})
+            self._held = []
+
+    def _add_user(self, turn: Turn) -> None:
+        for part in turn.parts:
+            if isinstance(part, ToolResult):
+                self.messages.append(self._tool_message(part))
+        said = [part for part in turn.parts if isinstance(part, Text | Media)]
+        if not said:
+            return
+        content = write_content([*self._held, *said], marks=self._marks)
+        self._held = []
+        message: Message = {"role": "user", "content": content}
+        if turn.name:
+            message["name"] = turn.name
+        self.messages.append(message)
+
+    def _tool_message(self, result: ToolResult) -> Message:
+        texts = [part for part in result.content if isinstance(part, Text)]
+        others = [part for part in result.content if isinstance(part, Media)]
+        said = "\n".join(part.text for part in texts)
+        if others:
+            said = said or _ELSEWHERE
+            self._held += [Text(text=f"Result of {result.name or result.call_id}:"), *others]
+        if result.is_error and not said.lower().startswith("error"):
+            said = f"Error: {said}"
+        ttl = result.cache_ttl or next((part.cache_ttl for part in reversed(result.content) if part.cache_ttl), None)
+        content: Any = said
+        if self._marks and ttl and said:
+            content = [{"type": "text", "text": said, "cache_control": write_mark(ttl)}]
+        return {"role": "tool", "tool_call_id": result.call_id, "content": content}
+
+    def _add_assistant(self, turn: Turn) -> None:
+        texts: list[Text] = []
+        thoughts: list[Thinking] = []
+        calls: list[Message] = []
+        for part in turn.parts:
+            match part:
+                case Text():
+                    texts.append(part)
+                case Refusal():
+                    texts.append(Text(text=part.text))
+                case Thinking():
+                    thoughts.append(part)
+                case ToolCall():
+                    calls.append(self._call(part))
+                case _:
+                    raise RequestError("An assistant's message holds text and calls only.", param="messages")
+        fields = open_thinking(thoughts, self._model, has_calls=bool(calls))
+        if texts or calls or fields:
+            self._merge(texts, calls, fields, turn.name)
+
+    def _merge(self, texts: list[Text], calls: list[Message], fields: Message, name: str | None) -> None:
+        """Calls of one answer belong into one message, even where another dialect has an item for each."""
+        last = self.messages[-1] if self.messages else {}
+        if last.get("role") == "assistant" and (calls or "tool_calls" in last):
+            message = last
+        else:
+            message = {"role": "assistant", "content": None}
+            if name:
+                message["name"] = name
+            self.messages.append(message)
+        if texts:
+            said = "".join(text.text for text in texts)
+            message["content"] = f"{message['content']}\n\n{said}" if message["content"] else said
+        for field, value in fields.items():
+            message[field] = message[field] + value if field in message else value
+        if calls:
+            message["tool_calls"] = message.get("tool_calls", []) + calls
+
+    def _call(self, call: ToolCall) -> Message:
+        arguments = wrap(call.arguments) if call.freeform else call.arguments or "{}"
+        message: Message = {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": arguments},
+        }
+        extra = open_call(call, self._model)
+        if extra is not None:
+            message["extra_content"] = extra
+        return message
