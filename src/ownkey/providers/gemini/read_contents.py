@@ -1,0 +1,270 @@
+"""A client's `contents` as turns.
+
+What only Google's API can do with a part is collected in `foreign`, under the part's place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ownkey.errors import RequestError
+from ownkey.providers.conversation import Media, Text, Thinking, ToolCall, ToolResult, Turn
+from ownkey.providers.gemini.fields import (
+    read_flag,
+    read_list,
+    read_object,
+    read_text,
+    read_word,
+    standard_base64,
+)
+from ownkey.providers.gemini.signatures import read_signature
+
+Fields = dict[str, Any]
+MediaKind = Literal["image", "document", "audio", "video"]
+Role = Literal["user", "assistant"]
+
+_DATA: Final = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
+_ROLES: Final[dict[str, Role]] = {
+    "": "user",
+    "user": "user",
+    "function": "user",  # the name of the role that answers calls, in the first versions
+    "tool": "user",
+    "model": "assistant",
+}
+_DETAILS: Final = {
+    "MEDIA_RESOLUTION_LOW": "low",
+    "MEDIA_RESOLUTION_HIGH": "high",
+    "MEDIA_RESOLUTION_ULTRA_HIGH": "high",
+}
+# Files that Google holds are behind these.
+_HELD: Final = ("gs://", "https://generativelanguage.googleapis.com/", "files/")
+# A function's answer may be wrapped in one of these alone.
+_WRAPPERS: Final = ("output", "result")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class ContentsReader:
+    """Reads contents one after the other: which call a response answers is known from the calls before it."""
+
+    def __init__(self, foreign: Fields) -> None:
+        self.turns: list[Turn] = []
+        self._foreign = foreign
+        self._calls: list[ToolCall] = []  # of the model's last turn, as far as they are unanswered
+        self._last_role: Role | None = None
+        self._count = 0
+
+    def read(self, value: Any, place: str) -> None:
+        """Read all contents. Raises RequestError with the place of what cannot be read."""
+        for position, content in enumerate(read_list(value)):
+            self._read_content(content, f"{place}[{position}]")
+
+    def _read_content(self, value: Any, place: str) -> None:
+        fields = read_object(value, place)
+        word = read_text(fields.pop("role", ""), f"{place}.role").lower()
+        role = _ROLES.get(word)
+        if role is None:
+            raise RequestError(f"There is no role {word[:40]!r}: a content is of `user` or of `model`.", param=place)
+        # A client gives a stream back piece by piece, each in a content of its own: together they are one turn.
+        goes_on = role == "assistant" and self._last_role == role
+        turn = self.turns[-1] if goes_on and self.turns else Turn(role=role, parts=[])
+        if role == "assistant" and not goes_on:
+            self._calls = []
+        self._last_role = role
+        for position, part in enumerate(read_list(fields.pop("parts", []))):
+            self._read_part(turn, part, f"{place}.parts[{position}]")
+        self._leave(fields, place)
+        if turn.parts and not (self.turns and self.turns[-1] is turn):
+            self.turns.append(turn)
+
+    def _read_part(self, turn: Turn, value: Any, place: str) -> None:
+        fields = read_object(value, place)
+        given = [name for name in _DATA if name in fields]
+        thought = read_flag(fields.pop("thought", False), f"{place}.thought")
+        signature = fields.pop("thoughtSignature", None)
+        seal = read_signature(read_text(signature, f"{place}.thoughtSignature")) if signature is not None else None
+        detail = _read_detail(fields.pop("mediaResolution", None), f"{place}.mediaResolution")
+        fields.pop("partMetadata", None)  # the client's own notes
+        if len(given) > 1:
+            raise RequestError(f"A part is one thing, not {' and '.join(given)}.", param=place)
+        name = given[0] if given else None
+        data = fields.pop(name) if name is not None else None
+        if name is None and not fields and signature is None:
+            raise RequestError("A part must hold something, such as a `text`.", param=place)
+        self._leave(fields, place)
+        if name == "text":
+            self._add_text(turn, read_text(data, f"{place}.text"), thought)
+        elif name == "inlineData":
+            turn.parts.append(self._read_blob(data, f"{place}.inlineData", detail))
+        elif name == "fileData":
+            self._read_file(turn, data, f"{place}.fileData", detail)
+        elif name == "functionCall":
+            self._read_call(turn, data, f"{place}.functionCall")
+        elif name == "functionResponse":
+            self._read_response(turn, data, f"{place}.functionResponse")
+        if seal is not None and turn.role == "assistant":
+            last = turn.parts[-1] if turn.parts else None
+            if name == "functionCall" or (thought and name == "text"):
+                assert isinstance(last, ToolCall | Thinking)  # noqa: S101 - it was read just now
+                last.seal = seal
+            else:
+                turn.parts.append(Thinking(seal=seal))
+
+    def _add_text(self, turn: Turn, text: str, thought: bool) -> None:
+        last = turn.parts[-1] if turn.parts else None
+        if thought and turn.role == "assistant":
+            # A client gives back the pieces of a stream as they came; the last of them has the signature.
+            if isinstance(last, Thinking) and last.seal is None:
+                last.text += text
+            else:
+                turn.parts.append(Thinking(text=text))
+        elif isinstance(last, Text) and turn.role == "assistant":
+            last.text += text
+        elif text:
+            turn.parts.append(Text(text=text))
+
+    def _read_blob(self, value: Any, place: str, detail: str | None = None) -> Media:
+        fields = read_object(value, place)
+        media_type = read_text(fields.pop("mimeType", ""), f"{place}.mimeType")
+        data = read_text(fields.pop("data", ""), f"{place}.data")
+        name = fields.pop("displayName", None)
+        self._leave(fields, place)
+        if not media_type or not data:
+            raise RequestError(f"`{place}` needs `mimeType` and `data`.", param=place)
+        return Media(
+            kind=_media_kind(media_type),
+            media_type=media_type,
+            data=standard_base64(data),
+            name=read_text(name, f"{place}.displayName") if name is not None else None,
+            detail=detail,
+        )
+
+    def _read_file(self, turn: Turn, value: Any, place: str, detail: str | None) -> None:
+        fields = read_object(value, place)
+        url = read_text(fields.pop("fileUri", ""), f"{place}.fileUri")
+        media_type = read_text(fields.pop("mimeType", ""), f"{place}.mimeType") or None
+        name = fields.pop("displayName", None)
+        self._leave(fields, place)
+        if not url:
+            raise RequestError(f"`{place}` needs `fileUri`.", param=place)
+        if url.startswith(_HELD):
+            self._foreign[f"{place}.fileUri"] = url
+            return
+        kind = _media_kind(media_type) if media_type else _kind_of_url(url)
+        turn.parts.append(
+            Media(
+                kind=kind,
+                media_type=media_type,
+                url=url,
+                name=read_text(name, f"{place}.displayName") if name is not None else None,
+                detail=detail,
+            )
+        )
+
+    def _read_call(self, turn: Turn, value: Any, place: str) -> None:
+        if turn.role != "assistant":
+            raise RequestError("A function's call is the model's.", param=place)
+        fields = read_object(value, place)
+        name = read_text(fields.pop("name", ""), f"{place}.name")
+        if not name:
+            raise RequestError(f"`{place}` needs `name`.", param=place)
+        self._count += 1
+        # The same in every request of a conversation, so that caches hold.
+        call_id = read_text(fields.pop("id", ""), f"{place}.id") or f"call_{self._count}"
+        arguments = fields.pop("args", {})
+        self._leave(fields, place)
+        if not isinstance(arguments, dict):
+            raise RequestError(f"`{place}.args` must be an object.", param=f"{place}.args")
+        call = ToolCall(id=call_id, name=name, arguments=_encode(arguments).decode())
+        turn.parts.append(call)
+        self._calls.append(call)
+
+    def _read_response(self, turn: Turn, value: Any, place: str) -> None:
+        if turn.role != "user":
+            raise RequestError("A function's response is the user's.", param=place)
+        fields = read_object(value, place)
+        name = read_text(fields.pop("name", ""), f"{place}.name")
+        call = self._take_call(read_text(fields.pop("id", ""), f"{place}.id"), name, place)
+        response = fields.pop("response", {})
+        if not isinstance(response, dict):
+            raise RequestError(f"`{place}.response` must be an object.", param=f"{place}.response")
+        media = fields.pop("parts", [])
+        self._leave(fields, place)
+        text, is_error = _read_output(response)
+        result = ToolResult(
+            call_id=call.id, content=[Text(text=text)] if text else [], name=name or call.name, is_error=is_error
+        )
+        for position, part in enumerate(read_list(media)):
+            where = f"{place}.parts[{position}]"
+            inner = read_object(part, where)
+            blob = inner.pop("inlineData", None)
+            self._leave(inner, where)
+            if blob is not None:
+                result.content.append(self._read_blob(blob, f"{where}.inlineData"))
+        turn.parts.append(result)
+
+    def _take_call(self, call_id: str, name: str, place: str) -> ToolCall:
+        """The call that is answered: the one of that id, or the first unanswered one of that name."""
+        for position, call in enumerate(self._calls):
+            if call.id == call_id or (not call_id and call.name == name):
+                return self._calls.pop(position)
+        if call_id:
+            return ToolCall(id=call_id, name=name)
+        raise RequestError(f"No call of `{name[:80]}` before it is unanswered.", param=place)
+
+    def _leave(self, fields: Fields, place: str) -> None:
+        for name, value in fields.items():
+            self._foreign[f"{place}.{name}"] = value
+
+
+def read_instruction(value: Any, place: str, foreign: Fields) -> list[Text]:
+    """`systemInstruction`."""
+    fields = read_object(value, place)
+    fields.pop("role", None)
+    texts = []
+    for position, part in enumerate(read_list(fields.pop("parts", []))):
+        where = f"{place}.parts[{position}]"
+        inner = read_object(part, where)
+        text = inner.pop("text", None)
+        if text is not None and read_text(text, f"{where}.text"):
+            texts.append(Text(text=text))
+        foreign.update((f"{where}.{name}", given) for name, given in inner.items())
+    foreign.update((f"{place}.{name}", given) for name, given in fields.items())
+    return texts
+
+
+def _read_output(response: Fields) -> tuple[str, bool]:
+    """What a function answered, as text, and whether that is an error."""
+    if len(response) == 1:
+        ((name, value),) = response.items()
+        if name == "error" or name in _WRAPPERS:
+            return value if isinstance(value, str) else _encode(value).decode(), name == "error"
+    return (_encode(response).decode() if response else ""), False
+
+
+def _media_kind(media_type: str) -> MediaKind:
+    match media_type.partition("/")[0].lower():
+        case "image":
+            return "image"
+        case "audio":
+            return "audio"
+        case "video":
+            return "video"
+    return "document"
+
+
+def _kind_of_url(url: str) -> MediaKind:
+    """Google knows films of YouTube without being told."""
+    host = url.partition("://")[2].partition("/")[0].lower()
+    if host == "youtu.be" or host == "youtube.com" or host.endswith(".youtube.com"):
+        return "video"
+    return "document"
+
+
+def _read_detail(value: Any, place: str) -> str | None:
+    """Only advice on how closely to look."""
+    if value is None:
+        return None
+    level = read_object(value, place).get("level") if isinstance(value, dict) else value
+    return _DETAILS.get(read_word(level, place)) if level is not None else None
