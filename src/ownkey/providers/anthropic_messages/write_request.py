@@ -12,11 +12,14 @@ from ownkey.providers.anthropic_messages.models import default_max_tokens, takes
 from ownkey.providers.anthropic_messages.thinking import add_thinking
 from ownkey.providers.anthropic_messages.write_conversation import write_conversation
 from ownkey.providers.conversation import Conversation, Tool, ToolChoice
+from ownkey.providers.counters import COUNT_LIMIT
 from ownkey.providers.freeform import SCHEMA, describe
 from ownkey.providers.translation import refuse_foreign
 
 _API: Final = "Claude's API"
 _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
+# What models that choose their sampling themselves do anyway; 0.99 is Claude's default for top_p, 1 is OpenAI's.
+_UNSET: Final = {"temperature": (1,), "top_p": (0.99, 1)}
 _NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
 Request = dict[str, Any]
@@ -26,8 +29,7 @@ def build_request(conversation: Conversation, model: str, *, stream: bool = Fals
     """The Messages request for a conversation. Raises RequestError that names the field."""
     refuse_foreign(conversation, _API)
     _refuse_unknown(conversation)
-    limit = conversation.max_output_tokens
-    request: Request = {"model": model, "max_tokens": default_max_tokens(model) if limit is None else limit}
+    request: Request = {"model": model, "max_tokens": _limit(conversation, model)}
     _add_sampling(request, conversation, model)
     _add_stop(request, conversation.stop)
     if stream:
@@ -45,6 +47,15 @@ def build_request(conversation: Conversation, model: str, *, stream: bool = Fals
     if conversation.reasoning is not None:
         add_thinking(request, conversation.reasoning, model, may_budget=written.may_budget)
     return request
+
+
+def _limit(conversation: Conversation, model: str) -> int:
+    limit = conversation.max_output_tokens
+    if limit is None:
+        return default_max_tokens(model)
+    if not 1 <= limit <= COUNT_LIMIT:
+        raise RequestError("The limit of output tokens must be a positive integer.", param="max_completion_tokens")
+    return limit
 
 
 def _refuse_unknown(conversation: Conversation) -> None:
@@ -74,13 +85,15 @@ def _add_sampling(request: Request, conversation: Conversation, model: str) -> N
         raise RequestError("Claude takes a temperature from 0 to 1; OpenAI's range ends at 2.", param="temperature")
     if conversation.top_p is not None and not 0 <= conversation.top_p <= 1:
         raise RequestError("`top_p` must be a number from 0 to 1.", param="top_p")
+    if conversation.top_k is not None and not 1 <= conversation.top_k <= COUNT_LIMIT:
+        raise RequestError("`top_k` must be a positive integer.", param="top_k")
     given = (("temperature", temperature), ("top_p", conversation.top_p), ("top_k", conversation.top_k))
     for name, value in given:
         if value is None:
             continue
         if takes_sampling(model):
             request[name] = value
-        elif name == "top_k" or value != 1:
+        elif name == "top_k" or value not in _UNSET[name]:
             raise RequestError(
                 f"{model} does not take `{name}`: Claude 4.7 and later choose it themselves. Leave it out.", param=name
             )

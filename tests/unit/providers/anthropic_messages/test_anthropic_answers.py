@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_reading import SAMPLES, chunks, cut, decode, decoder_for, sample, text
+from claude_wire import CHAT as ADAPTER
+from claude_wire import NAMES, chat_call, chat_decoder, chunks, cut, decode, events, sample
+from claude_wire import chat_text as text
 
 from ownkey.domain.usage import Outcome, Tokens
-from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
-from ownkey.providers.dialect import AnswerFailed, Call, Decoded
+from ownkey.providers.dialect import AnswerFailed, Decoded
 
-ADAPTER = AnthropicMessages()
-CALL = Call(operation="chat", body=b"{}", model="m")
-NAMES = sorted(path.stem for path in SAMPLES.glob("anthropic*.sse"))
+CALL = chat_call()
 TOKENS = Tokens(input_uncached=19, cache_read=4, cache_write=7, output_text=7, output_reasoning=3)
 USAGE = {
     "input_tokens": 19,
@@ -134,7 +133,7 @@ def test_another_kind_of_body_is_not_an_answer(body: bytes) -> None:
 
 
 def test_a_text_stream() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic")])
     base = {"id": "msg_014p7gG3", "object": "chat.completion.chunk", "model": "claude-sonnet-5-5"}
 
@@ -143,7 +142,7 @@ def test_a_text_stream() -> None:
         return {**base, "choices": [choice]}
 
     assert without_time(output) == [
-        chunk({"role": "assistant", "content": ""}),
+        chunk({"role": "assistant", "content": "", "refusal": None}),
         chunk({"content": "Hello"}),
         chunk({"content": ' "wörld"\n\u2028[DONE]'}),
         chunk({}, "stop"),
@@ -155,22 +154,22 @@ def test_a_text_stream() -> None:
 
 
 def test_usage_comes_last_for_those_who_asked() -> None:
-    usual = without_time(decode(decoder_for("anthropic"), [sample("anthropic")]))
-    asked = without_time(decode(decoder_for("anthropic", wants_usage=True), [sample("anthropic")]))
+    usual = without_time(decode(chat_decoder(), [sample("anthropic")]))
+    asked = without_time(decode(chat_decoder(wants_usage=True), [sample("anthropic")]))
 
-    assert asked[:-1] == usual
+    assert [{**chunk, "usage": None} for chunk in usual] == asked[:-1]
     assert (asked[-1]["choices"], asked[-1]["usage"]) == ([], OPENAI_USAGE)
 
 
 def test_thinking_is_reasoning_content() -> None:
-    output = decode(decoder_for("anthropic_thinking"), [sample("anthropic_thinking")])
+    output = decode(chat_decoder(), [sample("anthropic_thinking")])
 
     assert (text(output, "reasoning_content"), text(output)) == ("Hm", "Hi")
     assert b"EqQB" not in output
 
 
 def test_parallel_tool_calls_in_a_stream() -> None:
-    decoder = decoder_for("anthropic_tools")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic_tools")])
     calls: dict[int, dict[str, str]] = {}
     for chunk in chunks(output):
@@ -188,7 +187,7 @@ def test_parallel_tool_calls_in_a_stream() -> None:
 
 
 def test_nothing_goes_out_before_the_first_content() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     events = [event + b"\n\n" for event in sample("anthropic").split(b"\n\n")]
 
     assert b"".join(map(decoder.feed, events[:3])) == b""
@@ -200,7 +199,7 @@ def test_nothing_goes_out_before_the_first_content() -> None:
 
 
 def test_an_error_before_content_leaves_room_for_another_provider() -> None:
-    decoder = decoder_for("anthropic_error_first")
+    decoder = chat_decoder()
 
     assert decode(decoder, [sample("anthropic_error_first")]) == b""
     assert not decoder.committed
@@ -210,7 +209,7 @@ def test_an_error_before_content_leaves_room_for_another_provider() -> None:
 
 
 def test_an_error_after_content() -> None:
-    decoder = decoder_for("anthropic_error_later")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic_error_later")])
 
     assert text(output) == "Hel"
@@ -220,7 +219,7 @@ def test_an_error_after_content() -> None:
 
 
 def test_a_refusal_is_an_answer() -> None:
-    decoder = decoder_for("anthropic_refusal")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic_refusal")])
 
     assert decoder.complete
@@ -228,7 +227,7 @@ def test_a_refusal_is_an_answer() -> None:
 
 
 def test_a_stream_that_breaks_off_is_not_complete() -> None:
-    decoder = decoder_for("anthropic_cut")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic_cut")])
 
     assert (decoder.complete, decoder.failure) == (False, None)
@@ -237,7 +236,7 @@ def test_a_stream_that_breaks_off_is_not_complete() -> None:
 
 
 def test_events_of_tomorrow_are_ignored() -> None:
-    decoder = decoder_for("anthropic_new_events")
+    decoder = chat_decoder()
     output = decode(decoder, [sample("anthropic_new_events")])
 
     assert text(output) == "Hi"
@@ -247,7 +246,7 @@ def test_events_of_tomorrow_are_ignored() -> None:
 
 @given(st.sampled_from(NAMES), st.booleans(), st.lists(st.integers(0, 10_000), max_size=10))
 def test_where_the_network_cuts_makes_no_difference(name: str, wants_usage: bool, places: list[int]) -> None:
-    whole, pieces = decoder_for(name, wants_usage=wants_usage), decoder_for(name, wants_usage=wants_usage)
+    whole, pieces = chat_decoder(wants_usage=wants_usage), chat_decoder(wants_usage=wants_usage)
 
     at_once = decode(whole, [sample(name)])
     in_pieces = decode(pieces, cut(sample(name), places))
@@ -262,17 +261,13 @@ def test_where_the_network_cuts_makes_no_difference(name: str, wants_usage: bool
 def test_crlf_streams_are_the_same(name: str) -> None:
     data = sample(name)
 
-    crlf = decode(decoder_for(name), [data.replace(b"\n", b"\r\n")])
-    assert without_time(crlf) == without_time(decode(decoder_for(name), [data]))
+    crlf = decode(chat_decoder(), [data.replace(b"\n", b"\r\n")])
+    assert without_time(crlf) == without_time(decode(chat_decoder(), [data]))
 
 
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_no_bytes_can_break_the_decoder(pieces: list[bytes]) -> None:
-    assert decode(decoder_for("anthropic"), pieces) in (b"", b": ping\n\n")
-
-
-def events(*documents: dict[str, Any]) -> bytes:
-    return b"".join(f"event: {document['type']}\ndata: {json.dumps(document)}\n\n".encode() for document in documents)
+    assert decode(chat_decoder(), pieces) in (b"", b": ping\n\n")
 
 
 START = {
@@ -285,7 +280,7 @@ STOP = {"type": "message_stop"}
 def test_a_tool_whose_input_came_at_once() -> None:
     block = {"type": "tool_use", "id": "t", "name": "look", "input": {"at": "café"}}
     output = decode(
-        decoder_for("anthropic"),
+        chat_decoder(),
         [
             events(
                 START,
@@ -303,14 +298,14 @@ def test_a_tool_whose_input_came_at_once() -> None:
 def test_text_that_came_with_the_start_of_its_block() -> None:
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}}
 
-    assert text(decode(decoder_for("anthropic"), [events(START, block, STOP)])) == "Hi"
+    assert text(decode(chat_decoder(), [events(START, block, STOP)])) == "Hi"
 
 
 def test_an_answer_of_nothing_is_still_an_answer() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     output = decode(decoder, [events(START, STOP)])
 
-    assert (decoder.committed, decoder.complete) == (True, True)
+    assert decoder.complete
     assert chunks(output)[-1]["choices"][0]["finish_reason"] == "stop"
     assert output.endswith(b"data: [DONE]\n\n")
 
@@ -322,14 +317,14 @@ def test_what_cannot_be_read_is_passed_over() -> None:
         + events({"type": "content_block_delta", "index": 9, "delta": {"partial_json": "{}"}})
         + events({"type": "message_delta", "delta": {}, "usage": []})
     )
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
 
     assert decode(decoder, [odd]) == b""
     assert decoder.failure is None
 
 
 def test_nothing_follows_the_end_or_an_error() -> None:
-    ended, failed = decoder_for("anthropic"), decoder_for("anthropic_error_later")
+    ended, failed = chat_decoder(), chat_decoder()
     decode(ended, [sample("anthropic")])
     decode(failed, [sample("anthropic_error_later")])
 
@@ -338,7 +333,7 @@ def test_nothing_follows_the_end_or_an_error() -> None:
 
 
 def test_an_endless_event_is_a_broken_stream() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     for _ in range(17):
         assert decoder.feed(b"x" * (1 << 20)) == b""
 
@@ -348,7 +343,7 @@ def test_an_endless_event_is_a_broken_stream() -> None:
 
 @pytest.mark.parametrize("reason", ["key sk-1\n", "x" * 41])
 def test_a_reason_that_claude_made_up_is_not_noted_in_its_words(reason: str) -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     decode(decoder, [events(START, {"type": "message_delta", "delta": {"stop_reason": reason}}, STOP)])
 
     assert (decoder.finish_reason, answer([], reason).finish_reason) == ("stop", "stop")

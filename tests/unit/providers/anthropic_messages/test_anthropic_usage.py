@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_reading import decode, decoder_for
+from claude_wire import CHAT, chat_call, chat_decoder, decode
 
 from ownkey.domain.usage import Tokens
-from ownkey.providers.anthropic_messages.adapter import AnthropicMessages
-from ownkey.providers.dialect import Call
 
 NUMBER = st.none() | st.integers(-(10**30), 10**30) | st.floats(-1e300, 1e300) | st.integers(0, 1000)
 USAGE = st.fixed_dictionaries(
@@ -29,7 +27,7 @@ USAGE = st.fixed_dictionaries(
 
 def answered(usage: Any) -> Tokens | None:
     body = json.dumps({"type": "message", "content": [], "usage": usage}).encode()
-    return AnthropicMessages().decode(body, Call(operation="chat", body=b"{}", model="m")).tokens
+    return CHAT.decode(body, chat_call()).tokens
 
 
 def stream(*usages: Any) -> bytes:
@@ -43,7 +41,7 @@ def stream(*usages: Any) -> bytes:
 
 @given(USAGE)
 def test_every_counter_is_within_bounds(usage: dict[str, Any]) -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     decode(decoder, [stream(usage)])
 
     for tokens in (answered(usage), decoder.tokens):
@@ -67,7 +65,7 @@ def test_a_counter_beyond_reason(usage: dict[str, Any], expected: Tokens) -> Non
 
 
 def test_later_counters_replace_earlier_ones_and_the_rest_stays() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     first = {"input_tokens": 3, "output_tokens": 1, "service_tier": "standard"}
     decode(decoder, [stream(first, {"output_tokens": 4, "cache_read_input_tokens": 2}, {"output_tokens": 9})])
 
@@ -76,7 +74,7 @@ def test_later_counters_replace_earlier_ones_and_the_rest_stays() -> None:
 
 
 def test_usage_under_ever_new_names_is_not_collected() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     usages = [{"output_tokens": 1, f"name_{number}": "x" * 1000} for number in range(2000)]
     decode(decoder, [stream(*usages)])
 
@@ -85,7 +83,7 @@ def test_usage_under_ever_new_names_is_not_collected() -> None:
 
 
 def test_an_enormous_usage_is_passed_over() -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     decode(decoder, [stream({"input_tokens": 3}, {"input_tokens": 4, "more": "x" * 20_000})])
 
     assert decoder.tokens == Tokens(input_uncached=3)
@@ -95,7 +93,7 @@ def test_an_enormous_usage_is_passed_over() -> None:
 
 @pytest.mark.parametrize("more", [b'"\xff":1', b'"more":' + b"[" * 7000 + b"]" * 7000])
 def test_what_cannot_be_merged_leaves_the_counters(more: bytes) -> None:
-    decoder = decoder_for("anthropic")
+    decoder = chat_decoder()
     odd = b'data: {"type":"message_delta","usage":{"output_tokens":4,%b}}\n\n' % more
     decode(decoder, [stream({"input_tokens": 3}), odd])
 
