@@ -199,6 +199,8 @@ def read_failure_in_answer(error: bytes) -> Failure:
     """
     body = read_error_body(error)
     document = body.document
+    if isinstance(document, list) and document:
+        document = document[0]
     status = 0
     if isinstance(document, dict):
         inner = document.get("error")
