@@ -9,7 +9,7 @@ from ownkey.domain.usage import new_id
 
 # Also what a foreign seal begins with: one search finds both.
 MARK: Final = "ownkey1"
-ItemKind = Literal["msg", "rs", "fc", "ctc"]
+ItemKind = Literal["msg", "rs", "fc", "ctc", "ig"]
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9_-]")
 # OpenAI takes item ids of at most 64 characters.

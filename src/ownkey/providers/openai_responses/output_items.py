@@ -36,6 +36,13 @@ def write_call(identifier: str, status: Status, call_id: str, name: str, text: s
     return {"id": identifier, "type": kind, "status": status, field: text, "call_id": call_id, "name": name}
 
 
+def write_picture(identifier: str, data: str, media_type: str | None) -> dict[str, Any]:
+    """A picture that the model drew, in base64."""
+    form = (media_type or "image/png").removeprefix("image/")
+    item = {"type": "image_generation_call", "status": "completed", "result": data, "output_format": form}
+    return {"id": identifier, **item}
+
+
 def write_citation(citation: Citation, length: int) -> dict[str, Any]:
     """An annotation. Without positions it is about the whole text, which is `length` characters long."""
     return {

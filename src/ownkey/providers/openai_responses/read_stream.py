@@ -131,8 +131,9 @@ class ResponsesStreamReader:
             return
         except UNREADABLE:
             return  # `[DONE]` of those who copied the dialect, or an event that is none
-        if event.type == "error" or (not event.type and bytes(event.error) != b"null"):
-            self._fail(read_failure_in_answer(data if bytes(event.error) == b"null" else event.error))
+        error = bytes(event.error)
+        if event.type == "error" or (not event.type and error != b"null"):
+            self._fail(read_failure_in_answer(data if error == b"null" else error))
             return
         read = _READERS.get(event.type)
         # After an error nothing counts but the usage of the response that failed.

@@ -9,10 +9,11 @@ import msgspec
 from ownkey.providers import freeform
 from ownkey.providers.conversation import Answer, Conversation, Media, Part, Refusal, Text, Thinking, ToolCall
 from ownkey.providers.dialect import Call
-from ownkey.providers.openai_responses.ids import MARK, answer_base, item_id, response_id
+from ownkey.providers.openai_responses.ids import answer_base, item_id, response_id
 from ownkey.providers.openai_responses.output_items import (
     write_call,
     write_message,
+    write_picture,
     write_refusal,
     write_text,
 )
@@ -59,9 +60,9 @@ class _Output:
                     self.items.append(write_reasoning(part.text, part.seal, self._base, len(self.items)))
             case ToolCall():
                 self._call(part)
-            case Media(kind="image", data=str()):
-                image = {"type": "image_generation_call", "status": "completed", "result": part.data}
-                self.items.append({"id": f"ig_{MARK}_{self._base}_{len(self.items)}", **image})
+            case Media(kind="image", data=str(data)):
+                identifier = item_id("ig", self._base, len(self.items))
+                self.items.append(write_picture(identifier, data, part.media_type))
 
     def _content(self, content: dict[str, Any]) -> None:
         if self.items and self.items[-1]["type"] == "message":

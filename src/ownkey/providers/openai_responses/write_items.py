@@ -1,7 +1,8 @@
 """Turns as the input items of a provider's request.
 
 Reasoning goes back only if OpenAI sealed it. Ids of items are left out except for reasoning: nothing is stored, and an
-id that is looked up in vain is an error there.
+id that is looked up in vain is an error there. What the assistant said is one text, since parts of a message of its own
+would need an id where the types are checked (vLLM); sources of a text are for people and are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from ownkey.domain.provider import Dialect
 from ownkey.errors import RequestError
 from ownkey.providers.conversation import (
     CacheTTL,
-    Citation,
     Conversation,
     Media,
     Part,
@@ -26,7 +26,6 @@ from ownkey.providers.conversation import (
     Turn,
 )
 from ownkey.providers.openai_responses.models import takes_breakpoints
-from ownkey.providers.openai_responses.output_items import write_citation
 
 _CALL_ID_LENGTH: Final = 64
 _EXTENSIONS: Final = {"application/pdf": "pdf", "text/plain": "txt", "text/markdown": "md", "text/csv": "csv"}
@@ -70,7 +69,12 @@ class _ItemWriter:
 
     def add_message(self, role: str, parts: Iterable[Text | Media | Refusal]) -> None:
         """A message, if there is anything in it."""
-        content = [part for one in parts if (part := self._write_part(one, role)) is not None]
+        given = list(parts)
+        content: str | list[Item]
+        if role == "assistant" and all(isinstance(part, Text) for part in given):
+            content = "".join(part.text for part in given if isinstance(part, Text))
+        else:
+            content = [part for one in given if (part := self._write_part(one, role)) is not None]
         if content:
             self.items.append({"type": "message", "role": role, "content": content})
 
@@ -114,7 +118,7 @@ class _ItemWriter:
         if not part.text:
             return None
         if role == "assistant":
-            return {"type": "output_text", "text": part.text, "annotations": _annotations(part.text, part.citations)}
+            return {"type": "output_text", "text": part.text, "annotations": []}
         return self._mark(_text(part.text), part.cache_ttl)
 
     def _mark(self, part: Item, ttl: CacheTTL | None) -> Item:
@@ -146,10 +150,6 @@ def _text(text: str) -> Item:
 
 def _summary(text: str) -> list[Item]:
     return [{"type": "summary_text", "text": text}] if text else []
-
-
-def _annotations(text: str, citations: Iterable[Citation]) -> list[Item]:
-    return [write_citation(citation, len(text)) for citation in citations]
 
 
 def _write_media(media: Media) -> Item:
