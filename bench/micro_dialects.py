@@ -10,13 +10,14 @@ import sys
 import timeit
 from collections.abc import Callable
 
-from ownkey.domain.provider import Provider
+from ownkey.domain.provider import Dialect, Provider
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call, StreamDecoder
 from ownkey.providers.failures import read_failure
 
 CATALOG = load_catalog()
+CLIENT = Dialect.OPENAI_CHAT
 CHUNK = (
     b'data: {"id":"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG","object":"chat.completion.chunk","created":1790000000,'
     b'"model":"gpt-5.4-mini","service_tier":"default","system_fingerprint":"fp_fc9f1d7035","choices":[{"index":0,'
@@ -64,7 +65,7 @@ def chat_body(size: int) -> bytes:
 def committed(provider: Provider, start: bytes, body: bytes) -> StreamDecoder:
     """A decoder in the middle of its stream."""
     call = Call(operation="chat", body=body, model="m", stream=True)
-    decoder = get_adapter(provider.dialect).stream_decoder(provider, call)
+    decoder = get_adapter(CLIENT, provider.dialect).stream_decoder(provider, call)
     decoder.feed(start)
     assert decoder.committed
     return decoder
@@ -73,16 +74,17 @@ def committed(provider: Provider, start: bytes, body: bytes) -> StreamDecoder:
 def main() -> int:
     """Print every figure."""
     openai, claude = CATALOG["openai"], CATALOG["anthropic"]
+    passing, translating = get_adapter(CLIENT, openai.dialect), get_adapter(CLIENT, claude.dialect)
     for size in (1_000, 4_000, 20_000, 200_000):
         body = chat_body(size)
         for provider in (openai, CATALOG["mistral"], claude):
-            adapter = get_adapter(provider.dialect)
+            adapter = get_adapter(CLIENT, provider.dialect)
             call = Call(operation="chat", body=body, model="claude-sonnet-5-5", stream=True)
             measure(
                 f"encode {len(body) / 1000:.1f} kB, {provider.id}",
                 lambda adapter=adapter, provider=provider, call=call: adapter.encode(provider, provider.base_url, call),
             )
-    call = Call(operation="chat", body=b"{}", model="m")
+    call = Call(operation="chat", body=b'{"messages":[{"role":"user","content":"Hi"}]}', model="m")
     answer = json.dumps(
         {
             "id": "c",
@@ -90,7 +92,7 @@ def main() -> int:
             "usage": USAGE,
         }
     ).encode()
-    measure("decode 0.6 kB, openai", lambda: get_adapter(openai.dialect).decode(answer, call))
+    measure("decode 0.6 kB, openai", lambda: passing.decode(answer, call))
     claude_answer = json.dumps(
         {
             "type": "message",
@@ -101,7 +103,7 @@ def main() -> int:
             "usage": {"input_tokens": 5, "output_tokens": 7},
         }
     ).encode()
-    measure("decode 0.6 kB, anthropic", lambda: get_adapter(claude.dialect).decode(claude_answer, call))
+    measure("decode 0.6 kB, anthropic", lambda: translating.decode(claude_answer, call))
 
     body = chat_body(1_000)
     decoder = committed(openai, CHUNK, body)

@@ -44,6 +44,7 @@ from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.token_count import TokenCounter
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
@@ -243,6 +244,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         idle_seconds=config.session_idle_seconds,
         lifetime_seconds=config.session_lifetime_seconds,
     )
+    credential_models = CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing)
+    models = ModelList(router, credential_models.lists, completion.open_secret)
+    stack.push_async_callback(models.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -277,10 +281,11 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),
         policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
+        counter=TokenCounter(router, pool, completion.open_secret),
         metering=metering,
         credential_health=credential_health,
-        models=ModelList(router),
-        credential_models=CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing),
+        models=models,
+        credential_models=credential_models,
         credential_reveal=CredentialReveal(changes, vault, catalog=catalog, policies=policies),
         token_uses=token_uses,
         host_tokens=host_tokens,

@@ -14,7 +14,7 @@ from msgspec import structs
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.provider import Dialect, Provider
 from ownkey.errors import Conflict, CredentialUnreadable, NotFound, RequestError, UpstreamError
-from ownkey.services.credential_models import MODELS_LIMIT, CallableModel
+from ownkey.services.model_lists import MODELS_LIMIT, CallableModel
 from ownkey.storage.database import Database
 from ownkey.testing import SimulatedProviders
 from ownkey.upstream.pool import UpstreamPool

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ownkey.domain.routing import Needs
 from ownkey.errors import OwnkeyError, RequestError
-from ownkey.services.client_request import read_request
+from ownkey.services.client_request import Asked, read_request
 
 
 def chat(**fields: object) -> bytes:
@@ -44,7 +44,7 @@ def test_needs_are_seen() -> None:
 
 
 def test_task_and_fallback_come_from_headers() -> None:
-    found = read_request(chat(), "chat", task=" Coding ", fallback="off").route
+    found = read_request(chat(), "chat", Asked(task=" Coding ", fallback="off")).route
     assert (found.task, found.allow_fallback) == ("coding", False)
     assert read_request(chat(model="task:Research"), "chat").route.model == "task:research"
 
@@ -80,7 +80,7 @@ def test_a_wrong_body_names_its_field(body: bytes, param: str | None) -> None:
 
 def test_an_unknown_fallback_value_is_refused() -> None:
     with pytest.raises(RequestError) as caught:
-        read_request(chat(), "chat", fallback="maybe")
+        read_request(chat(), "chat", Asked(fallback="maybe"))
     assert caught.value.param == "X-Ownkey-Fallback"
 
 
@@ -103,7 +103,7 @@ json_values = st.recursive(
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("model", "messages", "stream", "tools"), json_values)))
 def test_no_json_breaks_the_reader(content: dict[str, object]) -> None:
     try:
-        read_request(msgspec.json.encode(content), "chat", task="coding")
+        read_request(msgspec.json.encode(content), "chat", Asked(task="coding"))
     except OwnkeyError as error:
         assert error.status == 400
 

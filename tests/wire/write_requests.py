@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ownkey.domain.exchange import UpstreamRequest
-from ownkey.domain.provider import Provider, Quirk
+from ownkey.domain.provider import Dialect, Provider, Quirk
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
@@ -30,14 +30,15 @@ def fill(provider: Provider) -> str:
 
 def requests(provider: Provider) -> dict[str, UpstreamRequest]:
     """One request per operation that the provider has."""
-    adapter = get_adapter(provider.dialect)
+    adapter = get_adapter(Dialect.OPENAI_CHAT, provider.dialect)
     base_url = fill(provider)
     chat = Call(operation="chat", body=CHAT, model=provider.default_model(None) or "a-model", stream=True)
     made = {"chat": adapter.encode(provider, base_url, chat)}
     if Quirk.NO_EMBEDDINGS not in provider.quirks:
         model = provider.default_model("embedding") or "an-embedding-model"
-        made["embeddings"] = adapter.encode(
-            provider, base_url, Call(operation="embeddings", body=EMBEDDINGS, model=model)
+        embeddings = Call(operation="embeddings", body=EMBEDDINGS, model=model)
+        made["embeddings"] = get_adapter(Dialect.OPENAI_CHAT, provider.dialect, "embeddings").encode(
+            provider, base_url, embeddings
         )
     return made
 

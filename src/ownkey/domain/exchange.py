@@ -13,14 +13,20 @@ from ownkey.domain.usage import Outcome
 class UpstreamRequest(Struct, frozen=True):
     """A request without its secret: the pool adds that to `auth_header` at the last moment.
 
-    `auth_header` is the header's name and what stands before the secret: ("authorization", "Bearer ").
+    `auth_header` is the header's name and what stands before the secret: ("authorization", "Bearer "). A body may come
+    in pieces, so that a large one need not be copied to change a word in it.
     """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes | tuple[bytes | memoryview, ...]
     auth_header: tuple[str, str] | None
+
+    @property
+    def body_bytes(self) -> int:
+        """The length of the body."""
+        return len(self.body) if isinstance(self.body, bytes) else sum(len(piece) for piece in self.body)
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from msgspec import Struct
+
+# What some providers can do besides text and embeddings, in OpenAI's wire format (rerank: in Cohere's).
+SideOperation = Literal["images", "image_edits", "speech", "transcriptions", "translations", "moderations", "rerank"]
 
 
 class Dialect(StrEnum):
@@ -31,9 +35,13 @@ class Quirk(StrEnum):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """What a model can do, where known. An unknown model is assumed able: its owner chose it."""
+    """What a model can do, where known. An unknown model is assumed able: its owner chose it.
+
+    `dialect` is the only one of its provider's in which the model can do everything; None: any of them.
+    """
 
     id: str
+    dialect: Dialect | None = None
     context_tokens: int | None = None
     tools: bool = True
     images: bool = False
@@ -41,6 +49,16 @@ class Model(Struct, frozen=True, kw_only=True):
     audio: bool = False
     json_schema: bool = False
     embedding: bool = False
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """One operation of a provider. `model` is used where the client names none.
+
+    `path` is from the root of the host, for what is not below the base URL where OpenAI has it.
+    """
+
+    model: str | None = None
+    path: str | None = None
 
 
 class Field(Struct, frozen=True, kw_only=True):
@@ -55,6 +73,9 @@ class Field(Struct, frozen=True, kw_only=True):
 class Provider(Struct, frozen=True, kw_only=True):
     """One provider.
 
+    `dialect` is the main one; `also` are others that the same base URL speaks. `operations` are what it can do
+    besides text and embeddings.
+
     `auth` is `bearer`, `none` or `header:<name>`. `base_url` has no trailing slash and may hold `{field}`.
     `environment` names the variable with the operator's key. `defaults` maps a task (or `default`) to a model.
     `serves` are shell patterns of model names that belong here when a client names no provider.
@@ -63,6 +84,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     id: str
     label: str
     dialect: Dialect
+    also: tuple[Dialect, ...] = ()
     base_url: str
     auth: str = "bearer"
     environment: str | None = None
@@ -74,6 +96,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     serves: tuple[str, ...] = ()
     defaults: dict[str, str] = {}
     models: dict[str, Model] = {}
+    operations: dict[SideOperation, Offer] = {}
+    counts_tokens: bool = False  # has an endpoint of its dialect that counts a request's tokens
     fields: tuple[Field, ...] = ()
     quirks: frozenset[Quirk] = frozenset()
     local: bool = False  # runs on the operator's own machine: http and a private address are expected
@@ -83,6 +107,13 @@ class Provider(Struct, frozen=True, kw_only=True):
     def find_model(self, model_id: str) -> Model | None:
         """What the catalogue knows of a model, or None."""
         return self.models.get(model_id)
+
+    def choose_dialect(self, model_id: str, client: Dialect) -> Dialect:
+        """In which dialect a request is sent: the model's own, else the client's if it is spoken, else the main one."""
+        model = self.models.get(model_id)
+        if model is not None and model.dialect is not None:
+            return model.dialect
+        return client if client in self.also else self.dialect
 
     def serves_model(self, model_id: str) -> bool:
         """Whether a bare model name belongs to this provider."""

@@ -20,14 +20,29 @@ from msgspec import Struct
 
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
-from ownkey.domain.provider import Provider, Quirk
+from ownkey.domain.provider import Provider, Quirk, SideOperation
 from ownkey.domain.settings import Payer, PayerRule, Preference, Snapshot, TaskOverride
 from ownkey.errors import RequestError
 
 TASK_PREFIX: Final = "task:"
 AUTO: Final = "auto"
 
-Operation = Literal["chat", "embeddings"]
+Operation = Literal["chat", "embeddings"] | SideOperation
+
+# The others are bytes that pass through: see `providers.side_operations`.
+TEXT_OPERATIONS: Final = ("chat", "embeddings")
+
+# What is not a conversation has a task of its own: a user's model for coding cannot draw.
+_OWN_TASKS: Final[dict[Operation, str]] = {
+    "embeddings": "embedding",
+    "images": "image",
+    "image_edits": "image",
+    "speech": "speech",
+    "transcriptions": "transcription",
+    "translations": "transcription",
+    "moderations": "moderation",
+    "rerank": "rerank",
+}
 
 
 class SkipReason:
@@ -123,8 +138,9 @@ class Health(Protocol):
 
 
 class _Wish(Struct, frozen=True):
-    """What the model's name and the task ask for, before anything is checked."""
+    """What the model's name and the task ask for, before anything is checked. `label` is the task in the records."""
 
+    label: str | None
     task: str | None
     provider: str | None
     model: str | None
@@ -146,6 +162,9 @@ def attempts(
     chain = _Chain(snapshot, request, wish, catalog, policy, health, now)
     granted = policy.shared_for(snapshot.user_id)
     order = _provider_order(snapshot, wish, catalog, chain.preferences, granted)
+    if wish.provider is None and request.operation not in TEXT_OPERATIONS:
+        # Most providers cannot do it: the first one that can is the one that was asked for.
+        order.sort(key=lambda provider: request.operation not in provider.operations)
     own, shared = rule is not PayerRule.SHARED_ONLY, rule is not PayerRule.OWN_ONLY
     for position, provider in enumerate(order):
         if own:
@@ -165,7 +184,7 @@ def attempts(
                 chain.add_shared(provider, first=not order and position == 0)
             else:
                 chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_NOT_GRANTED)
-    return Route(tuple(chain.attempts), tuple(chain.skipped), wish.task)
+    return Route(tuple(chain.attempts), tuple(chain.skipped), wish.label)
 
 
 def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy: Policy) -> list[Provider]:
@@ -187,21 +206,24 @@ def select_best(route: Route) -> Attempt | None:
 
 
 def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, Provider], policy: Policy) -> _Wish:
-    name, task = request.model, request.task or snapshot.settings.default_task
-    if request.operation == "embeddings":
-        task = request.task or "embedding"
+    name, own = request.model, _OWN_TASKS.get(request.operation)
+    task = own or request.task or snapshot.settings.default_task
+    label = request.task or task
     if name.startswith(TASK_PREFIX):
-        task, name = name[len(TASK_PREFIX) :], AUTO
+        label = task = name[len(TASK_PREFIX) :]
+        name = AUTO
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
         if override is not None:
-            return _Wish(task, override.provider, override.model, override)
-        return _Wish(task, None, None, None)
+            return _Wish(label, task, override.provider, override.model, override)
+        return _Wish(label, task, None, None, None)
     head, slash, rest = name.partition("/")
     if slash and head in catalog:
-        return _Wish(task, head, rest, override if override and override.provider == head else None)
-    return _Wish(task, None, name, override if override and override.model == name else None)
+        # Perplexity's own models bear its name too: `perplexity/sonar` is short for `perplexity/perplexity/sonar`.
+        model = name if name in catalog[head].models and rest not in catalog[head].models else rest
+        return _Wish(label, task, head, model, override if override and override.provider == head else None)
+    return _Wish(label, task, None, name, override if override and override.model == name else None)
 
 
 def _provider_order(
@@ -313,8 +335,10 @@ class _Chain:
     def _usable_model(self, provider: Provider, payer: Payer, *, first: bool) -> str | None:
         """The model to use here, or None after noting why there is none."""
         model = self._model_for(provider, first=first)
-        reason = self._provider_fault(provider, first=first) or (
-            SkipReason.NO_MODEL if model is None else self._ability_fault(provider, model)
+        reason = (
+            self._provider_fault(provider, first=first)
+            or self._operation_fault(provider)
+            or (SkipReason.NO_MODEL if model is None else self._ability_fault(provider, model))
         )
         if reason:
             self.skip(provider, model, payer, reason)
@@ -328,8 +352,14 @@ class _Chain:
             asked_here = wish.provider == provider.id or (wish.provider is None and provider.serves_model(wish.model))
             if asked_here or (first and wish.provider is None and not self.model_known):
                 return wish.model
+        operation = self.request.operation
+        if operation == "embeddings":
+            return provider.default_model("embedding")
+        if operation != "chat":
+            offer = provider.operations.get(operation)
+            return offer.model if offer is not None else None
         preference = self.preferences.get(provider.id)
-        if wish.task != "embedding" and preference is not None and preference.default_model:
+        if preference is not None and preference.default_model:
             return preference.default_model
         return provider.default_model(wish.task)
 
@@ -346,8 +376,8 @@ class _Chain:
         return None
 
     def _ability_fault(self, provider: Provider, model: str) -> str | None:
-        if self.request.operation == "embeddings":
-            return self._embedding_fault(provider, model)
+        if self.request.operation != "chat":
+            return self._pin_fault(model)
         known, needs = provider.find_model(model), self.request.needs
         if known is None:
             return None
@@ -365,10 +395,14 @@ class _Chain:
             return SkipReason.CONTEXT_TOO_SMALL
         return None
 
-    def _embedding_fault(self, provider: Provider, model: str) -> str | None:
-        """Vectors of two models cannot be mixed: only the first model of the chain is ever used."""
-        if Quirk.NO_EMBEDDINGS in provider.quirks:
-            return SkipReason.LACKS_OPERATION
+    def _operation_fault(self, provider: Provider) -> str | None:
+        operation = self.request.operation
+        if operation == "embeddings":
+            return SkipReason.LACKS_OPERATION if Quirk.NO_EMBEDDINGS in provider.quirks else None
+        return None if operation == "chat" or operation in provider.operations else SkipReason.LACKS_OPERATION
+
+    def _pin_fault(self, model: str) -> str | None:
+        """Vectors of two models cannot be mixed, and no two models draw or speak alike: only the first is ever used."""
         if self.attempts and self.attempts[0].model != model:
             return SkipReason.MODEL_PINNED
         if self.wish.model is not None and model != self.wish.model:

@@ -1,4 +1,4 @@
-"""`/v1`: the OpenAI wire format as a raw ASGI application.
+"""`/v1` and `/v1beta`: the wire formats of OpenAI, Anthropic and Google as a raw ASGI application.
 
 A task waits for the client to leave while an answer is made or streamed, and cancels the upstream call then.
 """
@@ -7,57 +7,58 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from ownkey.domain.routing import Operation
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
-from ownkey.errors import NotFound, OwnkeyError, PermissionDenied, RequestError, TooLarge
+from ownkey.errors import OwnkeyError, PermissionDenied
+from ownkey.http.doors import GOOGLE, Door, find_dialect, find_door
+from ownkey.http.exchange import ClientGone, Exchange, Receive, Scope, Send, attempt_headers
 from ownkey.http.identity import IN_PROCESS_USER, Identity
-from ownkey.http.wire_errors import error_body, error_headers, internal_error
-from ownkey.services.answer import Answer, AnswerStream
-from ownkey.services.client_request import read_request
+from ownkey.http.model_forms import write_list, write_model
+from ownkey.http.wire_errors import internal_error
+from ownkey.providers.gemini.json_array import JSONArrayStream
+from ownkey.services.client_headers import read_headers
+from ownkey.services.client_request import Asked, ClientRequest, read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.model_list import ModelList
+from ownkey.services.token_count import TokenCounter
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Header = tuple[bytes, bytes]
+__all__ = ["Gateway", "Receive", "Scope", "Send", "is_gateway_path"]
 
 GATEWAY_SCOPE: Final = "gateway"
-_JSON: Final[Header] = (b"content-type", b"application/json")
-_EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
-# An answer is one person's: no cache between here and there may keep it.
-_PRIVATE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"vary", b"authorization"))
-_OPERATIONS: Final[dict[str, Operation]] = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings"}
 
 logger = logging.getLogger(__name__)
 
 
-class ClientGone(Exception):  # not an error of ours
-    """The client closed the connection before its request was complete."""
+def is_gateway_path(path: str) -> bool:
+    """Whether a path is the gateway's to answer."""
+    return path.startswith(("/v1/", GOOGLE))
 
 
 class Gateway:
-    """The ASGI application under `/v1`."""
+    """The ASGI application under `/v1` and `/v1beta`."""
 
     def __init__(
-        self, *, identity: Identity, completion: CompletionService, models: ModelList, max_body_bytes: int
+        self,
+        *,
+        identity: Identity,
+        completion: CompletionService,
+        counter: TokenCounter,
+        models: ModelList,
+        max_body_bytes: int,
     ) -> None:
-        self._identity, self._completion, self._models = identity, completion, models
+        self._identity, self._completion, self._counter, self._models = identity, completion, counter, models
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request_id = new_id()
-        exchange = _Exchange(receive, send, request_id)
+        path, headers = scope["path"], scope["headers"]
+        exchange = Exchange(receive, send, request_id, find_dialect(path, headers))
         try:
-            await self._serve(scope, exchange)
+            door = find_door(scope["method"], path, scope.get("query_string", b""), headers)
+            await self._serve(scope, exchange, door)
         except ClientGone:
             pass
         except OwnkeyError as error:
@@ -72,27 +73,26 @@ class Gateway:
         finally:
             exchange.stop_watching()
 
-    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
-        path, method = scope["path"], scope["method"]
-        operation = _OPERATIONS.get(path)
-        if operation is not None and method == "POST":
-            await self._complete(scope, exchange, operation)
-        elif path == "/v1/models" and method == "GET":
-            snapshot = await self._recognise(scope)
-            await exchange.send_json(await self._models.list_models(snapshot))
-        elif path.startswith("/v1/models/") and method == "GET":
-            snapshot = await self._recognise(scope)
-            name = path[len("/v1/models/") :]
-            model = next((one for one in (await self._models.list_models(snapshot))["data"] if one["id"] == name), None)
-            if model is None:
-                raise NotFound(
-                    f"No provider of yours lists a model {name[:100]!r}.", code="model_not_found", param="model"
-                )
-            await exchange.send_json(model)
-        elif operation is not None or path == "/v1/models":
-            raise RequestError(f"{method[:10]} is not allowed on {path}.", code="method_not_allowed", http_status=405)
+    async def _serve(self, scope: Scope, exchange: Exchange, door: Door) -> None:
+        snapshot = await self._recognise(scope)
+        if door.want == "models":
+            await self._show_models(scope, exchange, door, snapshot)
+            return
+        request = await self._read(scope, exchange, door)
+        exchange.watch()
+        if door.want == "count":
+            count = await self._counter.count(snapshot, request)
+            headers = attempt_headers(count.attempt)
+            if count.estimated:
+                headers.append((b"x-ownkey-estimated", b"true"))
+            exchange.stop_watching()
+            await exchange.send_bytes(200, count.body, headers)
+            return
+        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id)
+        if answer.stream is None:
+            await exchange.send_answer(answer)
         else:
-            raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
+            await exchange.send_stream(answer, answer.stream, JSONArrayStream() if door.as_array else None)
 
     async def _recognise(self, scope: Scope) -> Snapshot:
         """The settings of the caller, who may send requests to providers."""
@@ -106,124 +106,35 @@ class Gateway:
             )
         return principal.snapshot or await self._identity.load_snapshot(principal)
 
-    async def _complete(self, scope: Scope, exchange: _Exchange, operation: Operation) -> None:
-        snapshot = await self._recognise(scope)
+    async def _read(self, scope: Scope, exchange: Exchange, door: Door) -> ClientRequest:
         task = fallback = None
+        content_type = "application/json"
         for name, value in scope["headers"]:
             if name == b"x-ownkey-task":
                 task = value.decode("latin-1")
             elif name == b"x-ownkey-fallback":
                 fallback = value.decode("latin-1")
+            elif name == b"content-type":
+                content_type = value.decode("latin-1")
         body = await exchange.read_body(scope["headers"], self._max_body_bytes)
-        request = read_request(body, operation, task=task, fallback=fallback)
-        exchange.watch()
-        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id)
-        if answer.stream is None:
-            await exchange.send_answer(answer)
-        else:
-            await exchange.send_stream(answer, answer.stream)
+        asked = Asked(
+            dialect=door.dialect,
+            model=door.model,
+            stream=door.stream,
+            counting=door.want == "count",
+            content_type=content_type,
+            headers=read_headers(scope["headers"], door.dialect),
+            task=task,
+            fallback=fallback,
+        )
+        return read_request(body, door.operation, asked)
 
-
-class _Exchange:
-    """One request and its answer on one connection."""
-
-    __slots__ = ("_receive", "_send", "_started", "_watcher", "client_left", "request_id")
-
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
-        self._receive, self._send, self.request_id = receive, send, request_id
-        self._started = self.client_left = False
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def read_body(self, headers: list[Header], limit: int) -> bytes:
-        """The request's body. Raises TooLarge, before reading where the length is announced."""
-        for name, value in headers:
-            if name == b"content-length" and int(value) > limit:
-                raise _too_large(limit)
-            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return body
-        chunks, size = [body], len(body)
-        while message.get("more_body", False):
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise _too_large(limit)
-        return b"".join(chunks)
-
-    def watch(self) -> None:
-        """From now on, cancel the current task when the client leaves."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._watcher = asyncio.create_task(self._wait_for_disconnect(task))
-
-    def stop_watching(self) -> None:
-        """The answer is complete, or there will be none."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    async def _wait_for_disconnect(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.client_left = True
-        task.cancel()
-
-    async def send_answer(self, answer: Answer) -> None:
-        """A whole answer."""
-        body = answer.body or b""
-        self.stop_watching()
-        await self._begin(200, [_JSON, (b"content-length", b"%d" % len(body)), *_meta(answer)])
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def send_stream(self, answer: Answer, stream: AnswerStream) -> None:
-        """A stream, at the pace of the slower side: `send` waits while the client's buffer is full."""
-        try:
-            await self._begin(200, [_EVENTS, (b"x-accel-buffering", b"no"), *_meta(answer)])
-            while (data := await stream.read()) is not None:
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            self.stop_watching()
-            await self._send({"type": "http.response.body", "body": b""})
-        finally:
-            await asyncio.shield(stream.close())
-
-    async def send_json(self, content: object, status: int = 200, headers: list[Header] | None = None) -> None:
-        """A small answer of our own."""
-        await self._send_body(status, msgspec.json.encode(content), headers or [])
-
-    async def fail(self, error: OwnkeyError) -> None:
-        """An error in the wire format; after the first byte of an answer nothing more can be said."""
-        if self._started or self.client_left:
+    async def _show_models(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot) -> None:
+        query = scope.get("query_string", b"").decode("latin-1")
+        if door.model is not None:
+            found = await self._models.get_model(snapshot, door.model)
+            await exchange.send_json(write_model(found, door.dialect))
             return
-        self.stop_watching()
-        await self._send_body(error.status, error_body(error, self.request_id), error_headers(error))
-
-    async def _send_body(self, status: int, body: bytes, headers: list[Header]) -> None:
-        request_id = (b"x-ownkey-request-id", self.request_id.encode())
-        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(body)), request_id, *headers])
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def _begin(self, status: int, headers: list[Header]) -> None:
-        self._started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *_PRIVATE]})
-
-
-def _meta(answer: Answer) -> list[Header]:
-    attempt = answer.attempt
-    return [
-        (b"x-ownkey-provider", attempt.provider.id.encode()),
-        (b"x-ownkey-model", attempt.model.encode()),
-        (b"x-ownkey-credential", attempt.payer.encode()),
-        (b"x-ownkey-attempts", b"%d" % answer.attempts),
-        (b"x-ownkey-request-id", answer.request_id.encode()),
-    ]
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit:,} bytes, the limit of this server.")
+        listed = await self._models.list_models(snapshot)
+        headers = [(b"age", b"%d" % listed.age_seconds)]
+        await exchange.send_json(write_list(listed, door.dialect, query), headers)

@@ -1,4 +1,4 @@
-"""The whole server as one ASGI application: `/v1` first, everything else behind it."""
+"""The whole server as one ASGI application: the gateway first, everything else behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from ownkey.http.api_identity import ApiIdentity
-from ownkey.http.gateway import Gateway, Receive, Scope, Send
+from ownkey.http.gateway import Gateway, Receive, Scope, Send, is_gateway_path
 from ownkey.http.host_tokens import HostTokenCallers
 from ownkey.http.identity import Identity
 from ownkey.http.observability import Observability
@@ -30,6 +30,7 @@ class Server:
         self.gateway = Gateway(
             identity=self.identity,
             completion=core.completion,
+            counter=core.counter,
             models=core.models,
             max_body_bytes=core.config.max_body_bytes,
         )
@@ -47,7 +48,7 @@ class Server:
             if root and path.startswith(root):
                 path = path[len(root) :]
                 scope = {**scope, "path": path, "root_path": "", MOUNTED_AT: root}
-            if path.startswith("/v1/"):
+            if is_gateway_path(path):
                 await self.gateway(scope, receive, send)
             elif self._panel.serves(path):
                 await self._panel.answer(path, outer, send)

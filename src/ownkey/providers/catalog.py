@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
-from ownkey.domain.provider import Field, Model, Provider, Quirk
+from ownkey.domain.provider import Field, Model, Offer, Provider, Quirk, SideOperation
 from ownkey.errors import ConfigError
 
 BUILT_IN: Final = "catalog.toml"
@@ -41,13 +41,14 @@ _PLAIN_PATTERN: Final = re.compile(
 )
 # Cc: control characters; Cf: marks that turn the direction of what follows; the others are broken text and line ends.
 _NOT_SHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_-]{1,60}){1,8}")
 _PROBE: Final = re.compile(r"(?:GET|POST) /[A-Za-z0-9/_.?=&-]*")
 # These belong to the transport or to the credential, never to a row.
 _RESERVED_HEADERS: Final = frozenset(
     {"authorization", "connection", "content-length", "content-type", "accept", "cookie", "host", "transfer-encoding"}
 )
 # These hold entries that a second file may add or replace one by one; every other key is replaced whole.
-_MERGED: Final = ("defaults", "headers", "models")
+_MERGED: Final = ("defaults", "headers", "models", "operations")
 
 
 def load_catalog(extra: Path | None = None) -> Mapping[str, Provider]:
@@ -132,6 +133,15 @@ def _read_provider(provider_id: str, table: dict[str, Any], source: str) -> Prov
         for key in field if isinstance(field, dict) else ():
             if key not in Field.__struct_fields__:
                 raise row.fault(f"fields[{position}].{key}", "is not a field of a form field")
+    operations = table.get("operations")
+    for operation, offer in operations.items() if isinstance(operations, dict) else ():
+        if operation not in get_args(SideOperation):
+            raise row.fault(
+                f"operations.{operation}", f"is not an operation. They are: {', '.join(get_args(SideOperation))}"
+            )
+        for key in offer if isinstance(offer, dict) else ():
+            if key not in Offer.__struct_fields__:
+                raise row.fault(f"operations.{operation}.{key}", "is not a field of an operation")
     try:
         provider = msgspec.convert({**table, "models": entries, "id": provider_id}, Provider)
     except msgspec.ValidationError as error:
@@ -262,7 +272,26 @@ def _base_url_problems(provider: Provider) -> Iterator[tuple[str, str]]:
         yield "base_url", "must not end with a slash"
 
 
+def _dialect_problems(provider: Provider) -> Iterator[tuple[str, str]]:
+    spoken = (provider.dialect, *provider.also)
+    if len(set(spoken)) < len(spoken):
+        yield "also", "must name other dialects than `dialect`, each once"
+    for model in provider.models.values():
+        if model.dialect is not None and model.dialect not in spoken:
+            yield f"models.{model.id[:60]}.dialect", "must be the provider's `dialect` or one of `also`"
+
+
+def _operation_problems(provider: Provider) -> Iterator[tuple[str, str]]:
+    for operation, offer in provider.operations.items():
+        if offer.model is not None and not _WORD.fullmatch(offer.model):
+            yield f"operations.{operation}.model", "must name a model"
+        if offer.path is not None and not _PATH.fullmatch(offer.path):
+            yield f"operations.{operation}.path", "must be a plain path that begins with a slash"
+
+
 def _model_problems(provider: Provider) -> Iterator[tuple[str, str]]:
+    yield from _dialect_problems(provider)
+    yield from _operation_problems(provider)
     for model in provider.models.values():
         if not _WORD.fullmatch(model.id):
             yield f"models.{model.id[:60]}", "must be a model's name"

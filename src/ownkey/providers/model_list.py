@@ -20,13 +20,15 @@ from ownkey.errors import RequestError
 from ownkey.providers.dialect import auth_header
 
 _CONTEXT_LIMIT: Final = 1_000_000_000
-# Groq, Mistral, OpenRouter and Together, vLLM, Anthropic.
+_TOKEN_LIMIT: Final = 500
+# Groq, Mistral, OpenRouter and Together, vLLM, Anthropic, Gemini.
 _CONTEXT_WORDS: Final = (
     "context_window",
     "max_context_length",
     "context_length",
     "max_model_len",
     "max_input_tokens",
+    "inputTokenLimit",
 )
 _PREFIX: Final = "models/"  # Gemini's; requests are understood without it too
 
@@ -52,9 +54,11 @@ class ModelPage(Struct, frozen=True, kw_only=True):
 def build_list_request(provider: Provider, base_url: str, after: str | None = None) -> UpstreamRequest:
     """The request for a page of the list, without the secret."""
     path = "/models"
+    # 1000 is the largest page; by default it is 20, Google's 50.
     if provider.dialect is Dialect.ANTHROPIC_MESSAGES:
-        # 1000 is the largest page; by default it is 20.
         path += "?limit=1000" + ("" if after is None else f"&after_id={quote(after, safe='')}")
+    elif provider.dialect is Dialect.GEMINI:
+        path += "?pageSize=1000" + ("" if after is None else f"&pageToken={quote(after, safe='')}")
     elif after is not None:
         path += f"?after={quote(after, safe='')}"
     headers = (("accept", "application/json"), *provider.headers.items())
@@ -72,23 +76,25 @@ def read_model_page(body: bytes) -> ModelPage | None:
     entries = next((wrapped[name] for name in ("data", "models") if isinstance(wrapped.get(name), list)), None)
     if entries is None:
         return None
-    last = wrapped.get("last_id")
-    follows = wrapped.get("has_more") is True and isinstance(last, str) and 0 < len(last) <= 200
+    last = wrapped.get("last_id") if wrapped.get("has_more") is True else wrapped.get("nextPageToken")
     return ModelPage(
         models=tuple(model for entry in entries if (model := _read_entry(entry)) is not None),
-        after=last if follows else None,
+        after=last if isinstance(last, str) and 0 < len(last) <= _TOKEN_LIMIT else None,
     )
 
 
 def _read_entry(entry: Any) -> ListedModel | None:
-    name = entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    methods = entry.get("supportedGenerationMethods")  # Gemini, which has no `id`
+    name = entry.get("id") if methods is None else entry.get("name")
     if not isinstance(name, str):
         return None
     try:
         name = check_model(name.removeprefix(_PREFIX))
     except RequestError:
         return None
-    words = _dict(entry.get("capabilities"))  # Mistral
+    words = _dict(entry.get("capabilities"))  # Mistral, Anthropic
     modalities = _dict(entry.get("architecture")).get("input_modalities")  # OpenRouter
     parameters = entry.get("supported_parameters")  # OpenRouter
     kind = entry.get("type")  # Together
@@ -96,9 +102,12 @@ def _read_entry(entry: Any) -> ListedModel | None:
         id=name,
         context_tokens=_read_context(entry),
         tools=_first(_flag(words, "function_calling"), _names(parameters, "tools")),
-        images=_first(_flag(words, "vision"), _names(modalities, "image")),
-        json_schema=_names(parameters, "structured_outputs"),
-        embedding=kind == "embedding" if isinstance(kind, str) and kind != "model" else None,
+        images=_first(_flag(words, "vision"), _flag(words, "image_input"), _names(modalities, "image")),
+        json_schema=_first(_flag(words, "structured_outputs"), _names(parameters, "structured_outputs")),
+        embedding=_first(
+            kind == "embedding" if isinstance(kind, str) and kind != "model" else None,
+            None if methods is None else _names(methods, "generateContent") is False,
+        ),
     )
 
 
@@ -113,6 +122,8 @@ def _dict(value: object) -> Mapping[str, Any]:
 
 def _flag(words: Mapping[str, Any], name: str) -> bool | None:
     value = words.get(name)
+    if isinstance(value, dict):  # Anthropic's `{"supported": true}`
+        value = value.get("supported")
     return value if isinstance(value, bool) else None
 
 

@@ -28,10 +28,11 @@ class AnswerStream:
     """The rest of a stream after its first content. Read it to its end, or close it.
 
     `settle` is called exactly once, with None or the failure, and before the last byte is handed out. `clean` takes
-    the secret out of what a provider says of its failure.
+    the secret out of what a provider says of its failure. `cut` turns true when the stream broke and its form has no
+    words for that: then the connection must not end as if all were well.
     """
 
-    __slots__ = ("_clean", "_decoder", "_ended", "_first", "_response", "_settle", "_settled")
+    __slots__ = ("_clean", "_decoder", "_ended", "_first", "_response", "_settle", "_settled", "cut")
 
     def __init__(
         self,
@@ -43,10 +44,10 @@ class AnswerStream:
     ) -> None:
         self._response, self._decoder, self._first = response, decoder, first
         self._settle, self._clean = settle, clean
-        self._settled = self._ended = False
+        self._settled = self._ended = self.cut = False
 
     async def read(self) -> bytes | None:
-        """The next bytes for the client, or None at the end. A break is told in-band, without `[DONE]`."""
+        """The next bytes for the client, or None at the end. A break is told in-band, without a proper end."""
         decoder = self._decoder
         if self._first:
             first, self._first = self._first, b""
@@ -91,7 +92,11 @@ class AnswerStream:
             failure = self._clean(failure)
         self._settle_once(failure)
         await self._response.close()
-        return self._decoder.break_off(failure) if failure is not None else None
+        if failure is None:
+            return None
+        told = self._decoder.break_off(failure)
+        self.cut = not told
+        return told or None
 
     def _settle_once(self, failure: Failure | None) -> None:
         if not self._settled:
@@ -100,10 +105,14 @@ class AnswerStream:
 
 
 class Answer(Struct, kw_only=True):
-    """What goes to the client. Exactly one of `body` and `stream` is set."""
+    """What goes to the client. Exactly one of `body` and `stream` is set.
+
+    `content_type` is set where the operation alone does not tell it.
+    """
 
     request_id: str
     attempt: Attempt
     attempts: int
     body: bytes | None = None
     stream: AnswerStream | None = None
+    content_type: str | None = None

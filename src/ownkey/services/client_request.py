@@ -1,4 +1,4 @@
-"""What the gateway reads of a client's body: the few fields that routing needs, and nothing else."""
+"""What the gateway reads of a client's request: the little that routing needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,50 +6,83 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ownkey.domain.provider import Dialect
-from ownkey.domain.routing import AUTO, TASK_PREFIX, Operation, RouteRequest
+from ownkey.domain.routing import AUTO, TASK_PREFIX, TEXT_OPERATIONS, Operation, RouteRequest
 from ownkey.domain.settings import check_model, check_task
 from ownkey.errors import RequestError
+from ownkey.providers.anthropic_messages import peek as anthropic_messages
+from ownkey.providers.gemini import peek as gemini
 from ownkey.providers.openai_chat import peek as openai_chat
+from ownkey.providers.openai_responses import peek as openai_responses
 from ownkey.providers.peek import Peek
+from ownkey.providers.side_operations import peek as side_operations
 
 Fallback = Literal["on", "off"]
 
-_PEEKS: Final[dict[tuple[Dialect, Operation], Callable[[bytes], Peek]]] = {
+_PEEKS: Final[dict[tuple[Dialect, str], Callable[[bytes], Peek]]] = {
     (Dialect.OPENAI_CHAT, "chat"): openai_chat.peek,
+    (Dialect.OPENAI_RESPONSES, "chat"): openai_responses.peek,
+    (Dialect.ANTHROPIC_MESSAGES, "chat"): anthropic_messages.peek,
+    (Dialect.GEMINI, "chat"): gemini.peek,
     (Dialect.OPENAI_CHAT, "embeddings"): openai_chat.peek_embeddings,
+    (Dialect.GEMINI, "embeddings"): gemini.peek_embeddings,
 }
 
 
 class ClientRequest(Struct, frozen=True, kw_only=True):
-    """A client's request: its body untouched, and what was read from it."""
+    """A client's request: its body untouched, and what was read from it.
+
+    `headers` are those of the client that a provider of the same dialect may see.
+    """
 
     body: bytes
     route: RouteRequest
     dialect: Dialect = Dialect.OPENAI_CHAT
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
     stream: bool = False
     wants_usage: bool = False
 
 
-def read_request(
-    body: bytes,
-    operation: Operation,
-    dialect: Dialect = Dialect.OPENAI_CHAT,
-    *,
-    task: str | None = None,
-    fallback: str | None = None,
-) -> ClientRequest:
-    """Read a body of an operation as the client's dialect writes it.
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a request says outside of its body.
 
-    `task` and `fallback` ("on" or "off") are the values of the headers `X-Ownkey-Task` and `X-Ownkey-Fallback`.
-    Raises RequestError with the name of the faulty field.
+    `model` and `stream` are those of a path that names them (Gemini's). `counting`: the tokens of the request are to be
+    counted. `task` and `fallback` ("on" or "off") are the
+    values of the headers `X-Ownkey-Task` and `X-Ownkey-Fallback`.
     """
-    seen = _PEEKS[dialect, operation](body)
+
+    dialect: Dialect = Dialect.OPENAI_CHAT
+    model: str | None = None
+    stream: bool | None = None
+    counting: bool = False
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    task: str | None = None
+    fallback: str | None = None
+
+
+_PLAIN: Final = Asked()
+
+
+def read_request(body: bytes, operation: Operation, asked: Asked = _PLAIN) -> ClientRequest:
+    """Read a body of an operation, in the client's dialect. Raises RequestError with the name of the faulty field."""
+    if asked.counting and asked.dialect is Dialect.GEMINI:
+        seen = gemini.peek_count(body)
+    elif operation in TEXT_OPERATIONS:
+        seen = _PEEKS[asked.dialect, operation](body)
+    else:
+        seen = side_operations.peek(body, operation, asked.content_type)  # type: ignore[arg-type]
+    if asked.model is not None:
+        seen = replace(seen, model=asked.model, stream=bool(asked.stream))
     return ClientRequest(
         body=body,
-        route=_route(seen, operation, task, fallback),
-        dialect=dialect,
+        route=_route(seen, operation, asked.task, asked.fallback),
+        dialect=asked.dialect,
+        content_type=asked.content_type,
+        headers=asked.headers,
         stream=seen.stream,
         wants_usage=seen.wants_usage,
     )

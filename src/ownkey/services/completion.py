@@ -20,14 +20,16 @@ from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
-from ownkey.domain.routing import Attempt, Route, Skipped, shared_credential_id, skipped_as_down
+from ownkey.domain.routing import TEXT_OPERATIONS, Attempt, Route, Skipped, shared_credential_id, skipped_as_down
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
+from ownkey.providers.side_operations.adapter import is_stream, read_content_type
 from ownkey.services.answer import Answer, AnswerStream
 from ownkey.services.attempt_report import FailedAttempt, exhausted
+from ownkey.services.client_headers import add_headers
 from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.metering import Metering
@@ -171,17 +173,23 @@ class _Walk:
 
     async def _try(self, attempt: Attempt) -> Answer | Failure | None:
         """One upstream call. Every way out of it settles its usage event. None: it was not this request's turn."""
+        request, provider = self.request, attempt.provider
         call = Call(
-            operation=self.request.route.operation,
-            body=self.request.body,
+            operation=request.route.operation,
+            body=request.body,
             model=attempt.model,
-            stream=self.request.stream,
-            wants_usage=self.request.wants_usage,
+            dialect=request.dialect,
+            content_type=request.content_type,
+            stream=request.stream,
+            wants_usage=request.wants_usage,
         )
-        adapter = get_adapter(attempt.provider.dialect)
+        dialect = provider.choose_dialect(attempt.model, request.dialect)
+        adapter = get_adapter(request.dialect, dialect, call.operation)
         try:
             secret = self.service.open_secret(self.snapshot, attempt)
-            upstream_request = adapter.encode(attempt.provider, attempt.base_url, call)
+            upstream_request = adapter.encode(provider, attempt.base_url, call)
+            if request.headers and dialect is request.dialect:
+                upstream_request = add_headers(upstream_request, request.headers)
         except CredentialUnreadable as error:
             return self._fail(attempt, Failure(outcome=Outcome.UNREADABLE, message=error.message))
         except RequestError as error:
@@ -202,11 +210,19 @@ class _Walk:
                 body = await response.read()
                 return record.fail(adapter.read_failure(response.status, response.headers, body))
             record.note_request_id(response.headers)
-            if call.stream:
-                return await self._open_stream(adapter, call, response, record)
+            special = call.operation not in TEXT_OPERATIONS
+            content_type = read_content_type(response.headers) if special else None
+            if call.stream and not (special and not is_stream(call, response.headers)):
+                return await self._open_stream(adapter, call, response, record, content_type)
             decoded = adapter.decode(await response.read(), call)
             record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
-            return Answer(request_id=self.request_id, attempt=attempt, attempts=self.dispatched, body=decoded.body)
+            return Answer(
+                request_id=self.request_id,
+                attempt=attempt,
+                attempts=self.dispatched,
+                body=decoded.body,
+                content_type=content_type,
+            )
         except TransportFailure as error:
             return record.fail(error.failure)
         except AnswerFailed as error:
@@ -222,7 +238,7 @@ class _Walk:
             raise
 
     async def _open_stream(
-        self, adapter: Adapter, call: Call, response: UpstreamResponse, record: _CallRecord
+        self, adapter: Adapter, call: Call, response: UpstreamResponse, record: _CallRecord, content_type: str | None
     ) -> Answer | Failure:
         """Read until the provider has said something: from then on the stream is its own."""
         decoder = adapter.stream_decoder(record.attempt.provider, call)
@@ -239,7 +255,13 @@ class _Walk:
             return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message), decoder)
         record.first_byte()
         stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream, record.clean)
-        return Answer(request_id=self.request_id, attempt=record.attempt, attempts=self.dispatched, stream=stream)
+        return Answer(
+            request_id=self.request_id,
+            attempt=record.attempt,
+            attempts=self.dispatched,
+            stream=stream,
+            content_type=content_type,
+        )
 
     def _fail(self, attempt: Attempt, failure: Failure) -> Failure:
         self.failed.append(FailedAttempt(attempt, failure))

@@ -29,6 +29,7 @@ from ownkey.services.router import Router
 from ownkey.services.sessions import SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.token_count import TokenCounter
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
@@ -62,6 +63,7 @@ class Core(Struct, frozen=True, kw_only=True):
     traffic: TrafficReport
     provider_forms: ProviderForms
     completion: CompletionService
+    counter: TokenCounter
     metering: Metering
     credential_health: CredentialHealth
     models: ModelList

@@ -117,7 +117,7 @@ class CredentialProber:
             return _result(provider, ProbeOutcome.UNREACHABLE, started)
         if 200 <= status < 300:
             return _read_success(provider, status, body, started)
-        failure = get_adapter(provider.dialect).read_failure(status, headers, body)
+        failure = get_adapter(provider.dialect, provider.dialect).read_failure(status, headers, body)
         if provider.probe.startswith("POST") and failure.outcome in _BODY_FAULTS:
             return _result(provider, ProbeOutcome.WORKS, started, http_status=status)
         return _result(

@@ -14,7 +14,7 @@ from ownkey.domain.settings import Payer, Preference, Snapshot
 from ownkey.errors import NotFound, StorageError
 from ownkey.services.answer import Answer
 from ownkey.services.changes import Changes
-from ownkey.services.client_request import read_request
+from ownkey.services.client_request import Asked, read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.storage import users
@@ -174,4 +174,4 @@ class LLMConfigManager:
     ) -> Answer:
         body = msgspec.json.encode({**fields, "model": model, "messages": list(messages), "stream": stream})
         snapshot = await self.get_snapshot(user_id)
-        return await self._completion.open(snapshot, read_request(body, "chat", task=task))
+        return await self._completion.open(snapshot, read_request(body, "chat", Asked(task=task)))

@@ -125,16 +125,18 @@ class Connection(asyncio.Protocol):
         """The transport, for an upgrade to TLS behind a proxy."""
         return self._transport
 
-    async def start(self, head: bytes, body: bytes) -> None:
+    async def start(self, head: bytes, body: bytes | tuple[bytes | memoryview, ...]) -> None:
         """Send a request and wait for the head of its answer. Raises ExchangeBroken. Cancelling cuts the connection."""
         self._begin()
         try:
-            if len(body) <= _WRITE_BYTES:
+            if isinstance(body, tuple):
+                await self._write_slowly(head, body)
+            elif len(body) <= _WRITE_BYTES:
                 self._transport.write(head + body)
                 self.unsent = self._transport.is_closing()
                 self._body_written = True
             else:
-                await self._write_slowly(head, body)
+                await self._write_slowly(head, (body,))
             while not self._head_done:
                 await self._wait()
         except BaseException:
@@ -340,18 +342,19 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.raw_headers = []
 
-    async def _write_slowly(self, head: bytes, body: bytes) -> None:
+    async def _write_slowly(self, head: bytes, body: tuple[bytes | memoryview, ...]) -> None:
         """Piece by piece, so that other requests are served in between, and an early answer ends it."""
         self._transport.write(head)
         self.unsent = self._transport.is_closing()
-        view = memoryview(body)
-        for begin in range(0, len(body), _WRITE_BYTES):
-            while self._writing_paused and not self._head_done:
-                await self._wait()
-            if self._head_done or self._fault is not None:
-                return
-            self._transport.write(view[begin : begin + _WRITE_BYTES])
-            await asyncio.sleep(0)
+        for piece in body:
+            view = memoryview(piece)
+            for begin in range(0, len(view), _WRITE_BYTES):
+                while self._writing_paused and not self._head_done:
+                    await self._wait()
+                if self._head_done or self._fault is not None:
+                    return
+                self._transport.write(view[begin : begin + _WRITE_BYTES])
+                await asyncio.sleep(0)
         self._body_written = True
 
     async def _wait(self) -> None:

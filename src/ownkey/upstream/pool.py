@@ -228,7 +228,7 @@ def _build_head(request: UpstreamRequest, target: _Target, secret: Secret | None
             )
         lines.append(f"{name}: {prefix}{value}")
     if request.body or request.method not in ("GET", "DELETE"):
-        lines.append(f"content-length: {len(request.body)}")
+        lines.append(f"content-length: {request.body_bytes}")
     head = "\r\n".join(lines)
     ends = target.ends + len(lines) - 1
     # Nothing in a header may end its line: then there would be more ends than lines.

@@ -22,12 +22,15 @@ def sample(name: str) -> bytes:
 
 
 def decoder_for(
-    name: str, *, wants_usage: bool = False, body: bytes = b'{"messages":[],"stream":true}'
+    name: str,
+    *,
+    wants_usage: bool = False,
+    body: bytes = b'{"messages":[{"role":"user","content":"hi"}],"stream":true}',
 ) -> StreamDecoder:
     """A fresh decoder of the dialect that the sample is in."""
     dialect = Dialect.ANTHROPIC_MESSAGES if name.startswith("anthropic") else Dialect.OPENAI_CHAT
     call = Call(operation="chat", body=body, model="m", stream=True, wants_usage=wants_usage)
-    return get_adapter(dialect).stream_decoder(CATALOG["openai"], call)
+    return get_adapter(Dialect.OPENAI_CHAT, dialect).stream_decoder(CATALOG["openai"], call)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

@@ -119,7 +119,7 @@ def test_a_template_that_nobody_filled_in_is_never_sent_anywhere(provider: Provi
     call = Call(operation="chat", body=b'{"messages":[{"role":"user","content":"x"}]}', model="m")
 
     with pytest.raises(RequestError, match=provider.fields[0].label):
-        get_adapter(provider.dialect).encode(provider, provider.base_url, call)
+        get_adapter(Dialect.OPENAI_CHAT, provider.dialect).encode(provider, provider.base_url, call)
 
 
 def test_an_operator_fills_a_template_in_the_file(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_an_operators_file_adds_a_provider(tmp_path: Path) -> None:
 
     assert (provider.label, provider.local, provider.default_model("coding")) == ("Our own", True, "big")
     assert provider.dialect is Dialect.OPENAI_CHAT
-    request = get_adapter(provider.dialect).encode(
+    request = get_adapter(Dialect.OPENAI_CHAT, provider.dialect).encode(
         provider, provider.base_url, Call(operation="chat", body=b'{"messages":[]}', model="big")
     )
     assert request.url == "http://10.0.0.5:9000/v1/chat/completions"

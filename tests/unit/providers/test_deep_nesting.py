@@ -43,8 +43,11 @@ def test_a_status_that_is_none(field: str, value: bytes) -> None:
     ],
 )
 def test_an_answer(dialect: Dialect, operation: str, body: bytes) -> None:
-    with pytest.raises(ValueError, match="not an answer") as caught:
-        get_adapter(dialect).decode(body, Call(operation=operation, body=b"{}", model="m"))
+    asked = b'{"messages":[{"role":"user","content":"hi"}],"input":"hi"}'
+    with pytest.raises(ValueError, match="not an") as caught:
+        get_adapter(Dialect.OPENAI_CHAT, dialect, operation).decode(
+            body, Call(operation=operation, body=asked, model="m")
+        )
 
     assert not isinstance(caught.value, AnswerFailed)
 

@@ -32,7 +32,9 @@ def test_a_recorded_error_is_read_by_its_codes(source: str, sample: dict[str, An
     dialect = Dialect.ANTHROPIC_MESSAGES if source == "anthropic" else Dialect.OPENAI_CHAT
     body = sample["body"] if isinstance(sample["body"], str) else json.dumps(sample["body"])
 
-    failure = get_adapter(dialect).read_failure(sample["status"], sample.get("headers", {}), body.encode())
+    failure = get_adapter(Dialect.OPENAI_CHAT, dialect).read_failure(
+        sample["status"], sample.get("headers", {}), body.encode()
+    )
 
     assert failure.outcome == sample["outcome"]
     assert failure.http_status == sample["status"]

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter
 from stream_reading import decode, decoder_for, sample
 
-from ownkey.domain.provider import Provider
+from ownkey.domain.provider import Dialect, Provider
 from ownkey.domain.usage import Outcome
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.catalog import load_catalog
@@ -97,8 +97,8 @@ def test_openais_types_take_claudes_answer() -> None:
         "stop_reason": "tool_use",
         "usage": {"input_tokens": 5, "output_tokens": 7},
     }
-    call = Call(operation="chat", body=b"{}", model="m")
-    decoded = get_adapter(CATALOG["anthropic"].dialect).decode(json.dumps(body).encode(), call)
+    call = Call(operation="chat", body=b'{"messages":[{"role":"user","content":"hi"}]}', model="m")
+    decoded = get_adapter(Dialect.OPENAI_CHAT, CATALOG["anthropic"].dialect).decode(json.dumps(body).encode(), call)
 
     completion = ChatCompletion.model_validate_json(decoded.body, strict=True)
 
@@ -117,7 +117,7 @@ def test_anthropics_types_take_our_request() -> None:
             {"role": "tool", "tool_call_id": "c1", "content": "Sunny"},
         ],
         "tools": [TOOL],
-        "tool_choice": "required",
+        "tool_choice": "auto",
         "parallel_tool_calls": False,
         "stop": ["END"],
         "user": "u",
@@ -126,7 +126,7 @@ def test_anthropics_types_take_our_request() -> None:
         "max_completion_tokens": 100,
         "stream": True,
     }
-    request = get_adapter(CATALOG["anthropic"].dialect).encode(
+    request = get_adapter(Dialect.OPENAI_CHAT, CATALOG["anthropic"].dialect).encode(
         CATALOG["anthropic"],
         "https://x.test",
         Call(operation="chat", body=json.dumps(body).encode(), model="claude-opus-5-5", stream=True),
@@ -155,7 +155,7 @@ def mock_provider(name: str) -> Provider:
 
 async def post(provider: Provider, call: Call, **settings: Any) -> httpx2.Response:
     """Send our request to the mock of a provider."""
-    request = get_adapter(provider.dialect).encode(provider, provider.base_url, call)
+    request = get_adapter(Dialect.OPENAI_CHAT, provider.dialect).encode(provider, provider.base_url, call)
     headers = dict(request.headers)
     if request.auth_header is not None:
         headers[request.auth_header[0]] = request.auth_header[1] + "sk-some-key"
@@ -176,7 +176,7 @@ async def test_a_mocked_providers_answer_is_read(name: str) -> None:
     response = await post(provider, call, responses=MockResponseSettings(response_style="hello"))
     assert response.status_code == 200, response.text
 
-    decoded = get_adapter(provider.dialect).decode(response.content, call)
+    decoded = get_adapter(Dialect.OPENAI_CHAT, provider.dialect).decode(response.content, call)
     async with official_client(decoded.body, "application/json") as client:
         completion = await client.chat.completions.create(model="m", messages=[])
 
@@ -192,7 +192,7 @@ async def test_a_mocked_providers_stream_is_read(name: str) -> None:
     provider, call = mock_provider(name), chat(stream=True)
     response = await post(provider, call, responses=MockResponseSettings(response_style="hello"))
     assert response.status_code == 200, response.text
-    decoder = get_adapter(provider.dialect).stream_decoder(provider, call)
+    decoder = get_adapter(Dialect.OPENAI_CHAT, provider.dialect).stream_decoder(provider, call)
 
     output = decode(decoder, [response.content])
     read = await read_stream(output)
@@ -222,7 +222,9 @@ async def test_a_mocked_providers_errors_are_read(name: str, status: int, outcom
     response = await post(provider, chat(stream=False), chaos=ChaosSettings(error_rates={status: 1.0}))
     assert response.status_code == status
 
-    failure = get_adapter(provider.dialect).read_failure(status, dict(response.headers), response.content)
+    failure = get_adapter(Dialect.OPENAI_CHAT, provider.dialect).read_failure(
+        status, dict(response.headers), response.content
+    )
 
     assert failure.outcome in outcomes, response.text
     assert failure.message

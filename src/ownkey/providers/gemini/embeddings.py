@@ -36,7 +36,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class _OpenAIRequest(Struct):
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
     model: Raw = _ABSENT
@@ -205,7 +205,7 @@ def _unpack(vector: list[float] | str) -> list[float]:
     """A vector as numbers, of a provider that packs it unasked."""
     if isinstance(vector, list):
         return vector
-    packed = base64.b64decode(vector)
+    packed = base64.b64decode(vector, validate=True)
     return list(struct.unpack(f"<{len(packed) // 4}f", packed))
 
 

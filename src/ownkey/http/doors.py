@@ -1,0 +1,126 @@
+"""The paths of the gateway: which dialect a client speaks by the path it asks for, and what it wants there."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from ownkey.domain.provider import Dialect
+from ownkey.domain.routing import Operation
+from ownkey.errors import NotFound, RequestError
+
+Headers = list[tuple[bytes, bytes]]
+
+GOOGLE: Final = "/v1beta/"
+_GOOGLE_MODELS: Final = "/v1beta/models"
+
+
+class Door(Struct, frozen=True, kw_only=True):
+    """What a request wants.
+
+    `operation` is sent to a provider, or counted. `models` lists models or shows the one of that `model`. `model` and
+    `stream` are what the path says of them. `as_array`: Google's stream without `alt=sse` is one JSON array.
+    """
+
+    dialect: Dialect
+    want: Literal["answer", "count", "models"]
+    operation: Operation = "chat"
+    model: str | None = None
+    stream: bool | None = None
+    as_array: bool = False
+
+
+_CHAT, _RESPONSES, _ANTHROPIC, _GEMINI = (
+    Dialect.OPENAI_CHAT,
+    Dialect.OPENAI_RESPONSES,
+    Dialect.ANTHROPIC_MESSAGES,
+    Dialect.GEMINI,
+)
+_POST: Final = {
+    "/v1/chat/completions": Door(dialect=_CHAT, want="answer"),
+    "/v1/responses": Door(dialect=_RESPONSES, want="answer"),
+    "/v1/responses/input_tokens": Door(dialect=_RESPONSES, want="count"),
+    "/v1/messages": Door(dialect=_ANTHROPIC, want="answer"),
+    "/v1/messages/count_tokens": Door(dialect=_ANTHROPIC, want="count"),
+    "/v1/embeddings": Door(dialect=_CHAT, want="answer", operation="embeddings"),
+    "/v1/images/generations": Door(dialect=_CHAT, want="answer", operation="images"),
+    "/v1/images/edits": Door(dialect=_CHAT, want="answer", operation="image_edits"),
+    "/v1/audio/speech": Door(dialect=_CHAT, want="answer", operation="speech"),
+    "/v1/audio/transcriptions": Door(dialect=_CHAT, want="answer", operation="transcriptions"),
+    "/v1/audio/translations": Door(dialect=_CHAT, want="answer", operation="translations"),
+    "/v1/moderations": Door(dialect=_CHAT, want="answer", operation="moderations"),
+    "/v1/rerank": Door(dialect=_CHAT, want="answer", operation="rerank"),
+}
+# Google's methods after the colon: (want, operation, stream).
+_METHODS: Final[dict[str, tuple[Literal["answer", "count"], Operation, bool]]] = {
+    "generateContent": ("answer", "chat", False),
+    "streamGenerateContent": ("answer", "chat", True),
+    "countTokens": ("count", "chat", False),
+    "embedContent": ("answer", "embeddings", False),
+    "batchEmbedContents": ("answer", "embeddings", False),
+}
+
+
+def find_dialect(path: str, headers: Headers) -> Dialect:
+    """The dialect in which a client wants to hear of its errors."""
+    if path.startswith(GOOGLE):
+        return _GEMINI
+    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and _speaks_anthropic(headers)):
+        return _ANTHROPIC
+    return _RESPONSES if path.startswith("/v1/responses") else _CHAT
+
+
+def find_door(method: str, path: str, query: bytes, headers: Headers) -> Door:
+    """What a request wants. Raises NotFound(unknown_path, response_not_stored), RequestError(method_not_allowed)."""
+    door = _POST.get(path)
+    if door is not None and method == "POST":
+        return door
+    if path.startswith("/v1/models"):
+        found = _find_models("/v1/models", path, _ANTHROPIC if _speaks_anthropic(headers) else _CHAT)
+        if found is not None and method == "GET":
+            return found
+        if found is not None:
+            raise _not_allowed(method, path)
+    if path.startswith(_GOOGLE_MODELS):
+        return _find_google(method, path, query)
+    if door is not None:
+        raise _not_allowed(method, path)
+    if path.startswith("/v1/responses/"):
+        raise NotFound(
+            "Responses are not stored here, so none can be fetched, deleted or cancelled later. Send the items of the "
+            "conversation with each request (`store: false`).",
+            code="response_not_stored",
+        )
+    raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
+
+
+def _find_google(method: str, path: str, query: bytes) -> Door:
+    name, _, verb = path[len(_GOOGLE_MODELS) + 1 :].rpartition(":")
+    found = _METHODS.get(verb) if name else None
+    if found is not None and method == "POST":
+        want, operation, stream = found
+        as_array = stream and dict(parse_qsl(query.decode("latin-1"))).get("alt") != "sse"
+        return Door(dialect=_GEMINI, want=want, operation=operation, model=name, stream=stream, as_array=as_array)
+    models = None if found is not None else _find_models(_GOOGLE_MODELS, path, _GEMINI)
+    if models is not None and method == "GET":
+        return models
+    if found is not None or models is not None:
+        raise _not_allowed(method, path)
+    raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
+
+
+def _find_models(base: str, path: str, dialect: Dialect) -> Door | None:
+    if path == base:
+        return Door(dialect=dialect, want="models")
+    name = path[len(base) :]
+    return Door(dialect=dialect, want="models", model=name[1:]) if name.startswith("/") and len(name) > 1 else None
+
+
+def _speaks_anthropic(headers: Headers) -> bool:
+    return any(name == b"anthropic-version" for name, _ in headers)
+
+
+def _not_allowed(method: str, path: str) -> RequestError:
+    return RequestError(f"{method[:10]} is not allowed on {path[:100]}.", code="method_not_allowed", http_status=405)

@@ -1,0 +1,163 @@
+"""One request and its answer on one connection of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from ownkey.domain.provider import Dialect
+from ownkey.domain.routing import Attempt
+from ownkey.errors import OwnkeyError, RequestError, TooLarge
+from ownkey.http.wire_errors import error_body, error_headers, error_status
+from ownkey.providers.gemini.json_array import JSONArrayStream
+from ownkey.services.answer import Answer, AnswerStream
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_JSON: Final[Header] = (b"content-type", b"application/json")
+_EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
+# An answer is one person's: no cache between here and there may keep it.
+_PRIVATE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"vary", b"authorization"))
+# Where each dialect's own library looks for the name of a request.
+_ID_HEADERS: Final = {
+    Dialect.OPENAI_CHAT: b"x-request-id",
+    Dialect.OPENAI_RESPONSES: b"x-request-id",
+    Dialect.ANTHROPIC_MESSAGES: b"request-id",
+}
+
+
+class ClientGone(Exception):  # not an error of ours
+    """The client closed the connection before its request was complete."""
+
+
+class Exchange:
+    """Reads the request, writes the answer, and notices when the client leaves.
+
+    `dialect` is the client's, for errors.
+    """
+
+    __slots__ = ("_receive", "_send", "_started", "_watcher", "client_left", "dialect", "request_id")
+
+    def __init__(self, receive: Receive, send: Send, request_id: str, dialect: Dialect) -> None:
+        self._receive, self._send = receive, send
+        self.request_id, self.dialect = request_id, dialect
+        self._started = self.client_left = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def read_body(self, headers: list[Header], limit: int) -> bytes:
+        """The request's body. Raises TooLarge, before reading where the length is announced."""
+        for name, value in headers:
+            if name == b"content-length" and int(value) > limit:
+                raise _too_large(limit)
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+        chunks, size = [body], len(body)
+        while message.get("more_body", False):
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(chunks)
+
+    def watch(self) -> None:
+        """From now on, cancel the current task when the client leaves."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._watcher = asyncio.create_task(self._wait_for_disconnect(task))
+
+    def stop_watching(self) -> None:
+        """The answer is complete, or there will be none."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _wait_for_disconnect(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.client_left = True
+        task.cancel()
+
+    async def send_answer(self, answer: Answer) -> None:
+        """A whole answer."""
+        body = answer.body or b""
+        self.stop_watching()
+        kind = _JSON if answer.content_type is None else (b"content-type", answer.content_type.encode())
+        await self._begin(200, [kind, (b"content-length", b"%d" % len(body)), *_meta(answer)])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def send_stream(self, answer: Answer, stream: AnswerStream, array: JSONArrayStream | None = None) -> None:
+        """A stream, at the pace of the slower side: `send` waits while the client's buffer is full."""
+        kind = _EVENTS if answer.content_type is None else (b"content-type", answer.content_type.encode())
+        try:
+            await self._begin(200, [_JSON if array else kind, (b"x-accel-buffering", b"no"), *_meta(answer)])
+            while (data := await stream.read()) is not None:
+                if array is not None:
+                    data = array.feed(data)
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            self.stop_watching()
+            if stream.cut:
+                return  # the server closes a connection whose answer has no end
+            await self._send({"type": "http.response.body", "body": b"" if array is None else array.finish()})
+        finally:
+            await asyncio.shield(stream.close())
+
+    async def send_json(self, content: object, headers: list[Header] | None = None) -> None:
+        """A small answer of our own."""
+        await self.send_bytes(200, msgspec.json.encode(content), headers or [])
+
+    async def fail(self, error: OwnkeyError) -> None:
+        """An error in the client's form; after the first byte of an answer nothing more can be said."""
+        if self._started or self.client_left:
+            return
+        self.stop_watching()
+        body = error_body(error, self.request_id, self.dialect)
+        await self.send_bytes(error_status(error, self.dialect), body, error_headers(error))
+
+    async def send_bytes(self, status: int, body: bytes, headers: list[Header]) -> None:
+        """A small answer in JSON."""
+        request_id = (b"x-ownkey-request-id", self.request_id.encode())
+        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(body)), request_id, *headers])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _begin(self, status: int, headers: list[Header]) -> None:
+        self._started = True
+        name = _ID_HEADERS.get(self.dialect)
+        if name is not None:
+            headers.append((name, self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *_PRIVATE]})
+
+
+def attempt_headers(attempt: Attempt) -> list[Header]:
+    """Who answers, and on whose key."""
+    return [
+        (b"x-ownkey-provider", attempt.provider.id.encode()),
+        (b"x-ownkey-model", attempt.model.encode()),
+        (b"x-ownkey-credential", attempt.payer.encode()),
+    ]
+
+
+def _meta(answer: Answer) -> list[Header]:
+    return [
+        *attempt_headers(answer.attempt),
+        (b"x-ownkey-attempts", b"%d" % answer.attempts),
+        (b"x-ownkey-request-id", answer.request_id.encode()),
+    ]
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit:,} bytes, the limit of this server.")
