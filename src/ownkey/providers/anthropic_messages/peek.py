@@ -61,8 +61,7 @@ def peek(body: bytes) -> Peek:
         json_schema=any(wanted is not None and wanted.type == "json_schema" for wanted in formats),
         input_tokens=count_input(body, media=bool(media)),
     )
-    # Anthropic's streams always tell their usage.
-    return Peek(model=fields.model, stream=bool(fields.stream), needs=needs, wants_usage=True)
+    return Peek(model=fields.model, stream=bool(fields.stream), needs=needs)
 
 
 def _find_media(messages: Raw) -> set[str]:

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from claude_wire import CHAT as ADAPTER
 from claude_wire import NAMES, chat_call, chat_decoder, chunks, cut, decode, events, sample
 from claude_wire import chat_text as text
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.dialect import AnswerFailed, Decoded

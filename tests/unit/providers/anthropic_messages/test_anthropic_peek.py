@@ -24,7 +24,7 @@ def needs(*blocks: Any, **fields: Any) -> Needs:
 
 
 def test_the_smallest_request() -> None:
-    assert look() == Peek(wants_usage=True)
+    assert look() == Peek()
 
 
 def test_the_model_and_the_stream() -> None:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from claude_wire import CHAT as ADAPTER
 from claude_wire import CLAUDE
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from claude_wire import CHAT, chat_call, chat_decoder, decode
 from hypothesis import given
 from hypothesis import strategies as st
-from claude_wire import CHAT, chat_call, chat_decoder, decode
 
 from ownkey.domain.usage import Tokens
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -325,7 +326,7 @@ def orders(draw: st.DrawFn) -> list[StreamEvent]:
 def test_any_allowed_order_is_a_stream_that_the_sdk_reads(events: list[StreamEvent], places: list[int]) -> None:
     writer = AnthropicStreamWriter()
     edges = [0, *sorted({place % (len(events) + 1) for place in places}), len(events)]
-    pieces: list[Sequence[StreamEvent]] = [events[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces: list[Sequence[StreamEvent]] = [events[start:end] for start, end in pairwise(edges)]
     output = b"".join([*(writer.write(piece, None) for piece in pieces), writer.finish(TOKENS)])
     read = official(output)
 
