@@ -52,11 +52,10 @@ def write_media(media: Media) -> dict[str, Any]:
     """A picture, document or sound as a part of a user's message. Raises RequestError for what has no form here."""
     match media.kind:
         case "image":
-            url = media.url if media.url is not None else _data_url(media)
-            return {
-                "type": "image_url",
-                "image_url": {"url": url, **({"detail": media.detail} if media.detail else {})},
-            }
+            image = {"url": media.url if media.url is not None else _data_url(media)}
+            if media.detail and media.detail != "auto":
+                image["detail"] = media.detail
+            return {"type": "image_url", "image_url": image}
         case "document":
             return _write_document(media)
         case "audio":
