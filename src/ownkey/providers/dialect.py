@@ -40,11 +40,15 @@ class Decoded(Struct, frozen=True, kw_only=True):
 
 
 class AnswerFailed(ValueError):
-    """An answer with a status of success whose body is an error. `failure` says which."""
+    """An answer with a status of success whose body is an error. `failure` says which.
 
-    def __init__(self, failure: Failure) -> None:
+    `tokens` and `raw_usage` are what the provider counts all the same: a model that lost its way has thought before.
+    """
+
+    def __init__(self, failure: Failure, tokens: Tokens | None = None, raw_usage: bytes | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.tokens, self.raw_usage = tokens, raw_usage
 
 
 class StreamDecoder(Protocol):

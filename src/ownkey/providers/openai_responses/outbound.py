@@ -15,7 +15,7 @@ from ownkey.providers.dialect import Call, auth_header, request_url
 from ownkey.providers.failures import read_failure
 from ownkey.providers.openai_responses.read_answer import read_answer
 from ownkey.providers.openai_responses.read_stream import ResponsesStreamReader
-from ownkey.providers.openai_responses.write_request import build_request
+from ownkey.providers.openai_responses.write_request import build_count_request, build_request
 from ownkey.providers.translation import StreamReader
 
 PATHS: Final = {"chat": "/responses", "count_tokens": "/responses/input_tokens"}
@@ -28,9 +28,12 @@ class ResponsesOutbound:
         self, provider: Provider, base_url: str, call: Call, conversation: Conversation
     ) -> UpstreamRequest:
         """The provider's request. Raises RequestError, with the field's name, for what cannot be carried."""
-        if call.operation != "chat":
+        if call.operation not in PATHS:
             raise RequestError(f"{provider.label} has no {call.operation}.", param="model")
-        request = build_request(conversation, call.model, stream=call.stream)
+        if call.operation == "count_tokens":
+            request = build_count_request(conversation, call.model)
+        else:
+            request = build_request(conversation, call.model, stream=call.stream)
         try:
             body = msgspec.json.encode(request)
         except (RecursionError, UnicodeError):

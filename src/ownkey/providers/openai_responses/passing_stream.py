@@ -137,7 +137,9 @@ class PassingStreamDecoder:
                 self._held.append(event)
                 self._held_bytes += len(event)
         if self.failure is not None:
+            # Nothing has reached the client, so another provider may still take over.
             self._held.clear()
+            self.committed = False
             return b""
         if not (self.committed or self.complete or self._held_bytes > _HELD_LIMIT_BYTES):
             return b""

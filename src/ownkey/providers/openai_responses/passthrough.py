@@ -68,18 +68,13 @@ class ResponsesPassthrough:
             response = RESPONSE.decode(body)
         except UNREADABLE:
             raise ValueError("not an answer in the form of Responses") from None
-        failure = response.failure
+        failure, tokens = response.failure, response.tokens
+        raw_usage = response.raw_usage if tokens is not None else None
         if failure is not None:
-            raise AnswerFailed(failure)
+            raise AnswerFailed(failure, tokens, raw_usage)
         if response.output is None:
             raise ValueError("a response without output")
-        tokens = response.tokens
-        return Decoded(
-            body=body,
-            tokens=tokens,
-            raw_usage=response.raw_usage if tokens is not None else None,
-            finish_reason=finish_reason(response),
-        )
+        return Decoded(body=body, tokens=tokens, raw_usage=raw_usage, finish_reason=finish_reason(response))
 
     def stream_decoder(self, provider: Provider, call: Call) -> StreamDecoder:
         """A decoder that passes events on unchanged."""

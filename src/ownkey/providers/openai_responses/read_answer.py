@@ -17,15 +17,15 @@ def read_answer(body: bytes) -> Answer:
         items = [read_item(raw) for raw in response.output or ()]
     except UNREADABLE:
         raise ValueError("not an answer in the form of Responses") from None
-    failure = response.failure
+    failure, tokens = response.failure, response.tokens
+    raw_usage = response.raw_usage if tokens is not None else None
     if failure is not None:
-        raise AnswerFailed(failure)
+        raise AnswerFailed(failure, tokens, raw_usage)
     if response.output is None or response.status in ("queued", "in_progress"):
         raise ValueError("a response without output")
     parts: list[Part] = [part for item in items for part in item.read()]
     called = any(isinstance(part, ToolCall) for part in parts)
     refused = any(isinstance(part, Refusal) for part in parts)
-    tokens = response.tokens
     return Answer(
         id=response.id or "",
         model=response.model or "",
@@ -33,7 +33,7 @@ def read_answer(body: bytes) -> Answer:
         parts=parts,
         finish=finish_of(response, called=called, refused=refused),
         tokens=tokens,
-        raw_usage=response.raw_usage if tokens is not None else None,
+        raw_usage=raw_usage,
         logprobs=_read_logprobs(items) or None,
     )
 

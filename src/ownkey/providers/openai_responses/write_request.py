@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec import structs
+
 from ownkey.errors import RequestError
 from ownkey.providers.conversation import Conversation, OutputFormat, Reasoning, Tool, ToolChoice
 from ownkey.providers.openai_responses.models import fit_effort, reasons, takes_sampling
@@ -15,6 +17,9 @@ from ownkey.providers.translation import refuse_foreign
 
 _LABEL: Final = "OpenAI's Responses API"
 _LEAST_OUTPUT_TOKENS: Final = 16
+_COUNTED: Final = frozenset(
+    {"input", "instructions", "model", "parallel_tool_calls", "reasoning", "text", "tool_choice", "tools"}
+)
 _EMPTY_SCHEMA: Final = {"type": "object", "properties": {}}
 # Budgets in tokens up to which an effort is the nearest.
 _EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
@@ -49,6 +54,13 @@ def build_request(conversation: Conversation, model: str, *, stream: bool) -> di
     }
     request.update((name, value) for name, value in optional.items() if value is not None)
     return request
+
+
+def build_count_request(conversation: Conversation, model: str) -> dict[str, Any]:
+    """The request that counts the tokens of another: what says how to answer is left out."""
+    counted = structs.replace(conversation, max_output_tokens=None)
+    request = build_request(counted, model, stream=False)
+    return {name: value for name, value in request.items() if name in _COUNTED}
 
 
 def _refuse_unknown(conversation: Conversation) -> None:

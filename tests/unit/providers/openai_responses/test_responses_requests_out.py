@@ -428,6 +428,18 @@ def test_a_value_that_is_too_deep_to_be_written() -> None:
     assert refused(Conversation(turns=HI, tools=[Tool(name="f", schema=schema)])) is None
 
 
+def test_a_request_that_counts_says_nothing_of_the_answer() -> None:
+    call = Call(operation="count_tokens", body=b"{}", model="gpt-5")
+    conversation = Conversation(
+        turns=HI, instructions=[Text(text="Be brief.")], tools=TOOLS, max_output_tokens=1, user="u"
+    )
+    request = ResponsesOutbound().write_request(OPENAI, BASE_URL, call, conversation)
+    assert isinstance(request.body, bytes)
+
+    assert request.url == "https://api.openai.com/v1/responses/input_tokens"
+    assert sorted(json.loads(request.body)) == ["input", "instructions", "model", "tools"]
+
+
 def test_only_conversations() -> None:
     call = Call(operation="embeddings", body=b"{}", model="m")
     with pytest.raises(RequestError):
