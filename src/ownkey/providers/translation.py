@@ -11,6 +11,7 @@ from ownkey.domain.usage import Tokens
 from ownkey.errors import RequestError
 from ownkey.providers.conversation import Answer, Conversation
 from ownkey.providers.dialect import Call, Decoded, StreamDecoder
+from ownkey.providers.one_call import OneCallReader, keep_first_call
 from ownkey.providers.stream_events import CONTENT, Ended, StreamEvent
 
 
@@ -116,8 +117,11 @@ class Translation:
     def decode(self, body: bytes, call: Call) -> Decoded:
         """The client's answer from the provider's. Raises AnswerFailed and ValueError as `read_answer` does."""
         answer = self._outbound.read_answer(body, call)
+        conversation = self._inbound.read_request(call)
+        if conversation.parallel_tool_calls is False:
+            keep_first_call(answer)
         return Decoded(
-            body=self._inbound.write_answer(answer, call, self._inbound.read_request(call)),
+            body=self._inbound.write_answer(answer, call, conversation),
             tokens=answer.tokens,
             raw_usage=answer.raw_usage,
             finish_reason=FINISH_WORDS[answer.finish],
@@ -125,8 +129,11 @@ class Translation:
 
     def stream_decoder(self, provider: Provider, call: Call) -> StreamDecoder:
         """A fresh decoder for one stream."""
-        writer = self._inbound.stream_writer(call, self._inbound.read_request(call))
-        return TranslatedStream(self._outbound.stream_reader(call), writer)
+        conversation = self._inbound.read_request(call)
+        reader = self._outbound.stream_reader(call)
+        if conversation.parallel_tool_calls is False:
+            reader = OneCallReader(reader)
+        return TranslatedStream(reader, self._inbound.stream_writer(call, conversation))
 
     def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """What a non-2xx answer means."""

@@ -26,6 +26,7 @@ from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 # A provider that says nothing for this long is given its way: the client gets what there is.
 _HELD_LIMIT_BYTES: Final = 1024 * 1024
 _ABSENT: Final = Raw(b"null")
+_CALL: Final = b'"functionCall"'
 _MARKS: Final = (b'"error"', b'"finishReason"', b'"blockReason"')
 
 
@@ -116,6 +117,7 @@ class GeminiPassingStream:
             return b""
         if self.committed:
             if _is_plain(block):
+                self._called = self._called or _CALL in block
                 self._last = block
                 return block
             return b"".join([event for event in split_events(block) if self._keep(event)])

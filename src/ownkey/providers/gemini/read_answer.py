@@ -56,7 +56,7 @@ def _read(response: wire.Response, call: Call) -> Answer:
     if reason is not None and has_ended(reason):
         failure = read_failed_finish(reason, candidate.finish_message)
         if failure is not None:
-            raise AnswerFailed(failure)
+            raise AnswerFailed(failure, answer.tokens, raw_usage)
         called = any(isinstance(part, ToolCall) for part in answer.parts)
         answer.finish = read_finish(reason, called=called)
         if answer.finish == "refusal" and not any(not isinstance(part, Thinking) for part in answer.parts):
