@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.exchange import Failure
 from ownkey.domain.policy import Policy, PolicyDefaults, PolicyDocument, SharedAccess, TaskDefault, narrow
-from ownkey.domain.provider import Dialect, Model, Provider, Quirk
+from ownkey.domain.provider import Dialect, Model, Offer, Provider, Quirk
 from ownkey.domain.routing import Needs, Route, RouteRequest, SkipReason, attempts, select_best
 from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, Snapshot, TaskOverride
 from ownkey.domain.usage import Outcome
@@ -420,6 +420,75 @@ def test_embeddings_never_change_their_model() -> None:
     assert reasons(found)["mistral", "own"] == SkipReason.MODEL_PINNED
     by_default = route(of, operation="embeddings")
     assert hops(by_default) == [("groq", "groq-embed", "own")]
+
+
+DRAWING = {
+    **CATALOG,
+    "openai": provider("openai", operations={"images": Offer(model="openai-paint")}),
+    "mistral": provider("mistral", operations={"images": Offer(model="mistral-paint"), "rerank": Offer()}),
+}
+
+
+def test_a_picture_is_drawn_by_the_first_provider_that_can_and_by_no_other() -> None:
+    of = snapshot(credential("groq"), credential("mistral"), credential("openai"))
+    found = route(of, operation="images", catalog=DRAWING)
+    assert hops(found) == [("openai", "openai-paint", "own")]
+    assert reasons(found) == {
+        ("groq", "own"): SkipReason.LACKS_OPERATION,
+        ("mistral", "own"): SkipReason.MODEL_PINNED,
+    }
+    assert found.task == "image"
+    # The first that can is the one that was asked: a fallback would be another one.
+    assert hops(route(of, operation="images", catalog=DRAWING, allow_fallback=False)) == hops(found)
+
+
+def test_a_named_model_draws_or_nobody_does() -> None:
+    of = snapshot(credential("groq"), credential("mistral"), credential("openai"))
+    named = route(of, "mistral/fresco", operation="images", catalog=DRAWING)
+    assert hops(named) == [("mistral", "fresco", "own")]
+    unable = route(of, "groq/fresco", operation="images", catalog=DRAWING)
+    assert hops(unable) == [] and reasons(unable)["groq", "own"] == SkipReason.LACKS_OPERATION
+    assert reasons(route(of, operation="rerank", catalog=DRAWING))["mistral", "own"] == SkipReason.NO_MODEL
+
+
+def test_what_a_user_chose_for_conversations_says_nothing_of_pictures() -> None:
+    of = snapshot(
+        credential("mistral"),
+        credential("openai"),
+        preferences=(Preference(provider="mistral", priority=1, default_model="mistral-chatty"),),
+        overrides=(
+            TaskOverride(task="coding", provider="groq", model="groq-coder"),
+            TaskOverride(task="image", provider="openai", model="openai-oil"),
+        ),
+    )
+    drawn = route(of, operation="images", task="coding", catalog=DRAWING)
+    assert hops(drawn)[0] == ("openai", "openai-oil", "own")
+    # The header still says what it was for.
+    assert drawn.task == "coding"
+    assert hops(route(of, operation="embeddings", task="coding"))[0] == ("mistral", "mistral-embed", "own")
+
+
+def test_a_model_may_bear_its_providers_name() -> None:
+    catalog = {**CATALOG, "mistral": provider("mistral", Model(id="mistral/tiny"))}
+    of = snapshot(credential("mistral"))
+    for name in ("mistral/tiny", "mistral/mistral/tiny"):
+        assert hops(route(of, name, catalog=catalog))[0] == ("mistral", "mistral/tiny", "own")
+    assert hops(route(of, "mistral/other", catalog=catalog))[0] == ("mistral", "other", "own")
+
+
+def test_which_dialect_is_spoken() -> None:
+    row = provider(
+        "openai",
+        Model(id="new", dialect=Dialect.OPENAI_RESPONSES),
+        also=(Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES),
+    )
+    for client, known, other in (
+        (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.OPENAI_CHAT),
+        (Dialect.OPENAI_RESPONSES, Dialect.OPENAI_RESPONSES, Dialect.OPENAI_RESPONSES),
+        (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES),
+        (Dialect.GEMINI, Dialect.OPENAI_RESPONSES, Dialect.OPENAI_CHAT),
+    ):
+        assert (row.choose_dialect("new", client), row.choose_dialect("any", client)) == (known, other)
 
 
 def test_a_provider_without_embeddings_is_skipped() -> None:

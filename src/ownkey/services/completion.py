@@ -226,7 +226,7 @@ class _Walk:
         except TransportFailure as error:
             return record.fail(error.failure)
         except AnswerFailed as error:
-            return record.fail(error.failure)
+            return record.fail(error.failure, error)
         except ValueError:
             message = f"{attempt.provider.label} answered with something that is not a {call.operation} answer."
             return record.fail(Failure(outcome=Outcome.OVERLOADED, message=message))
@@ -308,16 +308,16 @@ class _CallRecord:
         message = failure.message if self.secret is None else self.secret.scrub(failure.message)
         return replace(failure, message=message[:_MESSAGE_LIMIT])
 
-    def fail(self, failure: Failure, decoder: StreamDecoder | None = None) -> Failure:
+    def fail(self, failure: Failure, reported: StreamDecoder | AnswerFailed | None = None) -> Failure:
         """Settle as failed, scrub the secret from what the provider said, and note the failure on the walk.
 
-        A stream that failed may have reported usage already: input is paid for when it is read.
+        What failed may have reported usage already: input is paid for when it is read.
         """
         failure = self.clean(failure)
-        if decoder is None:
+        if reported is None:
             self.settle(failure)
         else:
-            self.settle_stream(decoder, failure)
+            self.settle(failure, reported.tokens, reported.raw_usage)
         self.walk.failed.append(FailedAttempt(self.attempt, failure))
         return failure
 

@@ -16,6 +16,7 @@ from ownkey.errors import ConfigError, RequestError
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
+from ownkey.providers.side_operations.peek import FORMS
 
 WIRE = Path(__file__).parents[2] / "wire"
 CATALOG = load_catalog()
@@ -112,6 +113,23 @@ def test_no_example_of_a_field_can_move_the_host(provider: Provider) -> None:
             "é",
         ):
             assert not re.fullmatch(field.pattern, hostile, re.ASCII), hostile
+
+
+@pytest.mark.parametrize("provider", ROWS)
+def test_every_operation_of_the_catalogue_has_a_request(provider: Provider) -> None:
+    for operation, offer in provider.operations.items():
+        assert offer.model is None or provider.find_model(offer.model) is None, "a model of text"
+        if operation in FORMS:
+            body, kind = (
+                b'--b\r\ncontent-disposition: form-data; name="prompt"\r\n\r\na\r\n--b--',
+                "multipart/form-data; boundary=b",
+            )
+        else:
+            body, kind = b"{}", "application/json"
+        base_url = provider.base_url.format_map({field.name: field.example for field in provider.fields})
+        call = Call(operation=operation, body=body, model=offer.model or "m", content_type=kind)
+        request = get_adapter(Dialect.OPENAI_CHAT, provider.dialect, operation).encode(provider, base_url, call)
+        assert request.url.startswith(base_url.split("//")[0] + "//" + base_url.split("/")[2])
 
 
 @pytest.mark.parametrize("provider", [provider for provider in CATALOG.values() if provider.fields])
@@ -236,6 +254,17 @@ BAD_ROWS = [
     ({"defaults": {"embedding": "m"}, "models": {"m": {}}}, "defaults.embedding"),
     ({"defaults": {"default": "m"}, "models": {"m": {"embedding": True}}}, "defaults.default"),
     ({"defaults": {"embedding": "m"}, "quirks": ["no_embeddings"]}, "defaults.embedding"),
+    ({"also": ["openai_chat"]}, "also"),
+    ({"also": ["gemini", "gemini"]}, "also"),
+    ({"also": ["palm"]}, "also"),
+    ({"operations": {"paint": {}}}, "operations.paint"),
+    ({"operations": {"images": {"size": 3}}}, "operations.images.size"),
+    ({"operations": {"images": "m"}}, "operations"),
+    ({"operations": {"images": {"model": ""}}}, "operations.images.model"),
+    ({"operations": {"rerank": {"path": "//evil.example/x"}}}, "operations.rerank.path"),
+    ({"operations": {"rerank": {"path": "v2/rerank"}}}, "operations.rerank.path"),
+    ({"operations": {"rerank": {"path": "/a/../b"}}}, "operations.rerank.path"),
+    ({"models": {"m": {"dialect": "gemini"}}}, "models.m.dialect"),
     ({"models": {"m": {"tool": True}}}, "models.m.tool"),
     ({"models": {"m": {"context_tokens": 0}}}, "models.m.context_tokens"),
     ({"models": {"m": {"context_tokens": "many"}}}, "models"),

@@ -207,3 +207,15 @@ async def test_a_header_of_the_catalogue_cannot_change_the_framing(open_pool):
         "x-a": "1",
         "content-length": str(len(BODY)),
     }
+
+
+@pytest.mark.parametrize("size", [10, 700_000])
+async def test_a_body_in_pieces_is_one_body(open_pool, size):
+    whole = bytes(range(256)) * (size // 256 + 1)
+    view = memoryview(whole)
+    pieces = (view[:7], b"between", view[7:])
+    async with ScriptedServer(answer_all) as server:
+        request = UpstreamRequest("POST", server.base_url, (), pieces, None)
+        response = await open_pool().send(request)
+        assert await response.read() == b"fine"
+    assert server.requests[0].body == whole[:7] + b"between" + whole[7:]

@@ -34,7 +34,8 @@ PATHS: Final[dict[SideOperation, str]] = {
 _NOT_ONLY_JSON: Final = ("transcriptions", "translations")
 # What a browser would do with an answer is not for a provider to decide: only these types are passed on.
 _TYPES: Final = re.compile(
-    r"(?:audio|image|video)/[\w.+-]+|text/(?:plain|vtt|event-stream)|application/(?:json|x-subrip)"
+    r"(?:audio|video)/[\w.+-]+|image/(?:png|jpeg|webp|gif|avif)|text/(?:plain|vtt|event-stream)"
+    r"|application/(?:json|x-subrip)"
 )
 _OTHER_TYPE: Final = "application/octet-stream"
 _NULL: Final = Raw(b"null")

@@ -88,9 +88,9 @@ class EventStream:
         return b"".join([event for event in split_events(block) if self._keep(event)])
 
     def finish(self) -> bytes:
-        """What is left at the end: an event that was cut off is none."""
-        rest = self._splitter.finish()
-        return self.feed(rest.rstrip(b"\r\n") + b"\n\n") if rest.strip() and self.failure is None else b""
+        """What is left at the end: only an event that can be read whole is an event."""
+        rest = self._splitter.finish().rstrip(b"\r\n") + b"\n\n"
+        return self.feed(rest) if self.failure is None and _is_whole(rest) else b""
 
     def break_off(self, failure: Failure) -> bytes:
         """The in-band error, as OpenAI's clients raise it."""
@@ -118,3 +118,11 @@ class EventStream:
         if bytes(said.usage) != b"null":
             self._reported = read_usage(said.usage, _NULL)
         return True
+
+
+def _is_whole(event: bytes) -> bool:
+    data = read_event(event).data
+    try:
+        return data.strip() == b"[DONE]" or bool(data and _EVENT.decode(data))
+    except UNREADABLE:
+        return False
