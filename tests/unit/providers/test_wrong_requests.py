@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ownkey.domain.provider import Dialect, Quirk
 from ownkey.errors import RequestError
 from ownkey.providers.adapters import get_adapter
-from ownkey.providers.anthropic_messages.chat_request import _DEFAULTS, _FIELDS
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.dialect import Call
+from ownkey.providers.openai_chat.read_request import _DEFAULTS, _READERS
 
 CATALOG = load_catalog()
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -111,7 +111,7 @@ MESSAGE = st.fixed_dictionaries(
         "name": LEAF,
     },
 )
-FIELD = st.sampled_from([*_FIELDS, *_DEFAULTS, "stream_options", "max_completion_tokens"]) | st.text(max_size=5)
+FIELD = st.sampled_from([*_READERS, *_DEFAULTS, "stream_options", "max_completion_tokens"]) | st.text(max_size=5)
 BODY = st.dictionaries(FIELD, VALUE, max_size=4).flatmap(
     lambda fields: st.lists(MESSAGE, max_size=3).map(lambda messages: {**fields, "messages": messages})
 )

@@ -1,8 +1,8 @@
 """Claude's stream for Claude's clients: bytes pass through, and only what matters is looked at.
 
 Until the first content and from `message_delta` on, every event is parsed. In between, where nearly all events are,
-one costs three searches: a JSON string cannot hold an unescaped quote, so `"error"` in an event is a type or a field
-and never a part of somebody's text.
+one costs a search or a few: a JSON string cannot hold an unescaped quote, so `"error"` in an event is a type or a
+field and never a part of somebody's text.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 # A provider that says nothing for this long is given its way: the client gets what there is.
 _HELD_LIMIT_BYTES: Final = 1024 * 1024
 _ABSENT: Final = Raw(b"null")
+_CONTENT: Final = b"event: content_block_delta\n"
 # These blocks begin empty; every other one is content by itself.
 _EMPTY_AT_FIRST: Final = frozenset({"text", "thinking"})
 
@@ -120,15 +121,14 @@ class PassingStreamDecoder:
             if self._keep(event):
                 self._held.append(event)
                 self._held_bytes += len(event)
-        if self.failure is not None:
+        if self.failure is not None and not self.committed:
             self._held.clear()
-            return b""
-        if not (self.committed or self.complete or self._held_bytes > _HELD_LIMIT_BYTES):
-            return b""
-        held, self._held = b"".join(self._held), []
-        self.committed = True
-        self._flowing = not self.complete and self.finish_reason is None
-        return held
+        elif self.committed or self.complete or self._held_bytes > _HELD_LIMIT_BYTES:
+            held, self._held = b"".join(self._held), []
+            self.committed = True
+            self._flowing = not self.complete and self.failure is None and self.finish_reason is None
+            return held
+        return b""
 
     def _pass(self, event: bytes) -> bool:
         """Whether the client gets an event after the commit; most of them go unread."""
@@ -177,6 +177,8 @@ class PassingStreamDecoder:
 
 def _is_plain(block: bytes) -> bool:
     """Whether a block holds content and nothing else."""
+    if block.startswith(_CONTENT) and block.find(b"\n\n") == len(block) - 2:
+        return True  # one event, and it says so itself
     return not (b'"message_delta"' in block or b'"message_stop"' in block or b'"error"' in block)
 
 

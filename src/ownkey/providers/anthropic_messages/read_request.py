@@ -149,12 +149,8 @@ class _Reader:
 
     def thinking(self, value: Any) -> None:
         config = _object(value, "thinking")
+        # `updates` are notes between tool calls, which nobody else writes; `block_binding` is about Claude's seals.
         display = config.get("display")
-        if display not in (None, "summarized", "omitted"):
-            self.conversation.foreign["thinking.display"] = display
-        binding = config.get("block_binding")
-        if binding is not None:
-            self.conversation.foreign["thinking.block_binding"] = binding
         show = None if display is None else display == "summarized"
         match config.get("type"):
             case "enabled":

@@ -213,6 +213,14 @@ def test_a_loop_of_tools() -> None:
         ({"type": "enabled", "budget_tokens": 2_000}, Reasoning(budget_tokens=2_000, show=True)),
         ({"type": "enabled", "budget_tokens": 2_000, "display": "omitted"}, Reasoning(budget_tokens=2_000, show=False)),
         ({"type": "adaptive"}, Reasoning(adaptive=True)),
+        (
+            {
+                "type": "adaptive",
+                "display": "updates",
+                "block_binding": {"prefix_mismatch_behavior": "drop"},
+            },
+            Reasoning(adaptive=True, show=False),
+        ),
         ({"type": "disabled"}, Reasoning(effort="none")),
         ({"type": "between_tools"}, Reasoning(effort="none")),
         (None, None),
@@ -282,7 +290,6 @@ def test_what_says_what_happens_anyway_is_left_out() -> None:
         ({"speed": "fast"}, ["speed"]),
         ({"fallbacks": "default"}, ["fallbacks"]),
         ({"max_tokens": 0}, ["max_tokens"]),
-        ({"thinking": {"type": "adaptive", "display": "updates"}}, ["thinking.display"]),
         ({"output_config": {"task_budget": {"type": "tokens", "total": 1}}}, ["output_config.task_budget"]),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}, TOOL]}, ["tools[0]"]),
         ({"tools": [{**TOOL, "defer_loading": True}]}, ["tools[0].defer_loading"]),
