@@ -15,6 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 
 GOOGLE: Final = "/v1beta/"
 _GOOGLE_MODELS: Final = "/v1beta/models"
+_MODELS: Final = "/v1/models"
 
 
 class Door(Struct, frozen=True, kw_only=True):
@@ -67,7 +68,9 @@ def find_dialect(path: str, headers: Headers) -> Dialect:
     """The dialect in which a client wants to hear of its errors."""
     if path.startswith(GOOGLE):
         return _GEMINI
-    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and _speaks_anthropic(headers)):
+    if path.startswith(_MODELS):
+        return _GEMINI if _names_method(path) else _find_lister(headers)
+    if path.startswith("/v1/messages"):
         return _ANTHROPIC
     return _RESPONSES if path.startswith("/v1/responses") else _CHAT
 
@@ -77,14 +80,16 @@ def find_door(method: str, path: str, query: bytes, headers: Headers) -> Door:
     door = _POST.get(path)
     if door is not None and method == "POST":
         return door
-    if path.startswith("/v1/models"):
-        found = _find_models("/v1/models", path, _ANTHROPIC if _speaks_anthropic(headers) else _CHAT)
+    if path.startswith(_MODELS):
+        if _names_method(path):
+            return _find_google(_MODELS, method, path, query)
+        found = _find_models(_MODELS, path, _find_lister(headers))
         if found is not None and method == "GET":
             return found
         if found is not None:
             raise _not_allowed(method, path)
     if path.startswith(_GOOGLE_MODELS):
-        return _find_google(method, path, query)
+        return _find_google(_GOOGLE_MODELS, method, path, query)
     if door is not None:
         raise _not_allowed(method, path)
     if path.startswith("/v1/responses/"):
@@ -93,22 +98,26 @@ def find_door(method: str, path: str, query: bytes, headers: Headers) -> Door:
             "conversation with each request (`store: false`).",
             code="response_not_stored",
         )
-    raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
+    raise _unknown(path)
 
 
-def _find_google(method: str, path: str, query: bytes) -> Door:
-    name, _, verb = path[len(_GOOGLE_MODELS) + 1 :].rpartition(":")
-    found = _METHODS.get(verb) if name else None
-    if found is not None and method == "POST":
-        want, operation, stream = found
-        as_array = stream and dict(parse_qsl(query.decode("latin-1"))).get("alt") != "sse"
-        return Door(dialect=_GEMINI, want=want, operation=operation, model=name, stream=stream, as_array=as_array)
-    models = None if found is not None else _find_models(_GOOGLE_MODELS, path, _GEMINI)
-    if models is not None and method == "GET":
+def _find_google(base: str, method: str, path: str, query: bytes) -> Door:
+    name, _, verb = path[len(base) + 1 :].rpartition(":")
+    found = _METHODS.get(verb)
+    if found is None:
+        models = _find_models(base, path, _GEMINI)
+        if models is None:
+            raise _unknown(path)
+        if method != "GET":
+            raise _not_allowed(method, path)
         return models
-    if found is not None or models is not None:
+    if not name:
+        raise _unknown(path)
+    if method != "POST":
         raise _not_allowed(method, path)
-    raise NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
+    want, operation, stream = found
+    as_array = stream and dict(parse_qsl(query.decode("latin-1"))).get("alt") != "sse"
+    return Door(dialect=_GEMINI, want=want, operation=operation, model=name, stream=stream, as_array=as_array)
 
 
 def _find_models(base: str, path: str, dialect: Dialect) -> Door | None:
@@ -118,8 +127,23 @@ def _find_models(base: str, path: str, dialect: Dialect) -> Door | None:
     return Door(dialect=dialect, want="models", model=name[1:]) if name.startswith("/") and len(name) > 1 else None
 
 
-def _speaks_anthropic(headers: Headers) -> bool:
-    return any(name == b"anthropic-version" for name, _ in headers)
+def _names_method(path: str) -> bool:
+    """Whether a path ends as Google's do: its library asks below `/v1` too, and models may have colons of their own."""
+    return path.rpartition(":")[2] in _METHODS
+
+
+def _find_lister(headers: Headers) -> Dialect:
+    """Whose list of models is wanted: three libraries ask for the same path."""
+    for name, _ in headers:
+        if name == b"anthropic-version":
+            return _ANTHROPIC
+        if name in (b"x-goog-api-key", b"x-goog-api-client"):
+            return _GEMINI
+    return _CHAT
+
+
+def _unknown(path: str) -> NotFound:
+    return NotFound(f"There is no {path[:100]} here. OpenAPI: /openapi.json", code="unknown_path")
 
 
 def _not_allowed(method: str, path: str) -> RequestError:

@@ -1,0 +1,59 @@
+"""Which dialect a path and its headers are of."""
+
+from __future__ import annotations
+
+import pytest
+
+from ownkey.domain.provider import Dialect
+from ownkey.errors import NotFound, RequestError
+from ownkey.http.doors import Door, Headers, find_dialect, find_door
+
+CHAT, CLAUDE, GEMINI = Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI
+CLAUDES: Headers = [(b"anthropic-version", b"2023-06-01")]
+GOOGLES: Headers = [(b"x-goog-api-key", b"ok-1")]
+
+
+@pytest.mark.parametrize("base", ["/v1/models", "/v1beta/models"])
+@pytest.mark.parametrize(
+    ("verb", "query", "door"),
+    [
+        ("generateContent", b"", Door(dialect=GEMINI, want="answer", stream=False)),
+        ("streamGenerateContent", b"alt=sse", Door(dialect=GEMINI, want="answer", stream=True)),
+        ("streamGenerateContent", b"", Door(dialect=GEMINI, want="answer", stream=True, as_array=True)),
+        ("countTokens", b"", Door(dialect=GEMINI, want="count", stream=False)),
+        ("embedContent", b"", Door(dialect=GEMINI, want="answer", operation="embeddings", stream=False)),
+        ("batchEmbedContents", b"", Door(dialect=GEMINI, want="answer", operation="embeddings", stream=False)),
+    ],
+)
+@pytest.mark.parametrize("name", ["gemini-3.8-flash", "ollama/llama3:8b", "task:coding"])
+def test_googles_methods_below_either_version(base: str, verb: str, query: bytes, door: Door, name: str) -> None:
+    path = f"{base}/{name}:{verb}"
+    found = find_door("POST", path, query, [])
+    assert (found.dialect, found.want, found.operation) == (door.dialect, door.want, door.operation)
+    assert (found.stream, found.as_array, found.model) == (door.stream, door.as_array, name)
+    assert find_dialect(path, []) is GEMINI
+    with pytest.raises(RequestError) as caught:
+        find_door("GET", path, query, [])
+    assert caught.value.code == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "dialect"),
+    [
+        ("/v1/models", [], CHAT),
+        ("/v1/models", CLAUDES, CLAUDE),
+        ("/v1/models", GOOGLES, GEMINI),
+        ("/v1beta/models", [], GEMINI),
+    ],
+)
+def test_a_list_of_models_is_in_the_form_of_who_asks(path: str, headers: Headers, dialect: Dialect) -> None:
+    assert find_door("GET", path, b"", headers) == Door(dialect=dialect, want="models")
+    one = find_door("GET", f"{path}/llama3:8b", b"", headers)
+    assert one == Door(dialect=dialect, want="models", model="llama3:8b")
+    assert find_dialect(path, headers) is dialect
+
+
+def test_other_paths_lead_nowhere() -> None:
+    for path in ("/v1/models/:generateContent", "/v1beta/models/x:doSomething", "/v1beta/files", "/v1/nothing"):
+        with pytest.raises((NotFound, RequestError)):
+            find_door("POST", path, b"", [])
