@@ -183,6 +183,15 @@ def test_an_error_instead_of_a_stream(body: bytes, outcome: Outcome) -> None:
     assert decoder.failure.outcome is outcome
 
 
+def test_an_error_may_tell_what_it_has_cost() -> None:
+    decoder = decoder_for("openai")
+    failed = b'data: {"choices":[],"error":{"code":502,"message":"gone"},"usage":{"prompt_tokens":3}}\n\n'
+
+    assert decode(decoder, [failed]) == b""
+    assert decoder.failure is not None
+    assert decoder.tokens == tokens(3, 0, 0, 0)
+
+
 @pytest.mark.parametrize("name", ["openai_cut", "xai_cut", "two_choices_cut", "only_comments"])
 def test_a_stream_that_breaks_off_is_not_complete(name: str) -> None:
     decoder = decoder_for(name, body=b'{"n":2}' if name == "two_choices_cut" else b"{}")

@@ -197,16 +197,15 @@ class OpenAIStreamDecoder:
         except UNREADABLE:
             # Not for us to judge: an extension that the client may understand.
             return True
-        if self._read_error(chunk, data):
-            return False
-        self._read_choices(chunk)
         raw_usage = bytes(chunk.usage)
         if raw_usage == b"null" and chunk.x_groq is not None:
             raw_usage = bytes(chunk.x_groq.usage)
-        if raw_usage == b"null":
-            return True
-        self._read_usage(raw_usage)
-        return self._call.wants_usage or chunk.choices != []
+        if raw_usage != b"null":
+            self._read_usage(raw_usage)
+        if self._read_error(chunk, data):
+            return False
+        self._read_choices(chunk)
+        return self._call.wants_usage or raw_usage == b"null" or chunk.choices != []
 
     def _read_error(self, chunk: _Chunk, data: bytes) -> bool:
         errors = [chunk.error, *(choice.error for choice in chunk.choices or ())]

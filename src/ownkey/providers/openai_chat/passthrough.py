@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider, Quirk
+from ownkey.domain.usage import Tokens
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
@@ -89,14 +90,15 @@ class OpenAIChat:
             answer = _COMPLETION.decode(body)
         except UNREADABLE:
             raise ValueError("not an answer in the OpenAI form") from None
+        raw_usage = _present(answer.usage) or (_present(answer.x_groq.usage) if answer.x_groq else None)
+        tokens = read_usage(raw_usage) if raw_usage else None
         for error in (answer.error, *(choice.error for choice in answer.choices or ())):
-            _refuse_error(error)
+            _refuse_error(error, tokens, raw_usage)
         if answer.choices is None:
             raise ValueError("a chat completion without choices")
-        raw_usage = _present(answer.usage) or (_present(answer.x_groq.usage) if answer.x_groq else None)
         return Decoded(
             body=body,
-            tokens=read_usage(raw_usage) if raw_usage else None,
+            tokens=tokens,
             raw_usage=raw_usage,
             finish_reason=finish_word(answer.choices[0].finish_reason) if answer.choices else None,
         )
@@ -125,10 +127,10 @@ def _present(raw: Raw) -> bytes | None:
     return None if value == b"null" else value
 
 
-def _refuse_error(raw: Raw) -> None:
+def _refuse_error(raw: Raw, tokens: Tokens | None = None, raw_usage: bytes | None = None) -> None:
     error = _present(raw)
     if error is not None:
-        raise AnswerFailed(read_failure_in_answer(error))
+        raise AnswerFailed(read_failure_in_answer(error), tokens, raw_usage)
 
 
 def _ask_for_usage(body: dict[str, Raw], provider: Provider) -> None:

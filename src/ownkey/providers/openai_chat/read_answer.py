@@ -62,18 +62,19 @@ def read_answer(body: bytes, model: str) -> Answer:
         completion = _COMPLETION.decode(body)
     except UNREADABLE:
         raise ValueError("not an answer in the OpenAI form") from None
-    choices = completion.choices
-    error = first_error(completion.error, *(choice.error for choice in choices or ()))
-    if error is not None:
-        raise AnswerFailed(read_failure_in_answer(error))
-    if not choices:
-        raise ValueError("a chat completion without choices")
-    choice = choices[0]
-    parts = _read_parts(choice.message or WireMessage(), model)
     raw_usage = completion.usage
     if not is_present(raw_usage) and completion.x_groq is not None:
         raw_usage = completion.x_groq.usage
     tokens = read_usage(bytes(raw_usage)) if is_present(raw_usage) else None
+    told = bytes(raw_usage) if tokens is not None else None
+    choices = completion.choices
+    error = first_error(completion.error, *(choice.error for choice in choices or ()))
+    if error is not None:
+        raise AnswerFailed(read_failure_in_answer(error), tokens, told)
+    if not choices:
+        raise ValueError("a chat completion without choices")
+    choice = choices[0]
+    parts = _read_parts(choice.message or WireMessage(), model)
     return Answer(
         id=completion.id or "",
         model=completion.model or model,
@@ -85,7 +86,7 @@ def read_answer(body: bytes, model: str) -> Answer:
             refused=any(isinstance(part, Refusal) for part in parts),
         ),
         tokens=tokens,
-        raw_usage=bytes(raw_usage) if tokens is not None else None,
+        raw_usage=told,
         logprobs=read_logprobs(choice.logprobs),
     )
 

@@ -145,6 +145,7 @@ class ChatStreamReader:
                 # To go on would drop a part of the answer without a word.
                 self.failure = Failure(outcome=Outcome.STREAM_BROKEN, message="The provider sent an unreadable chunk.")
             return
+        self._read_usage(chunk)
         if self._read_error(chunk, data):
             return
         if chunk.choices and not self._started:
@@ -153,7 +154,6 @@ class ChatStreamReader:
         for choice in chunk.choices or ():
             if not choice.index and not self._ended:
                 self._read_choice(choice)
-        self._read_usage(chunk)
 
     def _read_error(self, chunk: _Chunk, data: bytes) -> bool:
         extra = chunk.x_groq.error if chunk.x_groq is not None else ABSENT

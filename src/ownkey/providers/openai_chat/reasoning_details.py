@@ -7,6 +7,7 @@ have the part's place in the answer as `index`, so that thinking between two tex
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Set
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ from ownkey.providers.conversation import Part, Seal, Thinking, ToolCall
 from ownkey.providers.seals import PREFIX, read_seal, write_seal
 from ownkey.providers.unreadable import UNREADABLE
 
-# Marks thinking without a seal, so that a pass-through knows it as ours: many providers refuse `reasoning_content`.
-_UNSEALED: Final = PREFIX + "unsealed"
 _DIALECT: Final = Dialect.OPENAI_CHAT
+# Marks thinking without a seal, so that a pass-through knows it as ours: many providers refuse `reasoning_content`.
+_UNSEALED: Final = write_seal(Seal(_DIALECT, "", id=""), _DIALECT)
+# What every wrapped seal begins with. The longer it is, the faster it is looked for.
+_MARK: Final = PREFIX.encode() + base64.urlsafe_b64encode(b'{"dialect":"')
 
 _MESSAGES: Final = msgspec.json.Decoder(list[dict[str, Raw]])
 _DETAILS: Final = msgspec.json.Decoder(list[dict[str, Any]])
@@ -104,7 +107,7 @@ def _string(entry: Detail, name: str) -> str:
 
 def holds_foreign(body: bytes) -> bool:
     """Whether a client's body may hold entries of ours: cheap, and hardly ever wrong."""
-    return PREFIX.encode() in body
+    return _MARK in body
 
 
 def take_out_foreign(messages: Raw) -> Raw:

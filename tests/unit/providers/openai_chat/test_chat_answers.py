@@ -30,6 +30,7 @@ from ownkey.providers.conversation import (
 )
 from ownkey.providers.dialect import AnswerFailed
 from ownkey.providers.freeform import wrap
+from ownkey.providers.openai_chat.passthrough import OpenAIChat
 
 TOKENS = Tokens(input_uncached=10, cache_read=5, cache_write=2, output_text=7, output_reasoning=3)
 SIGNED = Seal(Dialect.ANTHROPIC_MESSAGES, "sig/+=")
@@ -294,14 +295,17 @@ def test_a_call_without_a_name_is_not_an_answer() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"error":{"code":429,"message":"Rate limited upstream"}}',
-        b'{"choices":[{"error":{"code":429,"message":"Rate limited upstream"},"finish_reason":"error"}]}',
+        b'{"error":{"code":429,"message":"Rate limited upstream"},"usage":{"prompt_tokens":5}}',
+        b'{"choices":[{"error":{"code":429,"message":"Limited"},"finish_reason":"error"}],"usage":{"prompt_tokens":5}}',
     ],
 )
-def test_an_error_that_came_as_a_success_is_an_error(body: bytes) -> None:
+@pytest.mark.parametrize("decode", [OUTBOUND.read_answer, OpenAIChat().decode])
+def test_an_error_that_came_as_a_success_is_an_error_and_costs_what_it_says(body: bytes, decode: Any) -> None:
     with pytest.raises(AnswerFailed) as caught:
-        OUTBOUND.read_answer(body, call_of())
+        decode(body, call_of())
     assert caught.value.failure.outcome is Outcome.RATE_LIMITED
+    assert caught.value.tokens == Tokens(input_uncached=5)
+    assert caught.value.raw_usage == b'{"prompt_tokens":5}'
 
 
 COUNTS = st.integers(0, 10**6)

@@ -129,6 +129,13 @@ def test_usage_is_kept_however_the_stream_ends() -> None:
     assert reader.tokens == Tokens(input_uncached=3)
 
 
+def test_an_error_may_tell_what_it_has_cost() -> None:
+    failed = event({"choices": [], "error": {"code": 502, "message": "gone"}, "usage": {"prompt_tokens": 3}})
+    _, reader = read_stream([HI, failed])
+    assert reader.failure is not None
+    assert reader.tokens == Tokens(input_uncached=3)
+
+
 def test_nothing_comes_after_the_end() -> None:
     reader = OUTBOUND.stream_reader(call_of(stream=True))
     assert reader.feed(HI + STOP + DONE + chunk({"content": "more"}))
