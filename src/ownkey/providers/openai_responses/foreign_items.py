@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from ownkey.domain.provider import Dialect
 from ownkey.errors import RequestError
-from ownkey.providers.openai_responses.ids import MARK, is_ours
+from ownkey.providers.openai_responses.ids import MARK, is_ours, refuse_reference
 from ownkey.providers.seals import PREFIX, read_seal
 from ownkey.providers.unreadable import UNREADABLE
 
@@ -48,11 +48,10 @@ def _clean(item: _Fields, place: str) -> bool:
         return _clean_reasoning(item, ours)
     if not ours:
         return True
-    if kind not in ("message", "function_call", "custom_tool_call"):
-        raise RequestError(
-            "This item is of another provider's answer: OpenAI does not know it. Send its content as text or a file.",
-            param=place,
-        )
+    if kind == "item_reference" or (kind is None and "role" not in item):
+        raise refuse_reference(place)
+    if kind == "image_generation_call":
+        raise RequestError("OpenAI does not know this picture: send it as an `input_image`.", param=place)
     del item["id"]
     return True
 

@@ -6,6 +6,7 @@ import re
 from typing import Final, Literal
 
 from ownkey.domain.usage import new_id
+from ownkey.errors import RequestError
 
 # Also what a foreign seal begins with: one search finds both.
 MARK: Final = "ownkey1"
@@ -34,3 +35,12 @@ def item_id(kind: ItemKind, base: str, position: int) -> str:
 def is_ours(identifier: object) -> bool:
     """Whether an id is of a translated answer."""
     return isinstance(identifier, str) and identifier.partition("_")[2].startswith(f"{MARK}_")
+
+
+def refuse_reference(place: str) -> RequestError:
+    """The error for a reference to an item of a translated answer, which nobody has kept."""
+    return RequestError(
+        f"`{place}` refers to an item of an answer that was not stored. Send the item itself: clients that choose "
+        "between the two do so with `store: false`.",
+        param=place,
+    )

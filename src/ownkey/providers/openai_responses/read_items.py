@@ -14,7 +14,7 @@ from ownkey.domain.provider import Dialect
 from ownkey.errors import RequestError
 from ownkey.providers.conversation import Conversation, Media, Part, Text, Thinking, ToolCall, ToolResult, Turn
 from ownkey.providers.openai_responses import fields
-from ownkey.providers.openai_responses.ids import is_ours
+from ownkey.providers.openai_responses.ids import is_ours, refuse_reference
 from ownkey.providers.openai_responses.read_content import read_content
 from ownkey.providers.openai_responses.sealed_items import sealed_call
 from ownkey.providers.seals import read_seal
@@ -85,6 +85,8 @@ class _ItemReader:
                 form = "png" if item.get("output_format") is None else item["output_format"]
                 picture = Media(kind="image", media_type=f"image/{form}", data=item["result"])
                 self._assistant(starts=True).parts.append(picture)
+            case "item_reference" if is_ours(item.get("id")):
+                raise refuse_reference(place)
             case str() if kind in _HOSTED:
                 self._conversation.foreign[place] = item
             case _:

@@ -78,6 +78,7 @@ def test_counting_has_its_own_path() -> None:
         (b'{"input":"Hi","background":true}', "background"),
         (b'{"input":"Hi","previous_response_id":"resp_ownkey1_msg_01"}', "previous_response_id"),
         (b'{"input":[{"type":"item_reference","id":"msg_ownkey1_m_0"}]}', "input[0]"),
+        (b'{"input":[{"id":"msg_ownkey1_m_0"}]}', "input[0]"),
         (b'{"input":[{"type":"image_generation_call","id":"ig_ownkey1_m_0","result":"QQ=="}]}', "input[0]"),
     ],
 )
@@ -124,6 +125,13 @@ def test_reasoning_and_ids_of_other_providers_stay_here() -> None:
         assert [item.get("type") for item in sent["input"]] == [None, "message", "function_call"]
         assert all("id" not in item for item in sent["input"])
         assert sent["input"][1]["content"] == items[2]["content"]
+
+
+def test_an_item_may_leave_out_that_it_is_a_message() -> None:
+    item = {"role": "assistant", "content": [{"type": "output_text", "text": "Hi"}], "id": "msg_ownkey1_m_0"}
+    sent = json.loads(send(json.dumps({"input": [item]}).encode()).body)
+
+    assert sent["input"] == [{name: value for name, value in item.items() if name != "id"}]
 
 
 def test_a_wrapped_seal_of_openais_is_put_back() -> None:

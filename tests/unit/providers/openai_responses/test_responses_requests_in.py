@@ -303,6 +303,7 @@ def test_what_only_openai_can_do_is_foreign(body: dict[str, Any], places: list[s
         ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
         ({"input": [{"type": "reasoning", "summary": "s"}]}, "input[0].summary"),
+        ({"input": [{"type": "item_reference", "id": "msg_ownkey1_m_0"}]}, "input[0]"),
         ({"instructions": ["x"]}, "instructions"),
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
