@@ -217,8 +217,10 @@ def refuse_foreign(conversation: Conversation, label: str) -> None:
 
     `label` names who cannot carry it, such as "Claude's API".
     """
-    for field in conversation.foreign:
+    for field, value in conversation.foreign.items():
+        kind = value.get("type") if isinstance(value, dict) else None
+        what = f"`{field[:80]}` ({kind[:40]})" if isinstance(kind, str) else f"`{field[:80]}`"
         raise RequestError(
-            f"{label} has nothing like `{field[:80]}`. Leave it out or choose a model of a provider that has it.",
+            f"{label} has nothing like {what}. Leave it out or choose a model of a provider that has it.",
             param=field[:80],
         )

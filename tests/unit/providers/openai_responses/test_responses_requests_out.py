@@ -413,6 +413,12 @@ def test_what_cannot_be_carried_is_refused_by_name(more: dict[str, Any], param: 
     assert refused(Conversation(**{**ALL, **more})) == param
 
 
+def test_a_foreign_tool_is_named_by_its_type() -> None:
+    with pytest.raises(RequestError) as caught:
+        build(Conversation(turns=HI, foreign={"tools[2]": {"type": "web_search_20250305", "name": "web_search"}}))
+    assert "`tools[2]` (web_search_20250305)" in caught.value.message
+
+
 @pytest.mark.parametrize(
     "more", [{"stop": []}, {"frequency_penalty": 0.0}, {"logit_bias": {}}, {"choices": 1}, {"output": None}]
 )
