@@ -23,6 +23,8 @@ from ownkey.services.pricing import Pricing
 _BATCH_LIMIT: Final = 250
 _BACKOFF_LIMIT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 10.0
+# In the others some tokens are of pictures or of sound, at prices of their own, and the counters do not tell which.
+_PRICED: Final = frozenset({"chat", "embeddings", "images", "moderations"})
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Metering:
 
     def _price(self, batch: Sequence[UsageEvent]) -> None:
         for event in batch:
-            if event.tokens is None or event.price_version is not None:
+            if event.tokens is None or event.price_version is not None or event.operation not in _PRICED:
                 continue
             provider = self._catalog.get(event.provider)
             try:
