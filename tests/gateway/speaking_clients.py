@@ -6,6 +6,7 @@ when a person using the client could not tell them apart.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -50,10 +51,15 @@ async def ask(dialect: Dialect, at: Asked, model: str, *, stream: bool, tools: b
 def plain(value: Any) -> Any:
     """Without what differs from call to call, and without what is None or empty."""
     if isinstance(value, dict):
-        kept = {name: plain(part) for name, part in value.items() if name not in _VOLATILE}
-        # A counter of nothing is as good as none, and every provider tells others of them.
-        none = (None, [], {}, 0) if all(name.endswith("_tokens") for name in kept) else (None, [], {})
-        return {name: part for name, part in kept.items() if part not in none and "parsed" not in name}
+        kept = {name: plain(part) for name, part in value.items() if name not in _VOLATILE and "parsed" not in name}
+        if "arguments" in kept:
+            kept["arguments"] = json.loads(kept["arguments"])  # the same values, whatever the spaces between them
+        return {
+            name: part
+            for name, part in kept.items()
+            # A counter of nothing is as good as none, and every provider tells others of them.
+            if part not in (None, [], {}) and not (part == 0 and name.endswith("_tokens"))
+        }
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     return value
@@ -128,6 +134,9 @@ async def _responses(at: Asked, model: str, stream: bool, tools: bool, more: dic
         if not stream:
             return (await client.responses.create(**fields)).to_dict()
         async with client.responses.stream(**fields) as answer:
+            async for event in answer:
+                if event.type == "response.incomplete":  # this client's helper waits for a completed one
+                    return event.response.to_dict()
             return (await answer.get_final_response()).to_dict()
 
 

@@ -55,7 +55,7 @@ def stream(reply: Reply, request: dict[str, Any], model: str) -> list[Spoken]:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return unnamed({**frame, "choices": [choice]})
 
-    events = [chunk({"role": "assistant", "content": ""})]
+    events = [chunk({"role": "assistant", "content": None if reply.text is None else ""})]
     events += [chunk({"reasoning_content": piece}) for piece in cut(reply.thinking or "", reply.pieces)]
     for piece in cut(reply.text or "", reply.pieces):
         events.append(chunk({"content": piece}, logprobs=_logprobs([piece]) if reply.logprobs else None))

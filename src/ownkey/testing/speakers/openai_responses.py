@@ -69,10 +69,11 @@ def _ended(reply: Reply, request: dict[str, Any], model: str, told: dict[str, An
         "reasoning": request.get("reasoning") or {"effort": None, "summary": None},
         "store": request.get("store", True),
         "temperature": request.get("temperature", 1.0),
-        "text": request.get("text") or {"format": {"type": "text"}},
+        "text": {"format": {"type": "text"}, "verbosity": "medium", **(request.get("text") or {})},
         "tool_choice": request.get("tool_choice", "auto"),
         "tools": request.get("tools") or [],
         "top_p": request.get("top_p", 1.0),
+        "top_logprobs": request.get("top_logprobs") or 0,
         "truncation": "disabled",
         "usage": told,
         "user": None,
@@ -94,7 +95,8 @@ def _items(reply: Reply) -> list[dict[str, Any]]:
     if reply.refusal:
         content.append({"type": "refusal", "refusal": reply.refusal})
     if content:
-        message = {"id": "msg_simulated", "type": "message", "role": "assistant", "status": "completed"}
+        status = "incomplete" if reply.ending == "length" else "completed"
+        message = {"id": "msg_simulated", "type": "message", "role": "assistant", "status": status}
         items.append({**message, "content": content})
     for position, call in enumerate(reply.calls):
         item = {"id": f"fc_simulated{position}", "type": "function_call", "status": "completed"}
