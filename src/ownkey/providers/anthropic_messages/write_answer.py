@@ -7,22 +7,26 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from ownkey.domain.exchange import Failure
+from ownkey.domain.usage import Outcome
 from ownkey.providers.anthropic_messages.signatures import is_foreign, write_signature, write_thinking
 from ownkey.providers.anthropic_messages.stop_reasons import STOP_REASONS
 from ownkey.providers.anthropic_messages.usage import write_usage
 from ownkey.providers.anthropic_messages.write_conversation import tool_id
 from ownkey.providers.conversation import Answer, Citation, Finish, Media, Part, Refusal, Text, Thinking, ToolCall
+from ownkey.providers.dialect import AnswerFailed
 from ownkey.providers.freeform import wrap
 from ownkey.providers.seals import PREFIX
 from ownkey.providers.unreadable import UNREADABLE
 
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Raw])
+_MEDIA: Final = {"image": "a picture", "document": "a document", "audio": "sound", "video": "a film"}
 
 Block = dict[str, Any]
 
 
 def write_answer(answer: Answer) -> bytes:
-    """The message for an answer."""
+    """The message for an answer. Raises AnswerFailed for one with a picture or with sound."""
     refused = any(isinstance(part, Refusal) for part in answer.parts)
     return msgspec.json.encode(
         {
@@ -30,7 +34,7 @@ def write_answer(answer: Answer) -> bytes:
             "type": "message",
             "role": "assistant",
             "model": answer.model,
-            "content": [block for part in answer.parts for block in _write_part(part)],
+            "content": [block for part in answer.parts for block in _write_part(part, answer)],
             **write_end(answer.finish, answer.stop_sequence, refused=refused),
             "usage": write_usage(answer.tokens),
         }
@@ -57,7 +61,7 @@ def write_citation(citation: Citation) -> dict[str, Any]:
     }
 
 
-def _write_part(part: Part) -> list[Block]:
+def _write_part(part: Part, answer: Answer) -> list[Block]:
     match part:
         case Text():
             block: Block = {"type": "text", "text": part.text}
@@ -71,7 +75,9 @@ def _write_part(part: Part) -> list[Block]:
         case ToolCall():
             return _write_tool_call(part)
         case Media():
-            raise ValueError(f"a message has no {part.kind}")
+            message = f"The model answered with {_MEDIA[part.kind]}, for which Claude's clients have no place."
+            failure = Failure(outcome=Outcome.CANNOT_CARRY, message=message)
+            raise AnswerFailed(failure, answer.tokens, answer.raw_usage)
         case _:
             return []  # no model answers with the result of a tool
 

@@ -79,7 +79,7 @@ def write_conversation(conversation: Conversation, model: str) -> Written:
         raise RequestError("There is no message with content.", param="messages")
     may_budget = _may_budget(messages)
     for message in messages:
-        message["content"] = _simplify(message["content"])
+        message["content"] = _simplify(_results_first(message["content"]))
     return Written(messages, system, may_budget)
 
 
@@ -100,6 +100,14 @@ def _may_budget(messages: list[Block]) -> bool:
         return True
     in_tool_loop = any(block["type"] == "tool_result" for block in turns[-1]["content"])
     return not in_tool_loop or turns[-2]["content"][0]["type"] in _THOUGHTS
+
+
+def _results_first(blocks: list[Block]) -> list[Block]:
+    """Claude wants the results of tools before whatever else is in their message."""
+    results = [block for block in blocks if block["type"] == "tool_result"]
+    if not results or len(results) == len(blocks):
+        return blocks
+    return results + [block for block in blocks if block["type"] != "tool_result"]
 
 
 def _simplify(blocks: list[Block]) -> str | list[Block]:

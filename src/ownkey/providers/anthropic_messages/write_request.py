@@ -124,7 +124,8 @@ def _add_tools(request: Request, conversation: Conversation, model: str) -> None
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
     schema = SCHEMA if tool.freeform else tool.schema or _NO_ARGUMENTS
-    written: dict[str, Any] = {"name": tool.name, "input_schema": schema}
+    # Claude insists on the type, OpenAI and Gemini do without.
+    written: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", **schema}}
     description = describe(tool)
     if description:
         written["description"] = description

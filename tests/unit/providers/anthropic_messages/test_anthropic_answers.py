@@ -347,3 +347,97 @@ def test_a_reason_that_claude_made_up_is_not_noted_in_its_words(reason: str) -> 
     decode(decoder, [events(START, {"type": "message_delta", "delta": {"stop_reason": reason}}, STOP)])
 
     assert (decoder.finish_reason, answer([], reason).finish_reason) == ("stop", "stop")
+
+
+WEB = {"type": "web_search_result_location", "url": "https://a.test", "title": "A", "encrypted_index": "E"}
+PLACE = {"type": "char_location", "cited_text": "x", "document_index": 0}
+
+
+def test_sources_on_the_web_become_annotations() -> None:
+    whole = json.loads(answer([{"type": "text", "text": "Hi you", "citations": [WEB, PLACE]}]).body)
+    annotations = whole["choices"][0]["message"]["annotations"]
+    streamed = decode(
+        chat_decoder(),
+        [
+            events(
+                START,
+                {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+                {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi you"}},
+                {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": WEB}},
+                {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": PLACE}},
+                {"type": "content_block_stop", "index": 0},
+                {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+                STOP,
+            )
+        ],
+    )
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(streamed)]
+
+    assert [annotation["url_citation"]["url"] for annotation in annotations] == ["https://a.test"]
+    assert [delta["annotations"] for delta in deltas if "annotations" in delta] == [annotations]
+
+
+def test_the_words_of_a_refusal() -> None:
+    details = {"type": "refusal", "category": "cyber", "explanation": "Not this."}
+    whole = json.loads(answer([{"type": "text", "text": "Well,"}], "refusal", stop_details=details).body)
+    streamed = decode(
+        chat_decoder(),
+        [events(START, {"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_details": details}}, STOP)],
+    )
+
+    assert whole["choices"][0]["message"]["refusal"] == "Not this."
+    assert text(streamed, "refusal") == "Not this."
+
+
+def test_blocks_of_server_tools_are_passed_over() -> None:
+    """Nobody asked for them in another dialect; they leave no gap."""
+    output = decode(
+        chat_decoder(),
+        [
+            events(
+                START,
+                {"type": "content_block_start", "index": 0, "content_block": {"type": "server_tool_use", "id": "s"}},
+                {"type": "content_block_delta", "index": 0, "delta": {"partial_json": "{}"}},
+                {"type": "content_block_stop", "index": 0},
+                {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "Hi"}},
+                {"type": "content_block_stop", "index": 1},
+                STOP,
+            )
+        ],
+    )
+
+    assert text(output) == "Hi"
+    assert not any("tool_calls" in chunk["choices"][0]["delta"] for chunk in chunks(output))
+
+
+def test_a_stream_that_never_stopped_its_blocks() -> None:
+    block = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
+    output = decode(
+        chat_decoder(),
+        [
+            events(
+                START,
+                {"type": "content_block_start", "index": 0, "content_block": block},
+                {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+                STOP,
+            )
+        ],
+    )
+    parts = [part for chunk in chunks(output) for part in chunk["choices"][0]["delta"].get("tool_calls", ())]
+
+    assert "".join(part["function"]["arguments"] for part in parts) == "{}"
+
+
+def test_an_error_that_came_instead_of_a_stream() -> None:
+    decoder = chat_decoder()
+
+    assert decode(decoder, [b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow down"}}']) == b""
+    assert decoder.failure is not None
+    assert decoder.failure.outcome is Outcome.RATE_LIMITED
+
+
+def test_byte_by_byte() -> None:
+    for name in NAMES:
+        whole, pieces = chat_decoder(), chat_decoder()
+        at_once = decode(whole, [sample(name)])
+        assert without_time(decode(pieces, [bytes([byte]) for byte in sample(name)])) == without_time(at_once)

@@ -628,3 +628,27 @@ def test_counting_tokens_says_nothing_of_the_answer() -> None:
 
     assert request.url == "https://b.test/v1/messages/count_tokens"
     assert set(json.loads(request.body)) == {"model", "messages", "tools"}
+
+
+def test_the_results_of_tools_come_first() -> None:
+    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "look", "arguments": "{}"}} for n in (1, 2)]
+    conversation = turns(
+        *HELLO,
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "user", "content": "Wait."},
+        {"role": "tool", "tool_call_id": "c2", "content": "two"},
+    )
+
+    assert conversation[2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "c1", "content": "one"},
+        {"type": "tool_result", "tool_use_id": "c2", "content": "two"},
+        {"type": "text", "text": "Wait."},
+    ]
+
+
+def test_a_schema_without_a_type_gets_it() -> None:
+    properties = {"a": {"type": "string"}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"properties": properties}}}
+
+    assert build(tools=[tool])["tools"][0]["input_schema"] == {"type": "object", "properties": properties}

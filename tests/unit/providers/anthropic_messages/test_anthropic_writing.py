@@ -19,7 +19,7 @@ from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.anthropic_messages.count_tokens import read_counted, write_counted
 from ownkey.providers.anthropic_messages.write_answer import write_answer
 from ownkey.providers.anthropic_messages.write_stream import AnthropicStreamWriter
-from ownkey.providers.conversation import Answer, Citation, Finish, Part, Refusal, Seal, Text, Thinking, ToolCall
+from ownkey.providers.conversation import Answer, Citation, Finish, Media, Part, Refusal, Seal, Text, Thinking, ToolCall
 from ownkey.providers.dialect import AnswerFailed
 from ownkey.providers.stream_events import (
     Cited,
@@ -130,6 +130,14 @@ def test_an_answer_of_nothing_and_without_usage() -> None:
 
     assert (read.content, read.usage.input_tokens, read.usage.output_tokens) == ([], 0, 0)
     assert official(stream(START, Ended("stop"), tokens=None)).content == []
+
+
+def test_a_picture_has_no_place_and_is_paid_for_all_the_same() -> None:
+    with pytest.raises(AnswerFailed) as caught:
+        message(Media(kind="image", media_type="image/png", data="iVBO"))
+
+    assert caught.value.failure.outcome is Outcome.CANNOT_CARRY
+    assert caught.value.tokens == TOKENS
 
 
 def test_the_order_of_a_stream() -> None:
