@@ -22,7 +22,7 @@ from ownkey.providers.conversation import (
     ToolResult,
     Turn,
 )
-from ownkey.providers.openai_chat.reasoning_details import read_details
+from ownkey.providers.openai_chat.reasoning_details import Thought, read_details
 from ownkey.providers.peek import read_fields
 
 
@@ -138,7 +138,8 @@ class _MessageReader:
         conversation = self._conversation
         for position, message in enumerate(messages):
             place = f"messages[{position}]"
-            self._refuse_legacy(message, place)
+            if message.function_call is not None or message.audio or message.prefix:
+                self._refuse_legacy(message, place)
             match message.role:
                 case "user":
                     self._add("user", list(self._content(message, place, _USER)), message.name)
@@ -186,9 +187,8 @@ class _MessageReader:
         return ToolResult(call_id=call_id, content=content, name=name, cache_ttl=marked)
 
     def _assistant(self, message: _Message, place: str) -> list[Part]:
-        said = next((text for text in (message.reasoning_content, message.reasoning) if isinstance(text, str)), "")
         calls = message.tool_calls or []
-        thoughts, seals = read_details(message.reasoning_details, said, {call.id for call in calls})
+        thoughts, seals = _read_thoughts(message, calls)
         parts = self._content(message, place, _ASSISTANT)
         if message.refusal:
             parts.append(Refusal(text=message.refusal))
@@ -260,6 +260,14 @@ class _MessageReader:
             return Media(kind="document", url=file.file_data, name=file.filename, cache_ttl=ttl)
         media_type, data = _read_data_url(file.file_data, "A file", f"{place}.file_data")
         return Media(kind="document", media_type=media_type, data=data, name=file.filename, cache_ttl=ttl)
+
+
+def _read_thoughts(message: _Message, calls: list[_ToolCall]) -> tuple[list[Thought], dict[str, Seal]]:
+    """The thinking of an assistant's message and the seals of its calls; most messages have none."""
+    if message.reasoning_content is None and message.reasoning is None and message.reasoning_details is None:
+        return [], {}
+    said = next((text for text in (message.reasoning_content, message.reasoning) if isinstance(text, str)), "")
+    return read_details(message.reasoning_details, said, {call.id for call in calls})
 
 
 def _read_image(image: _ImageURL | str, ttl: CacheTTL | None, place: str) -> Media:

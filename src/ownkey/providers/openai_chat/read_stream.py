@@ -78,6 +78,11 @@ class _Chunk(Struct):
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 
 
+def _thinks(delta: WireMessage) -> bool:
+    """Whether there is thinking in a delta."""
+    return bool(delta.reasoning_content or delta.reasoning or delta.reasoning_details)
+
+
 class ChatStreamReader:
     """Reads the stream of one chat completion. See `StreamReader` for the attributes."""
 
@@ -145,13 +150,17 @@ class ChatStreamReader:
                 # To go on would drop a part of the answer without a word.
                 self.failure = Failure(outcome=Outcome.STREAM_BROKEN, message="The provider sent an unreadable chunk.")
             return
-        self._read_usage(chunk)
-        if self._read_error(chunk, data):
+        # A JSON string cannot hold an unescaped quote, so these are fields, or whole strings.
+        if b'"usage"' in data:
+            self._read_usage(chunk)
+        if b'"error"' in data and self._read_error(chunk, data):
             return
-        if chunk.choices and not self._started:
+        if not chunk.choices:
+            return
+        if not self._started:
             # Azure's first chunk has no choices and no id either: it tells what its filter thinks of the prompt.
             self._start(chunk)
-        for choice in chunk.choices or ():
+        for choice in chunk.choices:
             if not choice.index and not self._ended:
                 self._read_choice(choice)
 
@@ -191,7 +200,10 @@ class ChatStreamReader:
                 if delta.content or logprobs:
                     self._events.append(Delta(self._next - 1, delta.content, logprobs))
                 delta.content = None
-            self._read_delta(delta, logprobs)
+                if not (delta.tool_calls or delta.annotations or delta.function_call or _thinks(delta)):
+                    delta = None
+            if delta is not None:
+                self._read_delta(delta, logprobs)
         if choice.finish_reason:
             self._end(choice.finish_reason)
 
