@@ -52,7 +52,7 @@ class EventSplitter:
         held = self.held
         if not held:
             # The ordinary case: a provider writes whole events, and JSON never holds a raw CR.
-            if data.endswith(b"\n\n"):
+            if data.endswith((b"\n\n", b"\r\n\r\n")):
                 return data
             cut = _last_event_end(data, 0)
             held += data[cut:]
@@ -101,11 +101,19 @@ def split_events(block: bytes) -> list[bytes]:
         tail = parts.pop()
         events = [part + b"\n\n" for part in parts]
         return [*events, tail] if tail else events
+    if _is_one_line(block):
+        return [block]  # Google's ordinary case
     events, start = [], 0
     for match in _EVENT_END.finditer(block):
         events.append(block[start : match.end()])
         start = match.end()
     return [*events, block[start:]] if start < len(block) else events
+
+
+def _is_one_line(event: bytes) -> bool:
+    """Whether an event is a single line that ends with CRLF, as the empty line after it does."""
+    end = len(event) - 4
+    return event.endswith(b"\r\n\r\n") and event.find(b"\r") == end and event.find(b"\n") == end + 1
 
 
 def read_event(event: bytes) -> Event:
@@ -115,6 +123,8 @@ def read_event(event: bytes) -> Event:
     plain = event.endswith(b"\n\n") and event.startswith(b"data: ", start) and b"\r" not in event
     if plain and event.find(b"\n", start) == len(event) - 2:
         return Event(event[7 : start - 1] if start else b"", event[start + 6 : -2])
+    if event.startswith(b"data: ") and _is_one_line(event):
+        return Event(b"", event[6:-4])
     kind, data = b"", []
     for line in _LINE_END.split(event) if b"\r" in event else event.split(b"\n"):
         if line.startswith(b"data:"):
