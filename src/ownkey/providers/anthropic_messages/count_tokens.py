@@ -26,11 +26,6 @@ class _Answer(Struct):
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
-def write_counted(tokens: int) -> bytes:
-    """The answer for a client, such as `{"input_tokens":14}`."""
-    return msgspec.json.encode({"input_tokens": tokens})
-
-
 def read_counted(body: bytes) -> int:
     """The tokens in a provider's answer. Raises AnswerFailed for an error, ValueError for anything else."""
     try:

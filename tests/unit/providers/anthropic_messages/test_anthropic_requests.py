@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from claude_wire import CHAT as ADAPTER
-from claude_wire import CLAUDE
+from claude_wire import CLAUDE, chat_call
 
 from ownkey.domain.provider import Dialect, Provider
 from ownkey.errors import RequestError
+from ownkey.providers.anthropic_messages.outbound import AnthropicOutbound
+from ownkey.providers.conversation import Conversation, Media, Text, Turn
 from ownkey.providers.dialect import Call
 
 HELLO = [{"role": "user", "content": "Hello"}]
+BODY = {"messages": HELLO}
 OLD, NEW, NEWEST = "claude-haiku-4-5", "claude-sonnet-5", "claude-sonnet-5-5"
 TOOL = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {"type": "object"}}}
 
@@ -449,7 +453,7 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
 
 def test_embeddings_are_refused() -> None:
     with pytest.raises(RequestError):
-        ADAPTER.encode(CLAUDE, CLAUDE.base_url, Call(operation="embeddings", body=b'{"input":"a"}', model=NEW))
+        ADAPTER.encode(CLAUDE, CLAUDE.base_url, Call(operation="embeddings", body=json.dumps(BODY).encode(), model=NEW))
 
 
 @pytest.mark.parametrize("model", [NEWEST, "claude-opus-5-5", "claude-fable-5-1", "claude-mythos-5-2"])
@@ -652,3 +656,28 @@ def test_a_schema_without_a_type_gets_it() -> None:
     tool = {"type": "function", "function": {"name": "look", "parameters": {"properties": properties}}}
 
     assert build(tools=[tool])["tools"][0]["input_schema"] == {"type": "object", "properties": properties}
+
+
+@pytest.mark.parametrize("depth", range(300, 1_100, 100))
+def test_a_schema_of_any_depth_is_carried_or_refused(depth: int) -> None:
+    schema = b'{"a":' * depth + b"1" + b"}" * depth
+    tool = b'{"type":"function","function":{"name":"f","parameters":%b}}' % schema
+    body = b'{"messages":[{"role":"user","content":"a"}],"tools":[%b]}' % tool
+    call = Call(operation="chat", body=body, model=NEW)
+
+    with suppress(RequestError):
+        assert ADAPTER.encode(CLAUDE, CLAUDE.base_url, call).body
+
+
+def test_what_has_no_place_where_it_stands() -> None:
+    """Other dialects may say what Claude's API has no place for."""
+    for role, part in (
+        ("assistant", Media(kind="image", url="https://x.test/a")),
+        ("user", Media(kind="video", url="https://x.test/a")),
+        ("user", Media(kind="image", data="iVBO")),
+        ("system", Media(kind="image", url="https://x.test/a")),
+    ):
+        conversation = Conversation(turns=[Turn(role="user", parts=[Text(text="a")]), Turn(role=role, parts=[part])])  # type: ignore[arg-type]
+        with pytest.raises(RequestError) as caught:
+            AnthropicOutbound().write_request(CLAUDE, CLAUDE.base_url, chat_call(model=NEW), conversation)
+        assert caught.value.param == "messages"
