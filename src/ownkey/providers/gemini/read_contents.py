@@ -19,6 +19,7 @@ from ownkey.providers.gemini.fields import (
     read_word,
     standard_base64,
 )
+from ownkey.providers.gemini.media_urls import is_held, is_youtube
 from ownkey.providers.gemini.signatures import read_signature
 
 Fields = dict[str, Any]
@@ -38,8 +39,6 @@ _DETAILS: Final = {
     "MEDIA_RESOLUTION_HIGH": "high",
     "MEDIA_RESOLUTION_ULTRA_HIGH": "high",
 }
-# Files that Google holds are behind these.
-_HELD: Final = ("gs://", "https://generativelanguage.googleapis.com/", "files/")
 # A function's answer may be wrapped in one of these alone.
 _WRAPPERS: Final = ("output", "result")
 _encode: Final = msgspec.json.Encoder().encode
@@ -148,10 +147,10 @@ class ContentsReader:
         self._leave(fields, place)
         if not url:
             raise RequestError(f"`{place}` needs `fileUri`.", param=place)
-        if url.startswith(_HELD):
+        if is_held(url):
             self._foreign[f"{place}.fileUri"] = url
             return
-        kind = _media_kind(media_type) if media_type else _kind_of_url(url)
+        kind = _media_kind(media_type) if media_type else ("video" if is_youtube(url) else "document")
         turn.parts.append(
             Media(
                 kind=kind,
@@ -251,14 +250,6 @@ def _media_kind(media_type: str) -> MediaKind:
             return "audio"
         case "video":
             return "video"
-    return "document"
-
-
-def _kind_of_url(url: str) -> MediaKind:
-    """Google knows films of YouTube without being told."""
-    host = url.partition("://")[2].partition("/")[0].lower()
-    if host == "youtu.be" or host == "youtube.com" or host.endswith(".youtube.com"):
-        return "video"
     return "document"
 
 

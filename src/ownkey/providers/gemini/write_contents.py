@@ -14,6 +14,7 @@ from msgspec import Raw
 from ownkey.errors import RequestError
 from ownkey.providers import freeform
 from ownkey.providers.conversation import Conversation, Media, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from ownkey.providers.gemini.media_urls import is_youtube
 from ownkey.providers.gemini.models import is_before
 from ownkey.providers.gemini.signatures import UNSIGNED, own_signature
 from ownkey.providers.unreadable import UNREADABLE
@@ -197,9 +198,8 @@ def _write_media(media: Media) -> Fields:
         if not media.url.startswith(("https://", "http://", "gs://")):
             raise RequestError("Gemini fetches files from https:// addresses only.", param="messages")
         file: Fields = {"fileUri": media.url}
-        kind = media.media_type or guess_type(media.url.partition("?")[0])[0]
-        if kind:
-            file["mimeType"] = kind
+        if media.media_type or not is_youtube(media.url):  # whose films Google knows without being told
+            file["mimeType"] = media.media_type or guess_type(media.url.partition("?")[0])[0] or _KINDS[media.kind]
         return {"fileData": file}
     kind = media.media_type or (guess_type(media.name)[0] if media.name else None) or _KINDS[media.kind]
     return {"inlineData": {"mimeType": kind, "data": media.data or ""}}

@@ -111,6 +111,7 @@ def test_media() -> None:
             Media(kind="image", url="https://example.com/a.png?x=1"),
             Media(kind="video", media_type="video/mp4", url="https://youtu.be/abc"),
             Media(kind="document", url="https://example.com/a"),
+            Media(kind="video", url="https://www.youtube.com/watch?v=1"),
         )
     )[0]["parts"] == [
         {"inlineData": {"mimeType": "image/webp", "data": "AAAA"}},
@@ -118,7 +119,8 @@ def test_media() -> None:
         {"inlineData": {"mimeType": "audio/mp3", "data": "CCCC"}},
         {"fileData": {"fileUri": "https://example.com/a.png?x=1", "mimeType": "image/png"}},
         {"fileData": {"fileUri": "https://youtu.be/abc", "mimeType": "video/mp4"}},
-        {"fileData": {"fileUri": "https://example.com/a"}},
+        {"fileData": {"fileUri": "https://example.com/a", "mimeType": "application/pdf"}},
+        {"fileData": {"fileUri": "https://www.youtube.com/watch?v=1"}},
     ]
     assert refused(ask(Media(kind="image", url="file:///etc/passwd"))).param == "messages"
 
