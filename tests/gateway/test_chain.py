@@ -185,6 +185,7 @@ async def test_a_stream_that_breaks_later_says_so_and_does_not_end_well(
     platform: Platform, kind: Any, first: str
 ) -> None:
     user = await platform.user(**{first: f"key-{first}-0000000001", "groq": GROQ})
+    platform.providers.pace(first, 0.05)
     platform.providers.break_provider(first, kind, after_events=6)
     async with (
         httpx2.AsyncClient() as client,

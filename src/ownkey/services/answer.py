@@ -55,7 +55,7 @@ class AnswerStream:
                 self._settle_once(None)
             return first
         while not self._ended:
-            if decoder.failure is not None:  # it came in one piece with the first content
+            if decoder.failure is not None:  # it came in one piece with content
                 return await self._end(decoder.failure)
             try:
                 chunk = await self._response.read_chunk()

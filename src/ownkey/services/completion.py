@@ -249,7 +249,8 @@ class _Walk:
                 buffered.append(decoder.finish())
                 break
             buffered.append(decoder.feed(chunk))
-        if not (decoder.committed or decoder.complete):
+        if decoder.failure is not None or not (decoder.committed or decoder.complete):
+            # Even content that came in one piece with an error has not reached the client yet.
             await response.close()
             message = f"{record.attempt.provider.label} ended its stream at once."
             return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message), decoder)
