@@ -5,7 +5,9 @@ Its own signatures go back to where they came from: a thought's to the call or t
 
 from __future__ import annotations
 
+from itertools import groupby
 from mimetypes import guess_type
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -33,11 +35,11 @@ def write_contents(conversation: Conversation, model: str) -> list[Fields]:
     A turn of a system, which is an instruction in mid-conversation, is not among them: see `write_instructions`.
     """
     writer = _Writer(model)
-    for turn in conversation.turns:
-        if turn.role == "assistant":
-            writer.add("model", writer.write_model(turn.parts))
-        elif turn.role == "user":
-            writer.add("user", writer.write_user(turn.parts))
+    said = [turn for turn in conversation.turns if turn.role != "system"]
+    # What one side says in a row is one content, and a signature may stand in another turn than its text.
+    for role, turns in groupby(said, key=attrgetter("role")):
+        parts = [part for turn in turns for part in turn.parts]
+        writer.add(role, parts)
     if not writer.contents:
         raise RequestError("There is no message with content.", param="messages")
     for content in writer.contents:
@@ -77,16 +79,19 @@ class _Writer:
         self._media_inside = not is_before(model, 3)
         self._names: dict[str, str] = {}
 
-    def add(self, role: str, parts: list[Fields]) -> None:
-        """Add parts, to the last content where it is of the same role."""
-        if not parts:
+    def add(self, role: str, parts: list[Part]) -> None:
+        """Add what one side says."""
+        written = self._write_model(parts) if role == "assistant" else self._write_user(parts)
+        if not written:
             return
-        if self.contents and self.contents[-1]["role"] == role:
-            self.contents[-1]["parts"] += parts
+        name = "model" if role == "assistant" else "user"
+        if self.contents and self.contents[-1]["role"] == name:
+            # Nothing was left of what stood between.
+            self.contents[-1]["parts"] += written
         else:
-            self.contents.append({"role": role, "parts": parts})
+            self.contents.append({"role": name, "parts": written})
 
-    def write_model(self, parts: list[Part]) -> list[Fields]:
+    def _write_model(self, parts: list[Part]) -> list[Fields]:
         """An assistant's turn."""
         written: list[Fields] = []
         signing = _find_signing_thought(parts)
@@ -108,7 +113,7 @@ class _Writer:
                 raise RequestError("A tool's result cannot be in the assistant's turn.", param="messages")
         return written
 
-    def write_user(self, parts: list[Part]) -> list[Fields]:
+    def _write_user(self, parts: list[Part]) -> list[Fields]:
         """A user's turn."""
         written: list[Fields] = []
         for part in parts:

@@ -191,6 +191,16 @@ def test_signatures_go_back_to_where_they_came_from(parts: list[Part], written: 
     assert found == written
 
 
+def test_a_signature_may_stand_in_a_turn_of_its_own() -> None:
+    turns = [assistant(Text(text="So.")), assistant(Thinking(seal=SEAL)), assistant(Thinking(seal=OTHERS))]
+    assert contents(user(Text(text="Hi")), *turns, user(Text(text="And?")))[1:] == [
+        {"role": "model", "parts": [{"text": "So.", "thoughtSignature": SIGNATURE}]},
+        {"role": "user", "parts": [{"text": "And?"}]},
+    ]
+    unread = [user(Text(text="Hi")), assistant(Thinking(seal=OTHERS)), user(Text(text="there"))]
+    assert contents(*unread) == [{"role": "user", "parts": [{"text": "Hi"}, {"text": "there"}]}]
+
+
 def test_before_gemini_3_nothing_is_signed_for_others() -> None:
     written = contents(user(Text(text="Hi")), assistant(CALL), user(RESULT), model="gemini-2.5-flash")
     assert "thoughtSignature" not in written[1]["parts"][0]
