@@ -34,15 +34,15 @@ SHORT: Final = {
 }
 TOKENS: Final = Tokens(input_uncached=472, output_text=200)
 CHUNKS: Final = 200
+RUN_SECONDS: Final = 0.02
 SIZES: Final = (1_000, 20_000, 200_000)
 
 
 def measure(action: Callable[[], object]) -> float:
     """The best time of many, in microseconds."""
     timer = timeit.Timer(action, timer=process_time)
-    count, _ = timer.autorange()
-    count = max(count // 8, 1)
-    return min(timer.repeat(repeat=15, number=count)) / count * 1e6
+    count = max(int(RUN_SECONDS / max(timer.timeit(3) / 3, 1e-7)), 1)
+    return min(timer.repeat(repeat=9, number=count)) / count * 1e6
 
 
 def provider(dialect: Dialect) -> Provider:

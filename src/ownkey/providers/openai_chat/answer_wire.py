@@ -7,13 +7,17 @@ there must not cost the answer.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Final
 
 from msgspec import Raw, Struct
 
 from ownkey.providers.conversation import Citation, Finish, Logprob
+from ownkey.providers.counters import COUNT_LIMIT
 
 ABSENT: Final = Raw(b"null")
+# OpenAI's value for a token beyond the likeliest twenty.
+_HARDLY_LIKELY: Final = -9999.0
 _NOTHING: Final = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
@@ -60,7 +64,7 @@ class WireMessage(Struct):
 
 class WireTop(Struct):
     token: str = ""
-    logprob: float = 0.0
+    logprob: float | None = None
     bytes: tuple[int, ...] | None = None
 
 
@@ -131,17 +135,12 @@ def read_logprobs(given: WireLogprobs | None) -> list[Logprob] | None:
     if given is None:
         return None
     tokens = [*(given.content or ()), *(given.refusal or ())]
-    return [
-        Logprob(
-            token=one.token,
-            logprob=one.logprob,
-            utf8=one.bytes,
-            alternatives=tuple(
-                Logprob(token=top.token, logprob=top.logprob, utf8=top.bytes) for top in one.top_logprobs or ()
-            ),
-        )
-        for one in tokens
-    ]
+    return [_read_token(one, tuple(_read_token(top) for top in one.top_logprobs or ())) for one in tokens]
+
+
+def _read_token(given: WireTop, alternatives: tuple[Logprob, ...] = ()) -> Logprob:
+    logprob = given.logprob if given.logprob is not None else _HARDLY_LIKELY
+    return Logprob(token=given.token, logprob=logprob, utf8=given.bytes, alternatives=alternatives)
 
 
 def read_citations(annotations: object) -> list[Citation]:
@@ -161,6 +160,16 @@ def read_citations(annotations: object) -> list[Citation]:
                 )
             )
     return found
+
+
+def read_word(value: object, otherwise: str = "") -> str:
+    """An id or a model's name."""
+    return value if isinstance(value, str) and value else otherwise
+
+
+def read_created(value: object) -> int:
+    """When an answer was made; now, if its provider does not say."""
+    return value if isinstance(value, int) and 0 < value <= COUNT_LIMIT else int(time.time())
 
 
 def new_call_id() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import msgspec
@@ -22,8 +21,10 @@ from ownkey.providers.openai_chat.answer_wire import (
     is_present,
     new_call_id,
     read_citations,
+    read_created,
     read_finish,
     read_logprobs,
+    read_word,
     split_content,
     thinking_of,
 )
@@ -44,9 +45,9 @@ class _GroqExtra(Struct):
 
 
 class _Completion(Struct):
-    id: str | None = None
-    model: str | None = None
-    created: int | float | None = None
+    id: Any = None
+    model: Any = None
+    created: Any = None
     choices: list[_Choice] | None = None
     usage: Raw = ABSENT
     error: Raw = ABSENT
@@ -76,9 +77,9 @@ def read_answer(body: bytes, model: str) -> Answer:
     choice = choices[0]
     parts = _read_parts(choice.message or WireMessage(), model)
     return Answer(
-        id=completion.id or "",
-        model=completion.model or model,
-        created=int(completion.created or time.time()),
+        id=read_word(completion.id),
+        model=read_word(completion.model, model),
+        created=read_created(completion.created),
         parts=parts,
         finish=read_finish(
             choice.finish_reason,

@@ -6,7 +6,6 @@ told by their index; text that arrives while a call is still open waits for its 
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +25,10 @@ from ownkey.providers.openai_chat.answer_wire import (
     first_error,
     is_present,
     read_citations,
+    read_created,
     read_finish,
     read_logprobs,
+    read_word,
     split_content,
     thinking_of,
 )
@@ -39,6 +40,7 @@ from ownkey.providers.stream_events import (
     Cited,
     Delta,
     Ended,
+    KeepAlive,
     PartEnded,
     PartKind,
     PartStarted,
@@ -63,9 +65,9 @@ class _GroqExtra(Struct):
 
 
 class _Chunk(Struct):
-    id: str | None = None
-    model: str | None = None
-    created: int | float | None = None
+    id: Any = None
+    model: Any = None
+    created: Any = None
     choices: list[_Choice] | None = None
     usage: Raw = ABSENT
     error: Raw = ABSENT
@@ -134,7 +136,11 @@ class ChatStreamReader:
         return events
 
     def _read(self, data: bytes, *, may_be_cut: bool = False) -> None:
-        if not data or self.failure is not None or self.complete:
+        if self.failure is not None or self.complete:
+            return
+        if not data:
+            if self._next and not self._ended:
+                self._events.append(KeepAlive())  # a comment: OpenRouter is still at work
             return
         if data.strip() == b"[DONE]":
             self._end(None)
@@ -176,8 +182,8 @@ class ChatStreamReader:
 
     def _start(self, chunk: _Chunk) -> None:
         self._started = True
-        created = int(chunk.created or time.time())
-        self._events.append(Started(chunk.id or "", chunk.model or self._model, created))
+        name, model = read_word(chunk.id), read_word(chunk.model, self._model)
+        self._events.append(Started(name, model, read_created(chunk.created)))
 
     def _read_usage(self, chunk: _Chunk) -> None:
         raw = chunk.usage

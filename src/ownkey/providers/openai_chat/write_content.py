@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _AUDIO_FORMATS: Final = {
     "audio/x-wav": "wav",
     "audio/vnd.wave": "wav",
 }
+_TEXT_TYPES: Final = frozenset({"application/json", "application/xml", "application/yaml"})
 _BETWEEN_BLOCKS: Final = "\n\n"
 # A client of another dialect has another name for the place, but messages they all have.
 _PLACE: Final = "messages"
@@ -72,9 +74,10 @@ def _write_document(media: Media) -> dict[str, Any]:
     if media.data is None:
         raise RequestError("Chat completions take a document with its data only, not by its URL.", param=_PLACE)
     kind = media.media_type or "application/pdf"
-    if kind.startswith("text/"):
+    if kind.startswith("text/") or kind in _TEXT_TYPES:
         return {"type": "text", "text": _read_text(media.data, media.name)}
-    return {"type": "file", "file": {"filename": media.name or "document.pdf", "file_data": _data_url(media)}}
+    name = media.name or f"document{mimetypes.guess_extension(kind) or ''}"
+    return {"type": "file", "file": {"filename": name, "file_data": f"data:{kind};base64,{media.data}"}}
 
 
 def _read_text(data: str, name: str | None) -> str:

@@ -199,6 +199,8 @@ def test_media_of_the_user() -> None:
             Media(kind="image", url="https://a.test/b.png", detail="low"),
             Media(kind="document", media_type="application/pdf", data="BBBB", name="a.pdf"),
             Media(kind="document", media_type="text/plain", data=text, name="a.txt"),
+            Media(kind="document", media_type="application/json", data="e30="),
+            Media(kind="document", media_type="application/rtf", data="BBBB"),
             Media(kind="audio", media_type="audio/x-wav", data="CCCC"),
             name="ann",
         )
@@ -211,6 +213,8 @@ def test_media_of_the_user() -> None:
         {"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detail": "low"}},
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,BBBB"}},
         {"type": "text", "text": "a.txt:\n\nGröße: 3"},
+        {"type": "text", "text": "{}"},
+        {"type": "file", "file": {"filename": "document.rtf", "file_data": "data:application/rtf;base64,BBBB"}},
         {"type": "input_audio", "input_audio": {"data": "CCCC", "format": "wav"}},
     ]
 

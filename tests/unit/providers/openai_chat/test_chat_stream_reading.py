@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from ownkey.domain.provider import Dialect
 from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.conversation import Citation, Logprob, Seal
-from ownkey.providers.stream_events import Cited, Delta, Ended, PartEnded, PartStarted, Sealed, Started
+from ownkey.providers.stream_events import Cited, Delta, Ended, KeepAlive, PartEnded, PartStarted, Sealed, Started
 
 HI = chunk({"content": "Hi"})
 STOP = chunk({}, "stop")
@@ -346,6 +346,17 @@ def test_a_chunk_that_cannot_be_read_breaks_the_stream(bad: bytes) -> None:
     assert reader.failure is not None
     assert reader.failure.outcome is Outcome.STREAM_BROKEN
     assert not reader.complete
+
+
+def test_strange_names_and_times_cost_nothing() -> None:
+    events, _ = read_stream([b'data: {"id":7,"model":null,"created":"now","choices":[{"delta":{"content":"Hi"}}]}\n\n'])
+    assert isinstance(events[0], Started)
+    assert (events[0].id, events[0].model) == ("", "the-model")
+
+
+def test_a_comment_is_a_sign_of_life() -> None:
+    events, _ = read_stream([b": early\n\n", HI, b": OPENROUTER PROCESSING\n\n", STOP, b": late\n\n", DONE])
+    assert [one for one in events if isinstance(one, KeepAlive)] == [KeepAlive()]
 
 
 def test_nesting_without_end_breaks_the_stream() -> None:
