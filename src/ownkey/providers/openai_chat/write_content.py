@@ -45,6 +45,17 @@ def write_content(parts: Sequence[Text | Media], *, marks: bool) -> Content:
     return content
 
 
+def join_content(first: Content, second: Content) -> Content:
+    """Two contents of one speaker as one."""
+    if isinstance(first, str) and isinstance(second, str):
+        return first + _BETWEEN_BLOCKS + second
+    return [*_as_parts(first), *_as_parts(second)]
+
+
+def _as_parts(content: Content) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 def write_mark(ttl: CacheTTL) -> dict[str, str]:
     """Anthropic's cache mark; five minutes is what it means without a word."""
     return {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}

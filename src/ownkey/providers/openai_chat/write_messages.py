@@ -2,11 +2,13 @@
 
 Other dialects hold results of tools and the user's words in one turn, and calls of one answer in several; here every
 result is a message of its own right after the message with its call. What is no text in a result follows in a
-message of the user.
+message of the user. Neighbours of one role are merged: the templates of many models want users and the assistant to
+take turns.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 from ownkey.errors import RequestError
@@ -22,11 +24,13 @@ from ownkey.providers.conversation import (
 )
 from ownkey.providers.freeform import wrap
 from ownkey.providers.openai_chat.chat_seals import open_call, open_thinking
-from ownkey.providers.openai_chat.write_content import write_content, write_mark
+from ownkey.providers.openai_chat.model_rules import wants_answer_after_results, wants_thinking_with_calls
+from ownkey.providers.openai_chat.write_content import Content, join_content, write_content, write_mark
 
 Message = dict[str, Any]
 
-_ELSEWHERE: Final = "The result is in the next message."
+_ELSEWHERE: Final = "The result follows in a message of the user."
+_RECEIVED: Final = "I have the results."
 
 
 def write_messages(conversation: Conversation, model: str, *, marks: bool) -> list[Message]:
@@ -40,7 +44,17 @@ def write_messages(conversation: Conversation, model: str, *, marks: bool) -> li
     writer.place_results()
     if not writer.messages:
         raise RequestError("There is no message with content.", param="messages")
-    return writer.messages
+    return _bridge(writer.messages) if wants_answer_after_results(model) else writer.messages
+
+
+def _bridge(messages: list[Message]) -> list[Message]:
+    """The same with a word of the assistant wherever the user speaks right after a tool."""
+    bridged = messages[:1]
+    for before, message in pairwise(messages):
+        if before["role"] == "tool" and message["role"] == "user":
+            bridged.append({"role": "assistant", "content": _RECEIVED})
+        bridged.append(message)
+    return bridged
 
 
 class _MessageWriter:
@@ -70,8 +84,7 @@ class _MessageWriter:
     def place_results(self) -> None:
         """Write the message of what waited, if anything did."""
         if self._held:
-            content = write_content(self._held, marks=False)
-            self.messages.append({"role": "user", "content": content})
+            self._say(write_content(self._held, marks=False), None)
             self._held = []
 
     def _add_user(self, turn: Turn) -> None:
@@ -83,10 +96,15 @@ class _MessageWriter:
             return
         content = write_content([*self._held, *said], marks=self._marks)
         self._held = []
-        message: Message = {"role": "user", "content": content}
-        if turn.name:
-            message["name"] = turn.name
-        self.messages.append(message)
+        self._say(content, turn.name)
+
+    def _say(self, content: Content, name: str | None) -> None:
+        """The user's word. What one says in a row is one message: not every model takes two."""
+        last = self.messages[-1] if self.messages else {}
+        if last.get("role") == "user" and last.get("name") == name:
+            last["content"] = join_content(last["content"], content)
+            return
+        self.messages.append({"role": "user", "content": content, **({"name": name} if name else {})})
 
     def _tool_message(self, result: ToolResult) -> Message:
         texts = [part for part in result.content if isinstance(part, Text)]
@@ -124,14 +142,12 @@ class _MessageWriter:
             self._merge(texts, calls, fields, turn.name)
 
     def _merge(self, texts: list[Text], calls: list[Message], fields: Message, name: str | None) -> None:
-        """Calls of one answer belong into one message, even where another dialect has an item for each."""
+        """An answer is one message, even where another dialect has an item for each of its parts."""
         last = self.messages[-1] if self.messages else {}
-        if last.get("role") == "assistant" and (calls or "tool_calls" in last):
+        if last.get("role") == "assistant" and last.get("name") == name:
             message = last
         else:
-            message = {"role": "assistant", "content": None}
-            if name:
-                message["name"] = name
+            message = {"role": "assistant", "content": None, **({"name": name} if name else {})}
             self.messages.append(message)
         if texts:
             said = "".join(text.text for text in texts)
@@ -140,6 +156,8 @@ class _MessageWriter:
             message[field] = message[field] + value if field in message else value
         if calls:
             message["tool_calls"] = message.get("tool_calls", []) + calls
+            if wants_thinking_with_calls(self._model):
+                message.setdefault("reasoning_content", "")
 
     def _call(self, call: ToolCall) -> Message:
         arguments = wrap(call.arguments) if call.freeform else call.arguments or "{}"

@@ -234,7 +234,7 @@ def test_results_come_right_after_their_calls_and_their_pictures_after_them() ->
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert [message["role"] for message in got] == ["user", "assistant", "tool", "tool", "tool", "user"]
     assert [message["content"] for message in got[2:5]] == [
-        "The result is in the next message.",
+        "The result follows in a message of the user.",
         "seen\nit",
         "Error: no",
     ]
@@ -270,13 +270,41 @@ def test_calls_of_one_answer_are_one_message() -> None:
         assistant(Text(text="Two."), Refusal(text=" No.")),
     )
 
-    assert [message["role"] for message in got] == ["assistant", "tool", "assistant", "assistant"]
+    assert [message["role"] for message in got] == ["assistant", "tool", "assistant"]
     assert got[0]["content"] == "I look twice.\n\nThere."
     assert [call["function"] for call in got[0]["tool_calls"]] == [
         {"name": "f", "arguments": '{"x":1}'},
         {"name": "shell", "arguments": '{"input":"ls"}'},
     ]
-    assert got[3]["content"] == "Two. No."
+    assert got[2]["content"] == "One.\n\nTwo. No."
+
+
+def test_what_one_says_in_a_row_is_one_message() -> None:
+    (first, second) = messages(
+        user(Text(text="a")), user(PICTURE), user(Text(text="b")), user(Text(text="c"), name="ann")
+    )
+
+    assert [part["type"] for part in first["content"]] == ["text", "image_url", "text"]
+    assert second == {"role": "user", "name": "ann", "content": "c"}
+    assert messages(user(Text(text="a")), user(Text(text="b"))) == [{"role": "user", "content": "a\n\nb"}]
+
+
+def test_mistral_is_answered_before_the_user_speaks_again() -> None:
+    turns = [assistant(ToolCall(id="a", name="f")), user(result("a", Text(text="1")), Text(text="And?"))]
+
+    roles = ["assistant", "tool", "assistant", "user"]
+    for model in ("mistral-medium-latest", "mistralai/Devstral-Small-2", "magistral-small", "pixtral-12b"):
+        assert [message["role"] for message in messages(*turns, model=model)] == roles
+    assert [message["role"] for message in messages(*turns)] == ["assistant", "tool", "user"]
+
+
+def test_deepseek_finds_a_thought_with_each_call() -> None:
+    turns = [assistant(ToolCall(id="a", name="f")), user(result("a", Text(text="1"))), assistant(Text(text="One."))]
+
+    (first, _, last) = messages(*turns, model="deepseek-flash")
+    assert first["reasoning_content"] == ""
+    assert "reasoning_content" not in last
+    assert "reasoning_content" not in messages(*turns)[0]
 
 
 def test_reasoning_goes_back_only_to_the_model_that_it_came_from() -> None:
