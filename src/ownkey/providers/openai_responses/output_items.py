@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ownkey.providers.conversation import Citation, Logprob
+from msgspec import Struct
+
+from ownkey.providers.conversation import Citation, Conversation, Logprob, ToolCall
+from ownkey.providers.dialect import Call
+from ownkey.providers.openai_responses.namespaces import Namespaces, read_namespaces
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
@@ -30,10 +34,25 @@ def write_refusal(text: str) -> dict[str, Any]:
     return {"type": "refusal", "refusal": text}
 
 
-def write_call(identifier: str, status: Status, call_id: str, name: str, text: str, freeform: bool) -> dict[str, Any]:
+class CallNames(Struct, frozen=True):
+    """How a client calls its tools: which of them are freeform, and which have a namespace."""
+
+    freeform: frozenset[str]
+    namespaces: Namespaces
+
+
+def read_call_names(call: Call, conversation: Conversation) -> CallNames:
+    """The names in a client's request."""
+    freeform = frozenset(tool.name for tool in conversation.tools if tool.freeform)
+    return CallNames(freeform, read_namespaces(call.body))
+
+
+def write_call(identifier: str, status: Status, call: ToolCall, names: CallNames) -> dict[str, Any]:
     """A call of a function, or of a freeform tool with its plain input."""
-    kind, field = ("custom_tool_call", "input") if freeform else ("function_call", "arguments")
-    return {"id": identifier, "type": kind, "status": status, field: text, "call_id": call_id, "name": name}
+    kind, field = ("custom_tool_call", "input") if call.freeform else ("function_call", "arguments")
+    item = {"id": identifier, "type": kind, "status": status, field: call.arguments, "call_id": call.id}
+    namespace, name = names.namespaces.get(call.name, (None, call.name))
+    return {**item, "name": name, "namespace": namespace} if namespace else {**item, "name": name}
 
 
 def write_picture(identifier: str, data: str, media_type: str | None) -> dict[str, Any]:

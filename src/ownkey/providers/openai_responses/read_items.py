@@ -15,7 +15,9 @@ from ownkey.errors import RequestError
 from ownkey.providers.conversation import Conversation, Media, Part, Text, Thinking, ToolCall, ToolResult, Turn
 from ownkey.providers.openai_responses import fields
 from ownkey.providers.openai_responses.ids import is_ours, refuse_reference
+from ownkey.providers.openai_responses.namespaces import join
 from ownkey.providers.openai_responses.read_content import read_content
+from ownkey.providers.openai_responses.read_tools import read_tools
 from ownkey.providers.openai_responses.sealed_items import sealed_call
 from ownkey.providers.seals import read_seal
 
@@ -23,7 +25,6 @@ _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
 # What OpenAI's own tools and its keeping of conversations leave in a history.
 _HOSTED: Final = frozenset(
     {
-        "additional_tools",
         "apply_patch_call",
         "apply_patch_call_output",
         "code_interpreter_call",
@@ -85,6 +86,8 @@ class _ItemReader:
                 form = "png" if item.get("output_format") is None else item["output_format"]
                 picture = Media(kind="image", media_type=f"image/{form}", data=item["result"])
                 self._assistant(starts=True).parts.append(picture)
+            case "additional_tools":
+                read_tools(self._conversation, item.get("tools"), f"{place}.tools")
             case "item_reference" if is_ours(item.get("id")):
                 raise refuse_reference(place)
             case str() if kind in _HOSTED:
@@ -131,11 +134,13 @@ class _ItemReader:
             self._assistant(starts=True).parts.append(thinking)
 
     def _call(self, item: dict[str, Any], place: str, *, freeform: bool) -> None:
-        self._keep_foreign(item, place, "namespace", "caller", "async")
+        self._keep_foreign(item, place, "caller", "async")
+        name = fields.name(item.get("name"), f"{place}.name")
+        namespace = fields.optional_text(item.get("namespace"), f"{place}.namespace")
         field = "input" if freeform else "arguments"
         call = ToolCall(
             id=fields.name(item.get("call_id"), f"{place}.call_id"),
-            name=fields.name(item.get("name"), f"{place}.name"),
+            name=join(namespace, name) if namespace else name,
             arguments=fields.text(item.get(field), f"{place}.{field}"),
             freeform=freeform,
         )
@@ -146,7 +151,7 @@ class _ItemReader:
         self._waiting.add(call.id)
 
     def _output(self, item: dict[str, Any], place: str) -> None:
-        self._keep_foreign(item, place, "namespace", "caller")
+        self._keep_foreign(item, place, "caller")
         call_id = fields.name(item.get("call_id"), f"{place}.call_id")
         content: list[Text | Media] = []
         for part in read_content(item.get("output"), f"{place}.output", self._conversation.foreign):

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Raw
 
 from ownkey.errors import RequestError
-from ownkey.providers.conversation import Conversation, Grammar, OutputFormat, Reasoning, Text, Tool, ToolChoice
+from ownkey.providers.conversation import Conversation, OutputFormat, Reasoning, Text
 from ownkey.providers.openai_responses import fields
 from ownkey.providers.openai_responses.read_items import read_input
+from ownkey.providers.openai_responses.read_tools import read_tool_choice, read_tools
 from ownkey.providers.unreadable import UNREADABLE
 
 _ADVICE: Final = frozenset(
@@ -41,7 +42,6 @@ _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
     "truncation": ("disabled",),
 }
 _EFFORTS: Final = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
-_MODES: Final = frozenset({"auto", "none", "required"})
 _BODY: Final = msgspec.json.Decoder(dict[str, Raw])
 
 _Read = Callable[[Conversation, Any], None]
@@ -181,82 +181,6 @@ def _read_format(form: dict[str, Any]) -> OutputFormat | None:
             raise fields.wrong("text.format.type", "text, json_object or json_schema")
 
 
-def _read_tools(conversation: Conversation, value: Any) -> None:
-    for index, one in enumerate(fields.sequence(value, "tools")):
-        place = f"tools[{index}]"
-        tool = fields.mapping(one, place)
-        if tool.get("type") not in ("function", "custom"):
-            conversation.foreign[place] = tool
-            continue
-        for name in ("async", "defer_loading"):
-            if tool.get(name):
-                conversation.foreign[f"{place}.{name}"] = tool[name]
-        if "direct" not in (tool.get("allowed_callers") or ["direct"]):
-            conversation.foreign[f"{place}.allowed_callers"] = tool["allowed_callers"]
-        read = _read_function if tool["type"] == "function" else _read_custom
-        conversation.tools.append(read(tool, place))
-
-
-def _read_function(tool: dict[str, Any], place: str) -> Tool:
-    schema, strict = tool.get("parameters"), tool.get("strict")
-    return Tool(
-        name=fields.name(tool.get("name"), f"{place}.name"),
-        description=fields.optional_text(tool.get("description"), f"{place}.description"),
-        schema=None if schema is None else fields.mapping(schema, f"{place}.parameters"),
-        strict=None if strict is None else fields.flag(strict, f"{place}.strict"),
-    )
-
-
-def _read_custom(tool: dict[str, Any], place: str) -> Tool:
-    grammar = None
-    form = fields.mapping(tool.get("format") or {"type": "text"}, f"{place}.format")
-    if form.get("type") == "grammar":
-        syntax = form.get("syntax")
-        if syntax not in ("lark", "regex"):
-            raise fields.wrong(f"{place}.format.syntax", "lark or regex")
-        grammar = Grammar(syntax, fields.text(form.get("definition"), f"{place}.format.definition"))
-    elif form.get("type") != "text":
-        raise fields.wrong(f"{place}.format.type", "text or grammar")
-    return Tool(
-        name=fields.name(tool.get("name"), f"{place}.name"),
-        description=fields.optional_text(tool.get("description"), f"{place}.description"),
-        freeform=True,
-        grammar=grammar,
-    )
-
-
-def _read_tool_choice(conversation: Conversation, value: Any) -> None:
-    if isinstance(value, str):
-        if value not in _MODES:
-            raise fields.wrong("tool_choice", "auto, none, required or an object")
-        conversation.tool_choice = ToolChoice(mode=value)  # type: ignore[arg-type]  # one of _MODES
-        return
-    choice = fields.mapping(value, "tool_choice")
-    kind = choice.get("type")
-    if kind in ("function", "custom"):
-        names = (fields.name(choice.get("name"), "tool_choice.name"),)
-        conversation.tool_choice = ToolChoice(mode="named", names=names)
-    elif kind == "allowed_tools":
-        _read_allowed_tools(conversation, choice)
-    else:
-        conversation.foreign["tool_choice"] = choice
-
-
-def _read_allowed_tools(conversation: Conversation, choice: dict[str, Any]) -> None:
-    mode = choice.get("mode")
-    if mode not in ("auto", "required"):
-        raise fields.wrong("tool_choice.mode", "auto or required")
-    names = []
-    for index, one in enumerate(fields.sequence(choice.get("tools"), "tool_choice.tools")):
-        place = f"tool_choice.tools[{index}]"
-        tool = fields.mapping(one, place)
-        if tool.get("type") in ("function", "custom"):
-            names.append(fields.name(tool.get("name"), f"{place}.name"))
-        else:
-            conversation.foreign[place] = tool
-    conversation.tool_choice = ToolChoice(mode=mode, names=tuple(names))
-
-
 _FIELDS: Final[dict[str, _Read]] = {
     "include": _read_include,
     "max_output_tokens": _read_max_output_tokens,
@@ -268,8 +192,8 @@ _FIELDS: Final[dict[str, _Read]] = {
     "service_tier": _read_service_tier,
     "temperature": _read_temperature,
     "text": _read_text,
-    "tool_choice": _read_tool_choice,
-    "tools": _read_tools,
+    "tool_choice": read_tool_choice,
+    "tools": read_tools,
     "top_logprobs": _read_top_logprobs,
     "top_p": _read_top_p,
     "user": _read_user,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from ownkey.providers import freeform
 from ownkey.providers.conversation import Answer, Conversation, Media, Part, Refusal, Text, Thinking, ToolCall
 from ownkey.providers.dialect import Call
 from ownkey.providers.openai_responses.ids import answer_base, item_id, response_id
 from ownkey.providers.openai_responses.output_items import (
+    CallNames,
+    read_call_names,
     write_call,
     write_message,
     write_picture,
@@ -26,7 +29,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def write_answer(answer: Answer, call: Call, conversation: Conversation) -> bytes:
     """The Response for a client's request."""
     base = answer_base(answer.id)
-    output = _Output(base, conversation)
+    output = _Output(base, read_call_names(call, conversation))
     for part in answer.parts:
         output.add(part)
     if answer.logprobs and output.texts:
@@ -41,11 +44,10 @@ def write_answer(answer: Answer, call: Call, conversation: Conversation) -> byte
 class _Output:
     """Collects output items. Neighbouring texts and refusals are one message."""
 
-    def __init__(self, base: str, conversation: Conversation) -> None:
+    def __init__(self, base: str, names: CallNames) -> None:
         self.items: list[dict[str, Any]] = []
         self.texts: list[dict[str, Any]] = []
-        self._base = base
-        self._freeform = freeform_names(conversation)
+        self._base, self._names = base, names
 
     def add(self, part: Part) -> None:
         match part:
@@ -72,15 +74,9 @@ class _Output:
             self.items.append(write_message(identifier, "completed", [content]))
 
     def _call(self, call: ToolCall) -> None:
-        text, plain = call.arguments, call.freeform
-        if not plain and call.name in self._freeform:
-            text, plain = freeform.unwrap(text), True
-        identifier = item_id("ctc" if plain else "fc", self._base, len(self.items))
-        self.items.append(write_call(identifier, "completed", call.id, call.name, text, plain))
+        if not call.freeform and call.name in self._names.freeform:
+            call = structs.replace(call, arguments=freeform.unwrap(call.arguments), freeform=True)
+        identifier = item_id("ctc" if call.freeform else "fc", self._base, len(self.items))
+        self.items.append(write_call(identifier, "completed", call, self._names))
         if call.seal is not None:
             self.items.append(write_call_seal(call.seal, call.id, self._base, len(self.items)))
-
-
-def freeform_names(conversation: Conversation) -> frozenset[str]:
-    """The client's freeform tools: where there are only functions, their calls come wrapped."""
-    return frozenset(tool.name for tool in conversation.tools if tool.freeform)

@@ -14,13 +14,14 @@ from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Tokens
-from ownkey.providers.conversation import Citation, Conversation, Finish, Logprob, Seal
+from ownkey.providers.conversation import Citation, Conversation, Finish, Logprob, Seal, ToolCall
 from ownkey.providers.dialect import Call
 from ownkey.providers.freeform import Unwrapper
 from ownkey.providers.openai_responses.error_event import failed_error, write_error
 from ownkey.providers.openai_responses.ids import answer_base, item_id, response_id
 from ownkey.providers.openai_responses.output_items import (
     Status,
+    read_call_names,
     write_call,
     write_citation,
     write_logprob,
@@ -30,7 +31,6 @@ from ownkey.providers.openai_responses.output_items import (
 )
 from ownkey.providers.openai_responses.response_frame import ResponseFrame, cut_reason
 from ownkey.providers.openai_responses.sealed_items import write_call_seal, write_reasoning
-from ownkey.providers.openai_responses.write_answer import freeform_names
 from ownkey.providers.stream_events import (
     Cited,
     Delta,
@@ -75,6 +75,10 @@ class _Part(Struct):
     def text(self) -> str:
         return "".join(self.pieces)
 
+    def call(self, arguments: str) -> ToolCall:
+        """The tool call with what is known of its arguments."""
+        return ToolCall(id=self.call_id, name=self.name, arguments=arguments, freeform=self.freeform)
+
     @property
     def place(self) -> dict[str, Any]:
         """Where its events belong."""
@@ -100,7 +104,7 @@ class ResponsesStreamWriter:
 
     def __init__(self, call: Call, conversation: Conversation) -> None:
         self._call, self._conversation = call, conversation
-        self._freeform = freeform_names(conversation)
+        self._names = read_call_names(call, conversation)
         self._frame: ResponseFrame | None = None
         self._base = ""
         self._sequence = 0
@@ -179,7 +183,7 @@ class ResponsesStreamWriter:
         closed = self._close_message(cut=False)
         if event.kind == "thinking":
             return closed
-        if not part.freeform and part.name in self._freeform:
+        if not part.freeform and part.name in self._names.freeform:
             part.freeform, part.unwrapper = True, Unwrapper()
         return closed + self._begin(part)
 
@@ -195,7 +199,7 @@ class ResponsesStreamWriter:
                 item: dict[str, Any] = {"id": part.item, "type": "reasoning", "summary": []}
             else:
                 part.item = item_id("ctc" if part.freeform else "fc", self._base, part.position)
-                item = write_call(part.item, "in_progress", part.call_id, part.name, "", part.freeform)
+                item = write_call(part.item, "in_progress", part.call(""), self._names)
                 if part.freeform:
                     kind = "response.custom_tool_call_input.delta"
             begun = self._event("response.output_item.added", {"output_index": part.position, "item": item})
@@ -303,7 +307,7 @@ class ResponsesStreamWriter:
             done += self._event("response.custom_tool_call_input.done", {**part.place, "input": text})
         else:
             done += self._event("response.function_call_arguments.done", {**part.place, "arguments": text})
-        item = write_call(part.item, "completed", part.call_id, part.name, text, part.freeform)
+        item = write_call(part.item, "completed", part.call(text), self._names)
         done += self._item_done(part.position, item)
         if part.seal is None:
             return done

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from responses_reading import make_answer, write
+from responses_reading import accumulate, events_of, make_answer, part_events, write, write_events
 
 from ownkey.domain.provider import Dialect
 from ownkey.errors import RequestError
@@ -142,6 +142,82 @@ def test_a_coding_agents_request() -> None:
     )
 
 
+NAMESPACED: dict[str, Any] = {
+    "tools": [
+        {
+            "type": "namespace",
+            "name": "multi_agent_v1",
+            "description": "Sub-agents.",
+            "tools": [
+                {"type": "function", "name": "spawn_agent", "description": "Spawn.", "parameters": {"a": 1}},
+                {"type": "custom", "name": "note"},
+            ],
+        },
+        {"type": "function", "name": "shell"},
+    ],
+}
+
+
+def test_namespaced_tools_have_one_name() -> None:
+    later = {"type": "namespace", "name": "mcp__files", "tools": [{"type": "function", "name": "read"}]}
+    conversation = read(
+        {
+            **NAMESPACED,
+            "input": [
+                {
+                    "type": "additional_tools",
+                    "role": "developer",
+                    "tools": [later, {"type": "function", "name": "shell"}],
+                },
+                {
+                    "type": "function_call",
+                    "call_id": "c",
+                    "namespace": "multi_agent_v1",
+                    "name": "spawn_agent",
+                    "arguments": "{}",
+                },
+                {"type": "function_call_output", "call_id": "c", "output": "ok", "namespace": "multi_agent_v1"},
+            ],
+        }
+    )
+
+    assert {tool.name: tool.description for tool in conversation.tools} == {
+        "mcp__files__read": None,
+        "shell": None,
+        "multi_agent_v1__spawn_agent": "Sub-agents.\n\nSpawn.",
+        "multi_agent_v1__note": None,
+    }
+    assert len(conversation.tools) == 4
+    assert conversation.turns[0].parts == [ToolCall(id="c", name="multi_agent_v1__spawn_agent")]
+    assert conversation.foreign == {}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_of_namespaced_tools_name_both(stream: bool) -> None:
+    calls = [
+        ToolCall(id="c1", name="multi_agent_v1__spawn_agent", arguments='{"a":1}'),
+        ToolCall(id="c2", name="multi_agent_v1__note", arguments='{"input":"x"}'),
+        ToolCall(id="c3", name="shell"),
+    ]
+    if stream:
+        parts = [
+            part_events(index, "tool_call", call.arguments, call_id=call.id, name=call.name)
+            for index, call in enumerate(calls)
+        ]
+        answer = accumulate(write_events(events_of(*parts, finish="tool_calls"), NAMESPACED))
+    else:
+        answer = write(make_answer(*calls), NAMESPACED)
+
+    assert [(item.type, getattr(item, "namespace", None), getattr(item, "name", None)) for item in answer.output] == [
+        ("function_call", "multi_agent_v1", "spawn_agent"),
+        ("custom_tool_call", "multi_agent_v1", "note"),
+        ("function_call", None, "shell"),
+    ]
+    items = [item.model_dump(exclude_none=True) for item in answer.output]
+    turn = read({"input": items}).turns[0]
+    assert [part.name for part in turn.parts if isinstance(part, ToolCall)] == [call.name for call in calls]
+
+
 @pytest.mark.parametrize(
     ("part", "media"),
     [
@@ -270,8 +346,12 @@ def test_what_only_advises_is_left_out(advice: dict[str, Any]) -> None:
             ["input[0].content[0]"],
         ),
         (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "namespace": "n"}]},
-            ["input[0].namespace"],
+            {"tools": [{"type": "namespace", "name": "n", "description": "", "tools": [{"type": "mcp"}]}]},
+            ["tools[0].tools[0]"],
+        ),
+        (
+            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "async": True}]},
+            ["input[0].async"],
         ),
     ],
 )
@@ -309,6 +389,8 @@ def test_what_only_openai_can_do_is_foreign(body: dict[str, Any], places: list[s
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [{"type": "function", "name": "f", "parameters": []}]}, "tools[0].parameters"),
         ({"tools": [{"type": "custom", "name": "f", "format": {"type": "ebnf"}}]}, "tools[0].format.type"),
+        ({"tools": [{"type": "namespace", "name": "n"}]}, "tools[0].tools"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}]}, "tools[0].tools[0].name"),
         ({"tool_choice": "maybe"}, "tool_choice"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": True}, "temperature"),
@@ -424,13 +506,25 @@ NAMES = [
     "prompt_cache_options",
     "service_tier",
 ]
-KINDS = ["message", "reasoning", "function_call", "function_call_output", "custom_tool_call", "compaction", "x"]
+KINDS = [
+    "additional_tools",
+    "message",
+    "reasoning",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "compaction",
+    "x",
+]
 items = st.fixed_dictionaries(
     {},
     optional={
         "type": st.sampled_from(KINDS),
         "role": st.sampled_from(["user", "assistant", "developer", "x"]),
-        **dict.fromkeys(["content", "summary", "output", "call_id", "name", "arguments", "input", "id"], json_values),
+        **dict.fromkeys(
+            ["content", "summary", "output", "call_id", "name", "arguments", "input", "id", "tools", "namespace"],
+            json_values,
+        ),
     },
 )
 
