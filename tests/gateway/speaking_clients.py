@@ -31,7 +31,7 @@ _VOLATILE: Final = frozenset(
     {
         "id", "created", "created_at", "completed_at", "model", "system_fingerprint", "service_tier", "response_id",
         "model_version", "create_time", "sdk_http_response", "item_id", "call_id", "sequence_number", "obfuscation",
-        "automatic_function_calling_history", "token_id",
+        "automatic_function_calling_history", "token_id", "responseId", "modelVersion", "sdkHttpResponse", "_request_id",
     }
 )  # fmt: skip
 
@@ -186,10 +186,10 @@ async def _google(at: Asked, model: str, stream: bool, tools: bool, more: dict[s
         ]
     finally:
         await client.aclose()
-    return _join_chunks(parts)
+    return join_chunks(parts)
 
 
-def _join_chunks(chunks: list[Any]) -> Any:
+def join_chunks(chunks: list[Any]) -> Any:
     """Google's client hands out chunks: as one answer, neighbouring texts joined, the last usage."""
     joined: list[Any] = []
     last = chunks[-1]

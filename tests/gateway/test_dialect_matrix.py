@@ -28,7 +28,9 @@ DIALECTS: Final = (CHAT, RESPONSES, CLAUDE, GEMINI)
 # A provider that speaks this dialect alone, so that the gateway has to.
 PROVIDERS: Final = {CHAT: "together", RESPONSES: "perplexity", CLAUDE: "anthropic", GEMINI: "gemini"}
 # A model that the dialect's rules know, for what depends on it (thinking, limits).
-MODELS: Final = {CHAT: "some-model", RESPONSES: "some-model", CLAUDE: "claude-sonnet-4-5", GEMINI: "gemini-3.8-flash"}
+MODELS: Final = {CHAT: "some-model", RESPONSES: "some-model", CLAUDE: "claude-haiku-5-5", GEMINI: "gemini-3.8-flash"}
+
+STRAIGHT_KEY: Final = "key-straight-000001"
 
 TIDE = Call(name="tide", arguments={"port": "Emden"})
 REPLIES: Final = {
@@ -50,7 +52,7 @@ def gateway(platform: Platform, token: str) -> Asked:
 def straight(platform: Platform, dialect: Dialect) -> Asked:
     base = platform.providers.base_url(PROVIDERS[dialect])
     root = base.rsplit("/", 1)[0]
-    return Asked(base, root, root, "key-straight-000001")
+    return Asked(base, root, root, STRAIGHT_KEY)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -92,11 +94,20 @@ async def test_a_client_sees_what_it_would_see_at_its_own_provider(
 
 
 def without_seals(answer: Any) -> Any:
-    """Seals are opaque: another provider's looks different, and is there or not. So does what only echoes a request."""
+    """Seals are opaque: another provider's looks different, and is there or not. So are parts that hold nothing else."""
     if isinstance(answer, dict):
-        return {
-            name: without_seals(part)
-            for name, part in answer.items()
-            if name not in ("signature", "encrypted_content", "thought_signature", "reasoning_details", "citations")
-        }
-    return [without_seals(part) for part in answer] if isinstance(answer, list) else answer
+        kept = {name: without_seals(part) for name, part in answer.items() if name not in _SEALS}
+        return {name: part for name, part in kept.items() if part != []}
+    if isinstance(answer, list):
+        parts = [without_seals(part) for part in answer]
+        return [
+            part
+            for part in parts
+            if part not in ({"type": "reasoning"}, {"type": "thinking"}, {"type": "thinking", "thinking": ""})
+        ]
+    return answer
+
+
+_SEALS: Final = frozenset(
+    {"signature", "encrypted_content", "thought_signature", "thoughtSignature", "reasoning_details", "citations"}
+)
