@@ -31,7 +31,8 @@ _VOLATILE: Final = frozenset(
     {
         "id", "created", "created_at", "completed_at", "model", "system_fingerprint", "service_tier", "response_id",
         "model_version", "create_time", "sdk_http_response", "item_id", "call_id", "sequence_number", "obfuscation",
-        "automatic_function_calling_history", "token_id", "responseId", "modelVersion", "sdkHttpResponse", "_request_id",
+        "automatic_function_calling_history", "token_id",
+        "responseId", "modelVersion", "sdkHttpResponse", "_request_id",
     }
 )  # fmt: skip
 

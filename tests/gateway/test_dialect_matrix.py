@@ -94,7 +94,7 @@ async def test_a_client_sees_what_it_would_see_at_its_own_provider(
 
 
 def without_seals(answer: Any) -> Any:
-    """Seals are opaque: another provider's looks different, and is there or not. So are parts that hold nothing else."""
+    """Seals are opaque: another provider's looks different, or is not there. So are parts with nothing else in them."""
     if isinstance(answer, dict):
         kept = {name: without_seals(part) for name, part in answer.items() if name not in _SEALS}
         return {name: part for name, part in kept.items() if part != []}
