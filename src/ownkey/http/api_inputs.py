@@ -206,12 +206,19 @@ class PolicyInput(Input):
     reveal_keys: bool = Field(False, description="Whether users may have their own stored keys shown again.")
 
 
+_DialectName = Literal["openai_chat", "openai_responses", "anthropic_messages", "gemini"]
+_Operation = Literal["images", "image_edits", "speech", "transcriptions", "translations", "moderations", "rerank"]
+
+
 class ModelInput(Input):
     """What a model can do."""
 
+    dialect: _DialectName | None = Field(None, description="The only one in which it can do everything; null: any.")
     context_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
     tools: bool = True
     images: bool = False
+    documents: bool = False
+    audio: bool = False
     json_schema: bool = False
     embedding: bool = False
 
@@ -228,11 +235,21 @@ class FieldInput(Input):
 _Line = Annotated[str, Field(max_length=300), AfterValidator(_plain)]
 
 
+class OfferInput(Input):
+    """One thing that a provider can do besides text and embeddings."""
+
+    model: _Line | None = Field(None, description="Used where the client names none.")
+    path: _Line | None = Field(None, description="From the root of the host; null: where OpenAI has it.")
+
+
 class ProviderInput(Input):
     """A provider, in the form of a table of the catalogue's file; what is left out takes its default."""
 
     label: Annotated[str, Field(min_length=1, max_length=100, examples=["Our gateway"]), AfterValidator(_plain)]
-    dialect: Literal["openai_chat", "anthropic_messages"]
+    dialect: _DialectName
+    also: list[_DialectName] = Field(
+        default=[], max_length=3, description="Other dialects that the same base URL speaks."
+    )
     base_url: BaseUrl
     auth: _Line = Field("bearer", description="bearer, none or `header:` and a lower-case name.")
     get_key_url: _Line | None = Field(None, description="Where people get a key: https://…")
@@ -245,6 +262,10 @@ class ProviderInput(Input):
         default={}, max_length=100, description="A model by task; `default` for the others."
     )
     models: dict[_Line, ModelInput] = Field(default={}, max_length=500)
+    operations: dict[_Operation, OfferInput] = Field(
+        default={}, description="What it can do besides text and embeddings."
+    )
+    counts_tokens: bool = Field(False, description="Has an endpoint of its dialect that counts a request's tokens.")
     fields: list[FieldInput] = Field(default=[], max_length=10)
     quirks: list[Literal["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"]] = Field(
         default=[], max_length=10
@@ -273,6 +294,8 @@ class NeedsInput(Input):
 
     tools: bool = False
     images: bool = False
+    documents: bool = False
+    audio: bool = False
     json_schema: bool = False
     input_tokens: int = Field(default=0, ge=0, le=100_000_000)
 
@@ -287,7 +310,7 @@ class RoutePreviewInput(Input):
         description="`auto`, `task:coding`, `groq/llama-3.3-70b-versatile` or a bare model name.",
     )
     task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = None
-    operation: Literal["chat", "embeddings"] = "chat"
+    operation: Literal["chat", "embeddings"] | _Operation = "chat"
     needs: NeedsInput = NeedsInput()
     allow_fallback: bool | None = None
 

@@ -107,11 +107,21 @@ class ModelOut(Output):
     """What a model can do, where known."""
 
     id: str
+    dialect: str | None = Field(description="The only one in which it can do everything; null: any.")
     context_tokens: int | None
     tools: bool
     images: bool
+    documents: bool
+    audio: bool
     json_schema: bool
     embedding: bool
+
+
+class OfferOut(Output):
+    """One thing that a provider can do besides text and embeddings."""
+
+    model: str | None = Field(description="Used where the client names none.")
+    path: str | None = Field(description="From the root of the host; null: where OpenAI has it.")
 
 
 class ProviderOut(Output):
@@ -128,6 +138,9 @@ class ProviderOut(Output):
     default_models: dict[str, str] = Field(description="By task; `default` for the others.")
     models: list[ModelOut]
     embeddings: bool
+    operations: dict[str, OfferOut] = Field(
+        description="images, image_edits, speech, transcriptions, translations, moderations, rerank."
+    )
     allowed: bool
     shared_key: bool = Field(description="Whether the operator's key stands behind yours.")
     custom_base_url: bool
@@ -437,6 +450,8 @@ class AdminProviderOut(ProviderOut):
     environment: str | None = Field(description="The variable that holds the operator's key.")
     local: bool
     stored: bool = Field(description="Added by an administrator: can be changed and removed.")
+    also: list[str] = Field(description="Other dialects that the same base URL speaks.")
+    counts_tokens: bool
     auth: str = Field(description="bearer, none or header:<name>.")
     probe: str
     headers: dict[str, str] = Field(description="Sent with every request; only of those that can be changed.")

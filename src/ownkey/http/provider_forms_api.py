@@ -56,6 +56,8 @@ def _describe(core: Core, one: Provider) -> AdminProviderOut:
         environment=one.environment,
         local=one.local,
         stored=one.stored,
+        also=list(one.also),
+        counts_tokens=one.counts_tokens,
         auth=one.auth,
         probe=one.probe,
         # The operator's own file may put something private there.

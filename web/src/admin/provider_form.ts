@@ -12,7 +12,12 @@ export type ProviderRow = components["schemas"]["ProviderInput"];
 type Quirk = ProviderRow["quirks"][number];
 
 const QUIRKS: readonly Quirk[] = ["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"];
-const DIALECTS = ["openai_chat", "anthropic_messages"] as const;
+const DIALECTS = ["openai_chat", "openai_responses", "anthropic_messages", "gemini"] as const;
+type ModelRow = components["schemas"]["ModelInput"];
+/** What is said of a model that nobody has described. */
+const UNKNOWN_MODEL: ModelRow = {
+  dialect: null, context_tokens: null, tools: true, images: false, documents: false, audio: false, json_schema: false, embedding: false,
+};
 const AUTHS = ["bearer", "none", "header"] as const;
 const HEADER = "header:";
 const ID = /^[a-z][a-z0-9_]{0,39}$/;
@@ -88,8 +93,8 @@ export function rowOf(draft: ProviderDraft, before: Provider | null): ProviderRo
   const known = new Map(before?.models.map((model) => [model.id, model]));
   const { default: _, ...others } = before?.default_models ?? {};
   const models = lines(draft.models).map((id) => {
-    const { id: __, ...can } = known.get(id) ?? { id, context_tokens: null, tools: true, images: false, json_schema: false, embedding: false };
-    return [id, can] as const;
+    const { id: __, ...can } = known.get(id) ?? { id, ...UNKNOWN_MODEL };
+    return [id, can as ModelRow] as const;
   });
   const headers = lines(draft.headers).map((line) => {
     const [name, ...value] = line.split(":");
@@ -98,10 +103,13 @@ export function rowOf(draft: ProviderDraft, before: Provider | null): ProviderRo
   return {
     label: draft.label.trim(),
     dialect: draft.dialect as ProviderRow["dialect"],
+    also: (before?.also ?? []).filter((one) => one !== draft.dialect) as ProviderRow["also"],
     base_url: draft.base_url.trim(),
     auth: draft.auth === "header" ? `${HEADER}${draft.header.trim().toLowerCase()}` : draft.auth,
     defaults: { ...others, ...(draft.model.trim() ? { default: draft.model.trim() } : {}) },
     models: Object.fromEntries(models),
+    operations: (before?.operations ?? {}) as ProviderRow["operations"],
+    counts_tokens: before?.counts_tokens ?? false,
     get_key_url: draft.get_key_url.trim() || null,
     docs_url: draft.docs_url.trim() || null,
     key_prefixes: commas(draft.key_prefixes),

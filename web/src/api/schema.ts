@@ -1144,12 +1144,19 @@ export interface components {
             /** Allowed */
             allowed: boolean;
             /**
+             * Also
+             * @description Other dialects that the same base URL speaks.
+             */
+            also: string[];
+            /**
              * Auth
              * @description bearer, none or header:<name>.
              */
             auth: string;
             /** Base Url */
             base_url: string;
+            /** Counts Tokens */
+            counts_tokens: boolean;
             /** Custom Base Url */
             custom_base_url: boolean;
             /**
@@ -1196,6 +1203,13 @@ export interface components {
             models: components["schemas"]["ModelOut"][];
             /** Needs Key */
             needs_key: boolean;
+            /**
+             * Operations
+             * @description images, image_edits, speech, transcriptions, translations, moderations, rerank.
+             */
+            operations: {
+                [key: string]: components["schemas"]["OfferOut"];
+            };
             /** Prices */
             prices: string | null;
             /** Probe */
@@ -1832,8 +1846,23 @@ export interface components {
          * @description What a model can do.
          */
         ModelInput: {
+            /**
+             * Audio
+             * @default false
+             */
+            audio: boolean;
             /** Context Tokens */
             context_tokens?: number | null;
+            /**
+             * Dialect
+             * @description The only one in which it can do everything; null: any.
+             */
+            dialect?: ("openai_chat" | "openai_responses" | "anthropic_messages" | "gemini") | null;
+            /**
+             * Documents
+             * @default false
+             */
+            documents: boolean;
             /**
              * Embedding
              * @default false
@@ -1860,8 +1889,17 @@ export interface components {
          * @description What a model can do, where known.
          */
         ModelOut: {
+            /** Audio */
+            audio: boolean;
             /** Context Tokens */
             context_tokens: number | null;
+            /**
+             * Dialect
+             * @description The only one in which it can do everything; null: any.
+             */
+            dialect: string | null;
+            /** Documents */
+            documents: boolean;
             /** Embedding */
             embedding: boolean;
             /** Id */
@@ -1878,6 +1916,16 @@ export interface components {
          * @description What the request would ask of a model.
          */
         NeedsInput: {
+            /**
+             * Audio
+             * @default false
+             */
+            audio: boolean;
+            /**
+             * Documents
+             * @default false
+             */
+            documents: boolean;
             /**
              * Images
              * @default false
@@ -1971,6 +2019,12 @@ export interface components {
          */
         NewProviderInput: {
             /**
+             * Also
+             * @description Other dialects that the same base URL speaks.
+             * @default []
+             */
+            also: ("openai_chat" | "openai_responses" | "anthropic_messages" | "gemini")[];
+            /**
              * Auth
              * @description bearer, none or `header:` and a lower-case name.
              * @default bearer
@@ -1981,6 +2035,12 @@ export interface components {
              * @example https://llm.example.com/v1
              */
             base_url: string;
+            /**
+             * Counts Tokens
+             * @description Has an endpoint of its dialect that counts a request's tokens.
+             * @default false
+             */
+            counts_tokens: boolean;
             /**
              * Defaults
              * @description A model by task; `default` for the others.
@@ -1993,7 +2053,7 @@ export interface components {
              * Dialect
              * @enum {string}
              */
-            dialect: "openai_chat" | "anthropic_messages";
+            dialect: "openai_chat" | "openai_responses" | "anthropic_messages" | "gemini";
             /** Docs Url */
             docs_url?: string | null;
             /**
@@ -2042,6 +2102,14 @@ export interface components {
              */
             models: {
                 [key: string]: components["schemas"]["ModelInput"];
+            };
+            /**
+             * Operations
+             * @description What it can do besides text and embeddings.
+             * @default {}
+             */
+            operations: {
+                [key: string]: components["schemas"]["OfferInput"];
             };
             /**
              * Prices
@@ -2133,6 +2201,38 @@ export interface components {
              * @enum {string}
              */
             role: "user" | "admin";
+        };
+        /**
+         * OfferInput
+         * @description One thing that a provider can do besides text and embeddings.
+         */
+        OfferInput: {
+            /**
+             * Model
+             * @description Used where the client names none.
+             */
+            model?: string | null;
+            /**
+             * Path
+             * @description From the root of the host; null: where OpenAI has it.
+             */
+            path?: string | null;
+        };
+        /**
+         * OfferOut
+         * @description One thing that a provider can do besides text and embeddings.
+         */
+        OfferOut: {
+            /**
+             * Model
+             * @description Used where the client names none.
+             */
+            model: string | null;
+            /**
+             * Path
+             * @description From the root of the host; null: where OpenAI has it.
+             */
+            path: string | null;
         };
         /**
          * OidcProviderOut
@@ -2499,6 +2599,12 @@ export interface components {
          */
         ProviderInput: {
             /**
+             * Also
+             * @description Other dialects that the same base URL speaks.
+             * @default []
+             */
+            also: ("openai_chat" | "openai_responses" | "anthropic_messages" | "gemini")[];
+            /**
              * Auth
              * @description bearer, none or `header:` and a lower-case name.
              * @default bearer
@@ -2509,6 +2615,12 @@ export interface components {
              * @example https://llm.example.com/v1
              */
             base_url: string;
+            /**
+             * Counts Tokens
+             * @description Has an endpoint of its dialect that counts a request's tokens.
+             * @default false
+             */
+            counts_tokens: boolean;
             /**
              * Defaults
              * @description A model by task; `default` for the others.
@@ -2521,7 +2633,7 @@ export interface components {
              * Dialect
              * @enum {string}
              */
-            dialect: "openai_chat" | "anthropic_messages";
+            dialect: "openai_chat" | "openai_responses" | "anthropic_messages" | "gemini";
             /** Docs Url */
             docs_url?: string | null;
             /**
@@ -2564,6 +2676,14 @@ export interface components {
              */
             models: {
                 [key: string]: components["schemas"]["ModelInput"];
+            };
+            /**
+             * Operations
+             * @description What it can do besides text and embeddings.
+             * @default {}
+             */
+            operations: {
+                [key: string]: components["schemas"]["OfferInput"];
             };
             /**
              * Prices
@@ -2627,6 +2747,13 @@ export interface components {
             models: components["schemas"]["ModelOut"][];
             /** Needs Key */
             needs_key: boolean;
+            /**
+             * Operations
+             * @description images, image_edits, speech, transcriptions, translations, moderations, rerank.
+             */
+            operations: {
+                [key: string]: components["schemas"]["OfferOut"];
+            };
             /**
              * Shared Key
              * @description Whether the operator's key stands behind yours.
@@ -2704,6 +2831,8 @@ export interface components {
             model: string;
             /**
              * @default {
+             *       "audio": false,
+             *       "documents": false,
              *       "images": false,
              *       "input_tokens": 0,
              *       "json_schema": false,
@@ -2714,9 +2843,8 @@ export interface components {
             /**
              * Operation
              * @default chat
-             * @enum {string}
              */
-            operation: "chat" | "embeddings";
+            operation: ("chat" | "embeddings") | ("images" | "image_edits" | "speech" | "transcriptions" | "translations" | "moderations" | "rerank");
             /** Task */
             task?: string | null;
         };

@@ -39,7 +39,7 @@ export class TaskTable {
           this.at.api.post("/api/route/preview", {
             model: `task:${task}`,
             operation: task === "embedding" ? "embeddings" : "chat",
-            needs: { tools: false, images: false, json_schema: false, input_tokens: 0 },
+            needs: { tools: false, images: false, documents: false, audio: false, json_schema: false, input_tokens: 0 },
           }),
         ),
       );

@@ -12,6 +12,8 @@ import { field } from "../parts/controls.js";
 const NEEDS = [
   ["tools", "tools"],
   ["images", "images"],
+  ["documents", "documents"],
+  ["audio", "audio"],
   ["json_schema", "json"],
 ] as const;
 // Between the last key and the question to the server.
@@ -20,7 +22,7 @@ const PAUSE_MILLISECONDS = 300;
 export class RouteTrial {
   #model = "auto";
   #task = "";
-  #needs = { tools: false, images: false, json_schema: false };
+  #needs = { tools: false, images: false, documents: false, audio: false, json_schema: false };
   #route: Route | null = null;
   #failure: unknown = null;
   #timer = 0;
