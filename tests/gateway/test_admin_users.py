@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 from msgspec import structs
 
 from ownkey import Ownkey
 from ownkey.domain.user import Role, UserStatus
+from ownkey.errors import NotFound
 from tests.gateway.api_client import administrator, caller, unique
 from tests.gateway.browser import PASSWORD, Browser, person, problem
 from tests.gateway.conftest import Platform, serve
@@ -81,6 +84,19 @@ async def test_a_deleted_user_leaves_only_the_audit(platform: Platform) -> None:
         entries = (await root.get(f"/api/admin/audit?user_id={ann.user_id}")).json()
         assert entries[0]["action"] == "user.deleted"
         assert entries[0]["actor"] == root.user_id
+
+
+async def test_an_id_that_ends_like_a_path_is_one_users(platform: Platform) -> None:
+    """To erase somebody must not sign out somebody else."""
+    async with administrator(platform.ok) as root, person(platform.ok, platform.url) as ann:
+        twin = f"{ann.user_id}/sessions"
+        await platform.ok.users.create(twin)
+        assert (await root.delete(f"/api/admin/users/{quote(twin, safe='')}")).status_code == 204
+        with pytest.raises(NotFound):
+            await platform.ok.users.get(twin)
+        assert await ann.is_signed_in()
+        assert (await root.delete(f"/api/admin/users/{ann.user_id}/sessions")).status_code == 204
+        assert not await ann.is_signed_in()
 
 
 async def test_nobody_else_may(platform: Platform) -> None:

@@ -218,6 +218,19 @@ async def test_a_proxy_names_the_client_only_where_it_is_trusted(platform: Platf
                 assert (await thief.post("/api/sign-in", body, headers=forwarded)).status_code == status
 
 
+@pytest.mark.parametrize(
+    "client", ["203.0.113.9:{}", "[2001:db8:1:2::{}]:443", "[2001:db8:1:3::7]:{}", "2001:db8:1:4::{}"]
+)
+async def test_another_port_is_not_another_client(platform: Platform, client: str) -> None:
+    trusting = structs.replace(platform.ok.config, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
+    async with Ownkey.open(trusting, environ=SHARED) as twin, serve(twin.asgi()) as url, Browser(url) as thief:
+        twin.core.sign_in._addresses = AddressLimit(burst=2, seconds_per_token=600)
+        for n, status in enumerate([401, 401, 429]):
+            forwarded = {"x-forwarded-for": f"198.51.100.{n}, {client.format(1000 + n)}, 10.1.2.3:{n}"}
+            body = {"login": unique("nobody"), "password": "wrong password"}
+            assert (await thief.post("/api/sign-in", body, headers=forwarded)).status_code == status
+
+
 async def test_a_suspended_user_learns_it_only_with_the_right_password(platform: Platform) -> None:
     async with person(platform.ok, platform.url) as ann, Browser(platform.url) as other:
         await platform.ok.users.set_status(ann.user_id, UserStatus.SUSPENDED)

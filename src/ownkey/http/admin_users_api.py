@@ -1,10 +1,12 @@
 """`/api/admin/users`: what administrators do to users. An id may hold slashes, written as they are or as `%2F`.
 
 What would give somebody at an abandoned desk a way in that lasts (a link to another person's account, another
-administrator) needs a fresh sign-in.
+administrator) needs a fresh sign-in, and no panel token can do it.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -17,6 +19,8 @@ from ownkey.services.one_time_links import NewLink
 
 router = APIRouter(prefix="/api/admin/users", tags=["Administration"])
 
+_OF_SESSIONS: Final = b"/sessions"
+
 
 @router.post("", status_code=201)
 async def create_user(
@@ -24,7 +28,7 @@ async def create_user(
 ) -> NewLinkOut:
     """Make a user, and the link with which they set their password. It works once, within a day.
 
-    In a session, making an administrator needs a fresh sign-in.
+    In a session, making an administrator needs a fresh sign-in. A panel token makes none.
     """
     if new.role == "admin":
         require_fresh_session(admin)
@@ -38,7 +42,7 @@ async def create_reset_link(
 ) -> NewLinkOut:
     """A link with which a user sets a new password. The old one works until then; an earlier link does not.
 
-    In a session it needs a fresh sign-in.
+    In a session it needs a fresh sign-in. A panel token makes none.
     """
     require_fresh_session(admin)
     return _describe(await core.links.reset(user_id, actor=admin.actor), origins, request)
@@ -48,7 +52,7 @@ async def create_reset_link(
 async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserChange) -> ChangedUserOut:
     """Another role or status, now and in every process. Who is suspended is signed out as well.
 
-    In a session, making an administrator needs a fresh sign-in.
+    In a session, making an administrator needs a fresh sign-in. A panel token makes none.
     """
     if change.role == "admin":
         require_fresh_session(admin)
@@ -62,8 +66,11 @@ async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserCha
 
 
 @router.delete("/{user_id:path}/sessions", status_code=204)
-async def end_sessions_of_user(core: CoreDep, admin: Admin, user_id: str) -> Response:
+async def end_sessions_of_user(core: CoreDep, admin: Admin, request: Request, user_id: str) -> Response:
     """Sign a user out everywhere, now."""
+    if not request.scope.get("raw_path", _OF_SESSIONS).endswith(_OF_SESSIONS):
+        # The slash was written as %2F: this is the end of an id, and that user is to be erased.
+        return await delete_user(core, admin, user_id + _OF_SESSIONS.decode())
     await core.administration.end_sessions(user_id, actor=admin.actor)
     return Response(status_code=204)
 

@@ -336,7 +336,7 @@ export interface paths {
          * Create User
          * @description Make a user, and the link with which they set their password. It works once, within a day.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
          */
         post: operations["create_user"];
         delete?: never;
@@ -386,7 +386,7 @@ export interface paths {
          * Change User
          * @description Another role or status, now and in every process. Who is suspended is signed out as well.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
          */
         patch: operations["change_user"];
         trace?: never;
@@ -404,7 +404,7 @@ export interface paths {
          * Create Reset Link
          * @description A link with which a user sets a new password. The old one works until then; an earlier link does not.
          *
-         *     In a session it needs a fresh sign-in.
+         *     In a session it needs a fresh sign-in. A panel token makes none.
          */
         post: operations["create_reset_link"];
         delete?: never;
