@@ -45,7 +45,7 @@ GUEST = Member(
 
 @pytest_asyncio.fixture(scope="session")
 async def company(whole_site: Site) -> tuple[Person, Person]:
-    """Two users with three weeks behind them: one with keys, one of them refused, and one on shared keys alone."""
+    """Two users with a month behind them: one with keys, one of them refused, and one on shared keys alone."""
     return await whole_site.settle(GREEDY), await whole_site.settle(GUEST)
 
 

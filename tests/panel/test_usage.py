@@ -224,6 +224,39 @@ async def test_the_list_holds_still_until_asked(enter: Enter, site: Site, person
     await expect(rows).to_have_count(6)
 
 
+async def test_who_took_over_and_how_long_it_took(enter: Enter, person: Person) -> None:
+    page = await enter(person, "usage")
+    head = page.locator(".usage-table thead th")
+    assert [await one.inner_text() for one in await head.all()][-3:] == ["Fallback", "Duration", "First byte"]
+    openai = row(page, "OpenAI").locator("td")
+    await expect(openai.nth(-3)).to_have_text("50%")
+    await expect(openai.nth(-2)).to_have_text(re.compile(r"900 ms\s*95 %: 900 ms"))
+    await expect(row(page, "Groq").locator("td").nth(-3)).to_have_text("0%")
+    await expect(row(page, "Groq").locator("td").nth(3)).to_contain_text("cached")
+    await expect(row(page, "Groq").locator("td").nth(4)).to_contain_text("reasoning")
+
+
+async def test_from_a_sum_to_its_requests(enter: Enter, person: Person) -> None:
+    page = await enter(person, "usage")
+    rows = page.locator(".usage-requests tbody tr")
+    await expect(rows).to_have_count(5)
+    await row(page, "Mistral").get_by_role("button", name="Mistral").click()
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("new-model")
+    await expect(page.get_by_role("heading", name="Latest requests")).to_be_focused()
+    requests = page.locator(".usage-requests")
+    await expect(requests.get_by_label("Provider")).to_have_value("mistral")
+    await requests.get_by_label("Outcome").select_option(label="Failures only")
+    await expect(requests).to_contain_text("There is none of this kind.")
+    await requests.get_by_label("Provider").select_option(label="All")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("2 attempts")
+    await page.get_by_label("Split by").select_option("task")
+    await row(page, "Coding").first.get_by_role("button", name="Coding").click()
+    await expect(requests.get_by_label("Outcome")).to_have_value("")
+    await expect(rows).to_have_count(4)
+
+
 async def test_more_requests_on_demand(enter: Enter, site: Site) -> None:
     person = await site.person("busy")
     await record(site, *(call(person) for _ in range(25)))

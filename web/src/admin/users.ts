@@ -107,22 +107,22 @@ export class UsersView extends View<AdminSurroundings> {
       </div>`;
     }
     return html`
-      <div class="table users-table">
-        <table>
+      <div class="table cards users-table">
+        <table role="table">
           <caption class="hidden">${t.title}</caption>
-          <thead>
-            <tr>
-              <th scope="col">${t.user}</th>
-              <th scope="col">${t.keys}</th>
-              <th scope="col" class="number" title=${t.days}>${t.requests}</th>
-              <th scope="col" class="number" title=${t.days}>${t.errors}</th>
-              <th scope="col" class="number" title=${t.days}>${t.own}</th>
-              <th scope="col" class="number" title=${t.days}>${t.shared}</th>
-              <th scope="col">${t.active}</th>
-              <th scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${t.user}</th>
+              <th role="columnheader" scope="col">${t.keys}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.requests}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.errors}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.own}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.shared}</th>
+              <th role="columnheader" scope="col">${t.active}</th>
+              <th role="columnheader" scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${repeat(found, (one) => one.id, (one) => this.#row(one))}
           </tbody>
         </table>
@@ -142,8 +142,8 @@ export class UsersView extends View<AdminSurroundings> {
     const also = [user.display_name ? user.id : null, user.login === user.id ? null : user.login]
       .filter(Boolean)
       .join(" · ");
-    return html`<tr>
-      <th scope="row">
+    return html`<tr role="row">
+      <th role="rowheader" scope="row">
         <div class="users-id" title=${`${user.id} · ${t.since} ${format.date(user.created_at)}`}>
           ${user.display_name || user.id}
         </div>
@@ -154,20 +154,20 @@ export class UsersView extends View<AdminSurroundings> {
           ${user.status === "suspended" ? pill(t.suspended, "bad") : nothing}
         </div>
       </th>
-      <td>${this.#held(user)}</td>
-      <td class="number">${format.number(user.requests)}</td>
-      <td class="number">
+      <td role="cell" data-label=${t.keys}>${this.#held(user)}</td>
+      <td role="cell" class="number" data-label=${t.requests}>${format.number(user.requests)}</td>
+      <td role="cell" class="number" data-label=${t.errors}>
         ${user.errors
           ? html`${format.number(user.errors)}
               <span class="muted small">${format.percent(user.errors / user.requests)}</span>`
           : html`<span class="muted">0</span>`}
       </td>
-      <td class="number">${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
-      <td class="number">${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
-      <td class="users-active" title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
+      <td role="cell" class="number" data-label=${t.own}>${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
+      <td role="cell" class="number" data-label=${t.shared}>${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
+      <td role="cell" class="users-active" data-label=${t.active} title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
         ${user.last_active_at ? format.relative(user.last_active_at) : t.never}
       </td>
-      <td class="number users-menu">
+      <td role="cell" class="number users-menu">
         ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
           { label: t.reset, icon: "key", run: () => void this.#reset(user) },
           { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },

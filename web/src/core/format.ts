@@ -100,6 +100,11 @@ export class Format {
     return format.format(0, "second");
   }
 
+  /** "in 7 days". */
+  ahead(amount: number, unit: Intl.RelativeTimeFormatUnit): string {
+    return new Intl.RelativeTimeFormat(this.locale, { numeric: "always" }).format(amount, unit);
+  }
+
   list(items: readonly string[]): string {
     return new Intl.ListFormat(this.locale, { type: "conjunction" }).format(items);
   }

@@ -1,7 +1,6 @@
 /** The dialog in which a key is pasted, tested and saved: a new one, or one in the place of another. */
 import { html, nothing, type TemplateResult } from "lit";
 import { ApiError } from "../api/client.js";
-import type { components } from "../api/schema.js";
 import { explain } from "../core/explain.js";
 import type { Credential, Provider } from "../core/store.js";
 import { keys } from "../i18n/keys.js";
@@ -9,10 +8,10 @@ import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
 import { dialog } from "../parts/dialog.js";
 import { field, pill, type Tone } from "../parts/controls.js";
+import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import type { PanelSurroundings } from "../panel.js";
-
-type TestResult = components["schemas"]["TestOut"];
+import { foundByTest, type TestResult } from "./key_row.js";
 
 const TONES: Record<string, Tone> = { works: "good", limited: "warn", rate_limited: "warn", no_credit: "warn" };
 // Right keys: saved without asking again.
@@ -25,18 +24,22 @@ export class KeyForm {
   /** Whether the person chose the provider: then a pasted key does not change it any more. */
   #chosen: boolean;
   #label = "";
-  #expires = "";
+  #expiry: Expiry = beginExpiry(null);
   #baseUrl = "";
   #fields: Record<string, string> = {};
   #result: TestResult | null = null;
   #busy = false;
   #fault: { field: string; text: string } | null = null;
 
-  /** @param replaced the key whose place the new one takes */
+  /**
+   * @param replaced the key whose place the new one takes
+   * @param onStored gets the stored key's id and what its test found
+   */
   constructor(
     private readonly at: PanelSurroundings,
     provider: string,
     private readonly replaced: Credential | null,
+    private readonly onStored: (key: string, result: TestResult | null) => void,
     private readonly onClose: (saved: boolean) => void,
   ) {
     this.#provider = replaced?.provider ?? provider;
@@ -178,20 +181,17 @@ export class KeyForm {
             @input=${(event: Event) => (this.#label = valueOf(event))}
           />`,
         })}
-        ${field({
-          id: "expires",
-          label: t.expiry,
-          hint: t.expiryHint,
-          error: this.#faultOf("expires_at"),
-          control: (id, describedBy) => html`<input
-            id=${id}
-            type="date"
-            aria-describedby=${describedBy}
-            min=${new Date().toISOString().slice(0, 10)}
-            .value=${this.#expires}
-            @input=${(event: Event) => (this.#expires = valueOf(event))}
-          />`,
-        })}
+        ${expiryField(
+          t,
+          this.at.format,
+          this.#expiry,
+          null,
+          (expiry) => {
+            this.#expiry = expiry;
+            this.at.requestUpdate();
+          },
+          this.#faultOf("expires_at"),
+        )}
         ${provider?.custom_base_url
           ? field({
               id: "base-url",
@@ -254,6 +254,7 @@ export class KeyForm {
     const provider = this.at.store.provider(this.#provider);
     if (!this.#secret && (provider?.needs_key ?? true)) return this.#refuse("secret", t.missingKey);
     if (!provider) return this.#refuse("provider", t.missingProvider);
+    if (lacksDay(this.#expiry)) return this.#refuse("expires_at", t.expiryMissing);
     await this.#work(async () => {
       this.#result = await this.at.api.post("/api/credentials/test", {
         provider: this.#provider,
@@ -283,7 +284,7 @@ export class KeyForm {
             provider: this.#provider,
             label: this.#label,
             base_url: this.#baseUrl || null,
-            expires_at: this.at.format.endOfDay(this.#expires),
+            expires_at: momentOf(this.#expiry, null, this.at.format),
           },
         });
     const label = store.label(this.#provider);
@@ -294,8 +295,10 @@ export class KeyForm {
         .then(() => store.loadCredentials())
         .catch(() => undefined);
     }
+    this.onStored(kept.id, this.#result);
     this.#close(true);
-    this.at.notices.done(keys[this.at.language].stored(label));
+    const found = this.#result?.outcome === "works" ? ` ${foundByTest(this.at, this.#result)}` : "";
+    this.at.notices.done(keys[this.at.language].stored(label) + found);
   }
 
   async #work(task: () => Promise<void>): Promise<void> {

@@ -9,6 +9,7 @@ import { taskName, words } from "../i18n/words.js";
 import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
 import { field, monogram, toggle } from "../parts/controls.js";
+import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import { menu, type MenuItem } from "../parts/menu.js";
 import { ModelPicker, defaultModel } from "../parts/model_picker.js";
@@ -18,7 +19,7 @@ import { guide } from "./first_steps.js";
 import type { KeyForm } from "./key_form.js";
 import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
 import type { KeyReveal } from "./key_reveal.js";
-import { drawKey } from "./key_row.js";
+import { drawKey, type TestResult } from "./key_row.js";
 import chainStyles from "../parts/chain.css?inline";
 import pickerStyles from "../parts/model_picker.css?inline";
 import passwordStyles from "../parts/password.css?inline";
@@ -28,7 +29,7 @@ type Open =
   | { kind: "form"; form: KeyForm }
   | { kind: "reveal"; reveal: KeyReveal }
   | { kind: "remove"; key: Credential; tasks: readonly string[] }
-  | { kind: "edit"; key: Credential; label: string; expires: string; fault: string | null };
+  | { kind: "edit"; key: Credential; label: string; expiry: Expiry; fault: string | null };
 
 // Arrow keys pressed in a row are one change of the order.
 const SETTLE_MILLISECONDS = 600;
@@ -44,6 +45,8 @@ export class KeysView extends View<PanelSurroundings> {
   #spoken = "";
   #settle = 0;
   #testing = new Set<string>();
+  /** What tests found, by key, while the page is open. */
+  #results = new Map<string, TestResult>();
   #models = new ModelPicker(this.at);
 
   override leave(): void {
@@ -76,7 +79,7 @@ export class KeysView extends View<PanelSurroundings> {
             ${store.credentials.length > 1
               ? html`<button ?disabled=${this.#testing.size > 0} @click=${() => void this.#testAll()}>${t.testAll}</button>`
               : nothing}
-            <button class="primary" @click=${() => this.#add("")}>${icon("add")}${t.add}</button>
+            ${any ? html`<button class="primary" @click=${() => this.#add("")}>${icon("add")}${t.add}</button>` : nothing}
           </div>
         </header>
         ${any ? LANES.map((lane) => this.#lane(lane, lanes)) : this.#nothingYet()}
@@ -163,6 +166,7 @@ export class KeysView extends View<PanelSurroundings> {
               first: position === 0,
               only: held.length === 1,
               busy: this.#testing.has(key.id),
+              result: this.#results.get(key.id),
               test: () => void this.#test(key),
               replace: () => this.#replace(key),
               edit: () => this.#edit(key),
@@ -332,7 +336,11 @@ export class KeysView extends View<PanelSurroundings> {
 
   async #openForm(provider: string, replaced: Credential | null): Promise<void> {
     const { KeyForm } = await import("./key_form.js");
-    this.#open = { kind: "form", form: new KeyForm(this.at, provider, replaced, () => this.#close()) };
+    const kept = (key: string, result: TestResult | null): void => {
+      if (result) this.#results.set(key, result);
+      else this.#results.delete(key);
+    };
+    this.#open = { kind: "form", form: new KeyForm(this.at, provider, replaced, kept, () => this.#close()) };
     this.update();
   }
 
@@ -348,7 +356,7 @@ export class KeysView extends View<PanelSurroundings> {
   }
 
   #edit(key: Credential): void {
-    this.#open = { kind: "edit", key, label: key.label, expires: key.expires_at?.slice(0, 10) ?? "", fault: null };
+    this.#open = { kind: "edit", key, label: key.label, expiry: beginExpiry(key.expires_at), fault: null };
     this.update();
   }
 
@@ -367,7 +375,14 @@ export class KeysView extends View<PanelSurroundings> {
     this.#testing.add(key.id);
     this.update();
     try {
-      await this.at.api.post("/api/credentials/{credential_id}/test", undefined, { path: { credential_id: key.id } });
+      const path = { credential_id: key.id };
+      this.#results.set(key.id, await this.at.api.post("/api/credentials/{credential_id}/test", undefined, { path }));
+    } catch (error) {
+      this.#results.delete(key.id);
+      this.at.notices.failed(error);
+    }
+    try {
+      // A test that failed may have found that the key cannot be read.
       await Promise.all([this.at.store.loadCredentials(), this.at.store.loadChain()]);
     } catch (error) {
       this.at.notices.failed(error);
@@ -408,7 +423,11 @@ export class KeysView extends View<PanelSurroundings> {
 
   async #saveEdit(open: Open & { kind: "edit" }): Promise<void> {
     const t = keys[this.at.language];
-    const body = { label: open.label, expires_at: this.at.format.endOfDay(open.expires) };
+    if (lacksDay(open.expiry)) {
+      open.fault = t.expiryMissing;
+      return this.update();
+    }
+    const body = { label: open.label, expires_at: momentOf(open.expiry, open.key.expires_at, this.at.format) };
     if (await this.#change(open.key, body)) {
       this.#close();
       this.at.notices.done(t.saved(open.label || t.keyName(open.key.hint)));
@@ -460,18 +479,18 @@ export class KeysView extends View<PanelSurroundings> {
             @input=${(event: Event) => (open.label = (event.target as HTMLInputElement).value)}
           />`,
         })}
-        ${field({
-          id: "expires",
-          label: t.expiry,
-          hint: t.expiryHint,
-          control: (id, describedBy) => html`<input
-            id=${id}
-            type="date"
-            aria-describedby=${describedBy}
-            .value=${open.expires}
-            @input=${(event: Event) => (open.expires = (event.target as HTMLInputElement).value)}
-          />`,
-        })}
+        ${expiryField(
+          t,
+          this.at.format,
+          open.expiry,
+          open.key.expires_at,
+          (expiry) => {
+            open.expiry = expiry;
+            open.fault = null;
+            this.update();
+          },
+          open.fault,
+        )}
       `,
       actions: html`<button type="button" @click=${() => this.#close()}>${s.cancel}</button
         ><button class="primary">${s.save}</button>`,
