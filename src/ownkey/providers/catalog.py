@@ -77,6 +77,11 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, Provider]:
     return MappingProxyType({name: _read_provider(name, table, sources[name]) for name, table in tables.items()})
 
 
+def is_provider_id(text: str) -> bool:
+    """Whether a provider could have this id."""
+    return _ID.fullmatch(text) is not None
+
+
 def read_stored_provider(provider_id: str, table: Mapping[str, Any]) -> Provider:
     """A row that an administrator added, in the form of a table of the file. Raises CatalogFault.
 
@@ -84,7 +89,7 @@ def read_stored_provider(provider_id: str, table: Mapping[str, Any]) -> Provider
     and where that is sent. A field's pattern is a plain sequence of characters, because it is run on users' input.
     """
     row = _Row(provider_id, "The provider")
-    if not _ID.fullmatch(provider_id):
+    if not is_provider_id(provider_id):
         raise row.fault("id", "must be lower-case letters, digits and underscores, 40 at most")
     for key in ("environment", "stored"):
         if table.get(key):
