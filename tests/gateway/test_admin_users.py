@@ -129,17 +129,22 @@ async def test_a_way_in_that_lasts_needs_a_fresh_sign_in(platform: Platform) -> 
             "update ownkey_private.sessions set authenticated_at = now() - interval '6 minutes' where user_id = $1",
             root.user_id,
         )
-        path = f"/api/admin/users/{ann.user_id}"
+        path, hosted = f"/api/admin/users/{ann.user_id}", unique("hosted")
+        await platform.ok.users.create(hosted)
         for answer in (
             await root.post(f"{path}/reset"),
             await root.patch(path, {"role": "admin"}),
             await root.post("/api/admin/users", {"id": unique("second"), "role": "admin"}),
+            # Somebody whom a host application brought: a link sets the first password of an account that is in use.
+            await root.post("/api/admin/users", {"id": program.user_id}),
+            await root.post("/api/admin/users", {"login": hosted, "id": hosted}),
         ):
             assert problem(answer) == (403, "fresh_sign_in_required")
         assert (await root.post("/api/admin/users", {"id": unique("guest")})).status_code == 201
         assert (await root.patch(path, {"status": "suspended"})).status_code == 200
         assert (await root.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
         assert (await root.patch(path, {"role": "admin"})).status_code == 200
+        assert (await root.post("/api/admin/users", {"id": hosted})).status_code == 201
         assert (await program.post(f"{path}/reset")).status_code == 201, "a program has no desk"
 
 

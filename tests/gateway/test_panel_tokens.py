@@ -133,6 +133,8 @@ async def test_it_does_not_outlive_itself(embedding: Embedding) -> None:
         for method, path, body in (
             ("POST", f"admin/users/{user_id}/reset", None),
             ("POST", "admin/users", {"id": unique("second"), "role": "admin"}),
+            ("POST", "admin/users", {"id": unique("whom the host will bring")}),
+            ("POST", "admin/users", {"id": ann}),
             ("PATCH", f"admin/users/{ann}", {"role": "admin"}),
         ):
             assert problem(await page.send(method, f"/api/{path}", json=body)) == (403, "permission_denied"), path

@@ -83,11 +83,16 @@ def require_fresh_session(principal: Principal) -> Principal:
 
     Raises PermissionDenied (permission_denied, fresh_sign_in_required).
     """
+    refuse_panel(principal)
+    return require_fresh(principal) if principal.via == "session" else principal
+
+
+def refuse_panel(principal: Principal) -> None:
+    """No token of some minutes leaves something behind that lasts. Raises PermissionDenied."""
     if principal.via == "panel":
         raise PermissionDenied(
             "A panel token cannot do this: it would outlast the token. Sign in on the server itself."
         )
-    return require_fresh(principal) if principal.via == "session" else principal
 
 
 def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:

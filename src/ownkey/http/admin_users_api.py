@@ -11,10 +11,12 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from ownkey.domain.user import Role, UserStatus
-from ownkey.http.access import Admin, CoreDep, OriginsDep, require_fresh_session
+from ownkey.errors import NotFound
+from ownkey.http.access import Admin, CoreDep, OriginsDep, refuse_panel, require_fresh_session
 from ownkey.http.account_inputs import NewUserInput, UserChange
 from ownkey.http.account_outputs import ChangedUserOut, NewLinkOut
 from ownkey.http.origins import Origins
+from ownkey.services.core import Core
 from ownkey.services.one_time_links import NewLink
 
 router = APIRouter(prefix="/api/admin/users", tags=["Administration"])
@@ -28,11 +30,14 @@ async def create_user(
 ) -> NewLinkOut:
     """Make a user, and the link with which they set their password. It works once, within a day.
 
-    In a session, making an administrator needs a fresh sign-in. A panel token makes none.
+    In a session it needs a fresh sign-in where the user will be an administrator, or is somebody whom a host
+    application brought already. A panel token makes no link at all.
     """
-    if new.role == "admin":
+    refuse_panel(admin)
+    user_id = new.id or new.login or ""
+    if new.role == "admin" or await _exists(core, user_id):
         require_fresh_session(admin)
-    link = await core.links.invite(new.id or new.login or "", login=new.login, role=Role(new.role), actor=admin.actor)
+    link = await core.links.invite(user_id, login=new.login, role=Role(new.role), actor=admin.actor)
     return _describe(link, origins, request)
 
 
@@ -80,6 +85,14 @@ async def delete_user(core: CoreDep, admin: Admin, user_id: str) -> Response:
     """Erase a user with their keys, settings, tokens and usage. The audit entries stay."""
     await core.administration.delete_user(user_id, actor=admin.actor)
     return Response(status_code=204)
+
+
+async def _exists(core: Core, user_id: str) -> bool:
+    try:
+        await core.users.get(user_id)
+    except NotFound:
+        return False
+    return True
 
 
 def _describe(link: NewLink, origins: Origins, request: Request) -> NewLinkOut:

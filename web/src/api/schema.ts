@@ -336,7 +336,8 @@ export interface paths {
          * Create User
          * @description Make a user, and the link with which they set their password. It works once, within a day.
          *
-         *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
+         *     In a session it needs a fresh sign-in where the user will be an administrator, or is somebody whom a host
+         *     application brought already. A panel token makes no link at all.
          */
         post: operations["create_user"];
         delete?: never;
@@ -1063,7 +1064,8 @@ export interface paths {
          * Create Token
          * @description Make a gateway token. Its text is in this answer and nowhere else.
          *
-         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none: it would outlive itself.
+         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none, and a gateway token none that
+         *     lasts longer than itself: it would outlive itself.
          */
         post: operations["create_token"];
         delete?: never;
