@@ -234,6 +234,7 @@ BAD: dict[str, Callable[[TokenIssuer], str]] = {
     "sub holds a line break": lambda i: i.token("root\nadmin"),
     "sub holds a zero byte": lambda i: i.token("root\0"),
     "sub holds half a character": lambda i: i.token("root\ud800"),
+    "sub turns the direction of writing": lambda i: i.token("\u202etoor"),
     "sub is too long": lambda i: i.token("m" * 256),
     "kid is a path": lambda i: with_own_key(i, kid="../../../../dev/null"),
     "kid is a URL": lambda i: with_own_key(i, kid="http://127.0.0.1:1/evil.json"),

@@ -253,6 +253,15 @@ async def test_a_reset_signs_everybody_else_out(platform: Platform) -> None:
         assert (await thief.sign_in(thief.user_id, "quite another password")).status_code == 200
 
 
+async def test_a_password_that_its_owner_changes_ends_a_link_that_is_still_out(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann, Browser(platform.url) as thief:
+        link = await platform.ok.core.links.reset(ann.user_id)
+        changed = await ann.post("/api/account/password", {"current": PASSWORD, "new": "a morning at the sea"})
+        assert changed.status_code == 200
+        assert problem(await thief.use_link(link)) == (404, "link_invalid")
+        assert await ann.is_signed_in()
+
+
 async def test_the_first_administrators_link_is_renewed_until_somebody_uses_it(platform: Platform) -> None:
     links, user_id = platform.ok.core.links, unique("root")
     first = await links.invite(user_id, role=Role.ADMIN, purpose=LinkPurpose.FIRST_ADMIN)

@@ -16,6 +16,7 @@ from ownkey.services.sessions import SessionService, StartedSession, Visitor
 from ownkey.storage import accounts as rows
 from ownkey.storage.accounts import Attempt, BegunSignIn
 from ownkey.storage.database import Database
+from ownkey.storage.links import drop_unused_links
 from ownkey.storage.sessions import end_sessions
 
 _FAILED: Final = "The login or the password is wrong."
@@ -89,6 +90,8 @@ class SignInService:
         async with self._changes.begin(user_id, create=False) as change:
             for name in (account.login, _confirmations_of(user_id)):
                 await rows.clear_attempts(change.tx, name)
+            # A link that somebody else may hold must not set yet another one.
+            await drop_unused_links(change.tx)
             await store_password(change, hashed, keep=session_id)
             return await self._sessions.renew(change, session_id)
 
