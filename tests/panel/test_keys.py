@@ -389,11 +389,13 @@ async def test_a_change_in_another_window_is_not_overwritten(
     await expect(page.locator('[data-lane="backup"] [data-item="mistral"]')).to_be_visible()
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_stored_key_is_shown_again_only_where_administrators_allow_it(
-    enter_own: Enter, site: Site, watch: Watch
+    enter_own: Enter, site: Site, watch: Watch, hours: int
 ) -> None:
-    secret = "gsk_keys_shown_again_0000000000Rv42"
-    person = await site.person("curious")
+    """For half a minute, whatever the time is by the clock of the person's machine."""
+    secret = f"gsk_keys_shown_again_0000000000Rv{hours + 40}"
+    person = await site.person(f"curious{hours}")
     await site.ok.settings.add_credential(person.id, "groq", secret)
     page = await enter_own(person)
     await card(page, "groq").locator(".keys-key").get_by_role("button", name="More for").click()
@@ -403,9 +405,11 @@ async def test_a_stored_key_is_shown_again_only_where_administrators_allow_it(
     async with allow_revealing(site):
         await page.reload()
         await wait_until_ready(page)
-        await page.clock.install()
+        await page.clock.install(time=datetime.now(UTC) + timedelta(hours=hours))
         await choose(page, card(page, "groq").locator(".keys-key"), "Show stored key")
         dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text(secret)
+        await page.clock.run_for(5_000)
         await expect(dialog).to_contain_text(secret)
         await assert_accessible(page)
         await page.clock.run_for(31_000)
