@@ -207,6 +207,21 @@ async def test_one_address_cannot_try_many_logins(platform: Platform) -> None:
         assert problem(await thief.sign_in(ann.user_id))[0] == 429
 
 
+async def test_a_crowd_at_the_door_is_nobodys_wrong_password(platform: Platform) -> None:
+    passwords = platform.ok.core.sign_in._passwords
+    async with person(platform.ok, platform.url) as ann, Browser(platform.url) as phone:
+        limit, passwords._waiting_limit = passwords._waiting_limit, 0
+        try:
+            for _ in range(6):
+                assert problem(await phone.sign_in(ann.user_id)) == (429, "too_many_attempts")
+                confirmed = await ann.post("/api/session/confirm", {"password": PASSWORD})
+                assert problem(confirmed) == (429, "too_many_attempts")
+        finally:
+            passwords._waiting_limit = limit
+        assert (await phone.sign_in(ann.user_id)).status_code == 200
+        assert (await ann.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
+
+
 async def test_a_proxy_names_the_client_only_where_it_is_trusted(platform: Platform) -> None:
     trusting = structs.replace(platform.ok.config, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
     for config, statuses in ((trusting, [401] * 4), (platform.ok.config, [401, 401, 429, 429])):

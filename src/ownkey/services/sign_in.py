@@ -108,16 +108,18 @@ class SignInService:
 
     async def _verify_own(self, user_id: str, password: str, visitor: Visitor) -> None:
         """Somebody who is signed in, once more. Counted apart: who guesses at the door keeps nobody out here."""
+        account = await self._find_own(user_id)
         self._addresses.take(visitor.address)
+        self._passwords.refuse_when_full()
         async with self._changes.read(user_id) as tx:
             _refuse_locked(await rows.take_attempt(tx, _confirmations_of(user_id)))
-        account = await self._find_own(user_id)
         if not await self._passwords.verify(account.password_hash, clean_password(password)):
             raise AuthError("The password is wrong.", code="sign_in_failed")
         self._addresses.give_back(visitor.address)
 
     async def _check(self, login: str, password: str) -> BegunSignIn:
         """Count the attempt, then try it. What comes back without an account has failed. Raises TooManyAttempts."""
+        self._passwords.refuse_when_full()
         begun = await rows.begin_sign_in(self._database, login)
         _refuse_locked(begun.attempt)
         stored = begun.account.password_hash if begun.account is not None else None
