@@ -12,7 +12,9 @@ from ownkey.domain.policy import PolicyDocument
 from ownkey.errors import NotFound
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import Enter
-from tests.panel.driver import find_layout_faults, wait_until_settled
+from tests.panel.driver import find_layout_faults, open_tab, wait_until_settled
+from tests.panel.host_pages import put_plain
+from tests.panel.hosts import Host
 from tests.panel.site import PASSWORD, Person, Site
 from tests.panel.test_access import age_sessions
 from tests.panel.watch import Watch, failed_load
@@ -69,6 +71,26 @@ async def test_somebody_is_invited_with_a_link_that_is_shown_once(
     await shown.get_by_role("button", name="Close").click()
     await expect(page.locator(".users-link")).to_have_count(0)
     await expect(await find_user(page, "invited.by.admin")).to_be_visible()
+
+
+async def test_inside_an_application_nobody_is_let_in_for_good(
+    watch: Watch, site: Site, host: Host, admin: Person
+) -> None:
+    """A token of some minutes makes no link and no administrator, so that the panel there does not offer it."""
+    ann = await site.person("appointed")
+    host.token = await site.panel_token(admin, host, scopes=("settings", "admin"))
+    page = await watch.new_page()
+    await page.goto(put_plain(host, site.url, element="llm-admin-panel"))
+    await wait_until_settled(page)
+    await open_tab(page, "users")
+    row = await find_user(page, ann.id)
+    await expect(page.get_by_role("button", name="Invite user")).to_have_count(0)
+    await row.get_by_role("button", name="More for").click()
+    await expect(page.get_by_role("menuitem")).to_have_text(["Sign out everywhere", "Suspend", "Delete"])
+    await assert_accessible(page)
+    await page.get_by_role("menuitem", name="Suspend").click()
+    await page.get_by_role("dialog", name=f"Suspend {ann.id}?").get_by_role("button", name="Suspend").click()
+    await expect(row.get_by_text("Suspended")).to_be_visible()
 
 
 async def test_a_user_is_suspended_let_in_again_and_deleted(enter_own: Enter, site: Site, admin: Person) -> None:

@@ -64,9 +64,14 @@ export class UsersView extends View<AdminSurroundings> {
             <h2>${t.title}</h2>
             <p>${t.lead}</p>
           </div>
-          <button class="primary" @click=${() => this.#show({ kind: "invite", login: "", admin: false, fault: null })}>
-            ${icon("add")}${t.invite}
-          </button>
+          ${this.#lasting
+            ? html`<button
+                class="primary"
+                @click=${() => this.#show({ kind: "invite", login: "", admin: false, fault: null })}
+              >
+                ${icon("add")}${t.invite}
+              </button>`
+            : nothing}
         </header>
         ${this.#tools()}
         ${this.#users
@@ -169,13 +174,15 @@ export class UsersView extends View<AdminSurroundings> {
       </td>
       <td role="cell" class="number users-menu">
         ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
-          { label: t.reset, icon: "key", run: () => void this.#reset(user) },
+          this.#lasting ? { label: t.reset, icon: "key", run: () => void this.#reset(user) } : null,
           { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },
           self
             ? null
             : user.role === "admin"
               ? { label: t.makeUser, icon: "user", run: () => void this.#change(user, { role: "user" }) }
-              : { label: t.makeAdmin, icon: "user", run: () => void this.#change(user, { role: "admin" }) },
+              : this.#lasting
+                ? { label: t.makeAdmin, icon: "user", run: () => void this.#change(user, { role: "admin" }) }
+                : null,
           self
             ? null
             : user.status === "suspended"
@@ -187,6 +194,11 @@ export class UsersView extends View<AdminSurroundings> {
         ])}
       </td>
     </tr>`;
+  }
+
+  /** Whether this administrator may make a way in that lasts: the token of a panel inside a host's page may not. */
+  get #lasting(): boolean {
+    return this.at.person.via !== "panel";
   }
 
   /** Providers with keys, and a word for those whose keys do not work. */
