@@ -138,7 +138,9 @@ async def test_nothing_jumps_while_it_loads(watch: Watch, site: Site, host: Host
     await page.add_init_script(
         """window.__shifts = [];
         new PerformanceObserver((list) => {
-          for (const shift of list.getEntries()) if (!shift.hadRecentInput) window.__shifts.push([window.__tab, shift.value]);
+          for (const { hadRecentInput, value } of list.getEntries()) {
+            if (!hadRecentInput) window.__shifts.push([window.__tab, value]);
+          }
         }).observe({ type: 'layout-shift', buffered: true });"""
     )
 

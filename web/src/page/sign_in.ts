@@ -197,7 +197,6 @@ export function outsideTrouble(language: Language, code: string): string {
   const known: Record<string, string> = {
     ...t.outsideErrors,
     user_suspended: t.suspended,
-    sign_in_mismatch: t.outsideErrors.sign_in_expired,
   };
   return known[code] ?? t.outsideErrors.failed;
 }
