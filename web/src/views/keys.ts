@@ -34,6 +34,11 @@ type Open =
 // Arrow keys pressed in a row are one change of the order.
 const SETTLE_MILLISECONDS = 600;
 
+/** A file that is fetched when it is needed did not come. */
+function lacksPart(): never {
+  throw new ApiError("part_missing", "");
+}
+
 /** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
   override readonly styles = chainStyles + passwordStyles + pickerStyles + styles;
@@ -44,6 +49,9 @@ export class KeysView extends View<PanelSurroundings> {
   #dragged = "";
   #spoken = "";
   #settle = 0;
+  /** Whether an order is on its way to the server: what is moved meanwhile is sent behind it. */
+  #saving = false;
+  #moved = "";
   #testing = new Set<string>();
   /** What tests found, by key, while the page is open. */
   #results = new Map<string, TestResult>();
@@ -240,9 +248,9 @@ export class KeysView extends View<PanelSurroundings> {
   // Order
 
   #drag(event: PointerEvent, id: string): void {
-    const before = this.#sorting ?? readLanes(this.at.store);
+    const before = this.#sorting;
     this.#dragged = id;
-    this.#sorting = before;
+    this.#sorting = before ?? readLanes(this.at.store);
     startSorting(
       event,
       this.at.root as ShadowRoot,
@@ -253,8 +261,10 @@ export class KeysView extends View<PanelSurroundings> {
       },
       (dropped) => {
         this.#dragged = "";
-        if (dropped) void this.#saveOrder();
-        else this.#sorting = null;
+        this.#moved = id;
+        // What was moved before this and is not stored yet stays.
+        if (!dropped) this.#sorting = before;
+        void this.#saveOrder();
         this.update();
       },
     );
@@ -276,40 +286,73 @@ export class KeysView extends View<PanelSurroundings> {
     const t = keys[this.at.language];
     const { lane, index } = locate(lanes, id);
     this.#sorting = lanes;
+    this.#moved = id;
     this.#spoken = t.moved(this.at.store.label(id), index + 1, lanes[lane].length, t.lanes[lane]);
+    // The undo of the move before would undo this one, too.
+    this.at.notices.close();
     clearTimeout(this.#settle);
     this.#settle = window.setTimeout(() => void this.#saveOrder(), settle);
     this.update();
   }
 
+  /** Sends the order on the screen, and again when it has changed meanwhile: the last move wins. */
   async #saveOrder(): Promise<void> {
     clearTimeout(this.#settle);
     this.#settle = 0;
+    if (this.#saving) return;
+    this.#saving = true;
     const { store } = this.at;
-    const wishes = this.#sorting ? wishesOf(store, this.#sorting) : [];
-    const before = wishes.map((one) => store.preference(one.provider));
-    if (wishes.length) {
-      await this.#putWishes(wishes, () => void this.#putWishes(before));
+    // Until nothing newer is there; what is still being moved comes by itself.
+    while (this.#sorting && !this.#settle && !this.#dragged) {
+      const wanted = this.#sorting;
+      const before = wishesOf(store, wanted).map((one) => store.preference(one.provider));
+      const kept = !before.length || (await this.#putWishes(() => wishesOf(store, wanted)));
+      if (!kept) {
+        this.#takeBack();
+      } else if (this.#sorting === wanted) {
+        this.#sorting = null;
+        if (before.length) this.#sayOrdered(() => void this.#undo(before));
+      }
+      this.update();
     }
-    this.#sorting = null;
-    this.update();
+    this.#saving = false;
   }
 
-  async #putWishes(wishes: readonly Preference[], undo?: () => void): Promise<void> {
+  async #undo(before: readonly Preference[]): Promise<void> {
+    if (await this.#putWishes(() => before)) this.#sayOrdered();
+  }
+
+  #sayOrdered(undo?: () => void): void {
+    this.at.notices.done(keys[this.at.language].orderSaved, undo);
+  }
+
+  /** The order could not be saved: the screen, and what is read out, say again what holds. */
+  #takeBack(): void {
+    const t = keys[this.at.language];
+    clearTimeout(this.#settle);
+    this.#settle = 0;
+    this.#sorting = null;
+    const lanes = readLanes(this.at.store);
+    const { lane, index } = locate(lanes, this.#moved);
+    this.#spoken = index < 0 ? "" : t.moved(this.at.store.label(this.#moved), index + 1, lanes[lane].length, t.lanes[lane]);
+  }
+
+  /** Whether it was stored. @param wishes worked out when it is their turn */
+  async #putWishes(wishes: () => readonly Preference[]): Promise<boolean> {
     try {
-      await this.at.store.change("preferences", "put", "/api/preferences", { body: wishes });
-      this.at.notices.done(keys[this.at.language].orderSaved, undo);
+      await this.at.store.change("preferences", "put", "/api/preferences", () => ({ body: wishes() }));
+      return true;
     } catch (error) {
       this.at.notices.failed(error);
+      return false;
     }
   }
 
   async #wish(provider: string, change: Partial<Preference>): Promise<void> {
-    const { provider: _, ...now } = this.at.store.preference(provider);
     try {
-      await this.at.store.change("preferences", "put", "/api/preferences/{provider}", {
-        path: { provider },
-        body: { ...now, ...change },
+      await this.at.store.change("preferences", "put", "/api/preferences/{provider}", () => {
+        const { provider: _, ...now } = this.at.store.preference(provider);
+        return { path: { provider }, body: { ...now, ...change } };
       });
     } catch (error) {
       this.at.notices.failed(error);
@@ -335,7 +378,7 @@ export class KeysView extends View<PanelSurroundings> {
   }
 
   async #openForm(provider: string, replaced: Credential | null): Promise<void> {
-    const { KeyForm } = await import("./key_form.js");
+    const { KeyForm } = await import("./key_form.js").catch(lacksPart);
     const kept = (key: string, result: TestResult | null): void => {
       if (result) this.#results.set(key, result);
       else this.#results.delete(key);
@@ -346,7 +389,7 @@ export class KeysView extends View<PanelSurroundings> {
 
   async #reveal(key: Credential): Promise<void> {
     try {
-      const { KeyReveal } = await import("./key_reveal.js");
+      const { KeyReveal } = await import("./key_reveal.js").catch(lacksPart);
       const reveal = new KeyReveal(this.at, key, () => this.#close());
       this.#open = { kind: "reveal", reveal };
       await reveal.start();
