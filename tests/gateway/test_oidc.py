@@ -297,6 +297,22 @@ async def test_a_suspended_user_stays_outside(federated: Platform, browser: http
         assert not signed_in(other)
 
 
+@pytest.mark.parametrize(("ago", "fresh"), [(0, True), (3600, False), (None, False), (-3600, True)], ids=str)
+async def test_who_was_let_through_without_a_question_has_proved_nothing_now(
+    federated: Platform, browser: httpx2.AsyncClient, ago: int | None, fresh: bool
+) -> None:
+    """At an abandoned desk, one click signs in: that is not the fresh sign-in that a reset link or a key asks for."""
+    federated.liar.claims = {"auth_time": None if ago is None else int(time.time()) - ago}
+    assert await federated.sign_in(browser) == "/"
+    await federated.ok.users.set_role(federated.liar.subject, Role.ADMIN)
+    headers = {"x-ownkey-panel": "1", "origin": federated.url}
+    answer = await browser.post(f"/api/admin/users/{federated.liar.subject}/reset", headers=headers)
+    if fresh:
+        assert answer.status_code == 201, answer.text
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (403, "fresh_sign_in_required")
+
+
 async def test_a_confirmation_needs_a_proof_of_now_by_the_same_person(
     federated: Platform, browser: httpx2.AsyncClient
 ) -> None:

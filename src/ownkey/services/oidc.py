@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hmac import compare_digest
 from time import time
 from typing import Any, Final
@@ -94,7 +95,7 @@ class OidcService:
             raise AuthError("The identity provider does not say who you are.", code="sign_in_failed") from None
         if attempt.fresh:
             return await self._confirm(attempt, claims, user_id, owner)
-        return await self._sessions.start(user_id, visitor, method="oidc")
+        return await self._sessions.start(user_id, visitor, method="oidc", proved_at=_proved_at(claims))
 
     async def _confirm(
         self, attempt: SignInAttempt, claims: Mapping[str, Any], user_id: str, owner: SessionOwner | None
@@ -117,6 +118,15 @@ class OidcService:
         verified = isinstance(email, str) and claims.get("email_verified") is True
         if not verified or str(email).lower().rpartition("@")[2] not in self._rules.email_domains:
             raise PermissionDenied("You may not use this server.", code="sign_in_denied")
+
+
+def _proved_at(claims: Mapping[str, Any]) -> datetime:
+    """When somebody last proved to the provider who they are; long ago where it does not say.
+
+    A provider that lets people through without a question says only who used the browser last.
+    """
+    told = read_time(claims, "auth_time")
+    return datetime.fromtimestamp(min(told or 0.0, time()), UTC)
 
 
 def _check_attempt(attempt: SignInAttempt | None, answer: ProviderAnswer) -> SignInAttempt:
