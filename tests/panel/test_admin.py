@@ -100,6 +100,10 @@ async def test_users_with_their_providers_status_spend_errors_and_last_use(enter
     name, rows = await download(page, page.get_by_role("button", name="CSV"))
     assert name == "ownkey-users.csv"
     assert [one["user_id" if "user_id" in one else "id"] for one in rows] == [GREEDY.id]
+    await page.set_viewport_size({"width": 320, "height": 800})
+    assert await find_layout_faults(page) == [], "a card for each user, with whatever is wrong with their keys"
+    await assert_accessible(page, schemes=("light",))
+    await page.set_viewport_size({"width": 1280, "height": 900})
     await page.get_by_role("searchbox").fill("nobody has this name")
     await expect(page.get_by_role("heading", name="Nobody is called like this")).to_be_visible()
 

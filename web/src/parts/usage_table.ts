@@ -133,7 +133,15 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
     label: names.duration,
     title: titles.duration,
     key: (row) => row.mean_duration_ms,
-    cell: (row) => format.duration(row.mean_duration_ms),
+    cell: (row) =>
+      twoLines(format.duration(row.mean_duration_ms), row.mean_first_byte_ms === null ? "" : words.firstByte(format.duration(row.mean_first_byte_ms))),
+  };
+  const firstByte: Column = {
+    id: "firstByte",
+    label: names.firstByte,
+    title: titles.firstByte,
+    key: (row) => row.mean_first_byte_ms,
+    cell: (row) => format.duration(row.mean_first_byte_ms),
   };
   const named = (row: UsageRow): unknown => {
     if (split === "payer") return payerMark(row.payer!, words);
@@ -161,14 +169,7 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
     count("input", inputTokens, (row) => row.cache_read, words.cachedPart),
     count("output", outputTokens, (row) => row.output_reasoning, words.reasoningPart),
     { id: "errors", label: metrics.errors, title: titles.errors, key: errorShare, cell: (row) => format.percent(errorShare(row)) },
-    ...(measured ? [fallbacks, percentiles] : [mean]),
-    {
-      id: "firstByte",
-      label: names.firstByte,
-      title: titles.firstByte,
-      key: (row) => row.mean_first_byte_ms,
-      cell: (row) => format.duration(row.mean_first_byte_ms),
-    },
+    ...(measured ? [fallbacks, percentiles, firstByte] : [mean]),
   ];
 }
 

@@ -180,11 +180,11 @@ export class Requests {
       <th role="rowheader" scope="row"><button class="plain" aria-haspopup="dialog" title=${format.dateTime(one.occurred_at)}
         @click=${() => ((this.#open = one), this.at.requestUpdate())}>${format.relative(one.occurred_at)}</button></th>
       <td role="cell" data-label=${columns.task}>${one.task ? taskName(words[language].tasks, one.task) : "—"}</td>
-      <td role="cell" data-label=${columns.model}><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
+      <td role="cell" class="usage-served" data-label=${columns.model}><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
       <td role="cell" data-label=${columns.payer}>${payerMark(one.payer, shell[language])}</td>
-      <td role="cell" class="number" data-label=${columns.tokens}>${estimated ? "≈ " : nothing}${format.number(count)}</td>
-      <td role="cell" class="number" data-label=${columns.cost}>${costText(one, format)}</td>
-      <td role="cell" data-label=${columns.outcome}><p>${this.#mark(one.outcome)}
+      <td role="cell" class="number usage-count" data-label=${columns.tokens}>${estimated ? "≈ " : nothing}${format.number(count)}</td>
+      <td role="cell" class="number usage-cost" data-label=${columns.cost}>${costText(one, format)}</td>
+      <td role="cell" class="usage-outcome" data-label=${columns.outcome}><p>${this.#mark(one.outcome)}
         ${one.attempts.length > 1 ? html`<span class="muted small">${t.attempts(format.number(one.attempts.length))}</span>` : nothing}</p></td>
     </tr>`;
   }
