@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ownkey.crypto.password_hash import needs_rehash
 from ownkey.domain.account import Account, check_password, clean_login, clean_password
@@ -60,9 +60,8 @@ class SignInService:
             if renewed is not None:
                 await rows.renew_password_hash(change.tx, renewed, account.password_hash)
             failed = begun.attempt.failed_count - 1
-            started = await self._sessions.insert(
-                change, visitor, method="password", **({"failed_attempts_before": failed} if failed else {})
-            )
+            details: dict[str, Any] = {"failed_attempts_before": failed} if failed else {}
+            started = await self._sessions.insert(change, visitor, method="password", **details)
         self._addresses.give_back(visitor.address)
         return await self._sessions.finish_start(started, visitor)
 
