@@ -87,7 +87,7 @@ async def test_a_first_key_is_pasted_recognised_tested_and_stored_masked(
     person = await site.person("new")
     page = await enter(person)
     await expect(page.get_by_role("heading", name="No key of your own yet")).to_be_visible()
-    await expect(page.get_by_role("heading", name="Three steps")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Two steps")).to_be_visible()
     site.secrets.append(GROQ)
     await page.get_by_role("button", name="Add key").first.click()
     dialog = page.get_by_role("dialog", name="Add key")
@@ -317,6 +317,12 @@ async def test_a_key_that_rests_says_what_is_next_in_line(enter: Enter, site: Si
     site.providers.break_provider("anthropic", "bad_key")
     await choose(page, card(page, "anthropic").locator(".keys-key"), "Test")
     await expect(card(page, "anthropic")).to_contain_text("Next in line: Groq, shared key.")
+    # Without credit it is tried all the same, as the chain above says: somebody may have paid.
+    site.providers.break_provider("mistral", "no_credit")
+    await choose(page, card(page, "mistral").locator(".keys-key"), "Test")
+    await expect(card(page, "mistral")).to_contain_text("Out of credit")
+    assert any("Mistral" in hop for hop in await chain(page))
+    await expect(card(page, "mistral")).not_to_contain_text("Skipped for now")
 
 
 async def test_a_key_ends_after_a_while_and_is_marked_before(enter: Enter, site: Site, developer: Person) -> None:

@@ -21,14 +21,18 @@ export function readLanes(store: Store): Lanes {
   };
 }
 
-/** Who answers while a key cannot: the first hop of the chain that stands behind it, or null. */
-export function findNext(store: Store, key: Credential): Hop | null {
+/**
+ * Who answers while a key is left out of the chain: the first hop that stands behind it, or null. Undefined where it is
+ * not left out, or nobody knows.
+ */
+export function findNext(store: Store, key: Credential): Hop | null | undefined {
+  if (!store.chain || store.chain.attempts.some((hop) => hop.credential?.id === key.id)) return undefined;
   const lanes = readLanes(store);
   const order = [...lanes.first, ...lanes.backup];
   const place = order.indexOf(key.provider);
   const behind = (hop: Hop): boolean =>
     hop.payer === "shared" || hop.provider === key.provider || order.indexOf(hop.provider) > place;
-  return store.chain?.attempts.find((hop) => hop.credential?.id !== key.id && behind(hop)) ?? null;
+  return store.chain.attempts.find(behind) ?? null;
 }
 
 /** The lanes with one provider elsewhere. `index` counts the places of the others. */

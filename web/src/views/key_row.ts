@@ -101,7 +101,8 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
   /** Where requests go while this key is passed over. */
   function detour(): string {
     const next = findNext(store, key);
-    if (!next) return t.nextNone;
+    if (next === undefined) return "";
+    if (next === null) return t.nextNone;
     return t.next(store.label(next.provider), words[at.language].payer[next.payer as "own" | "shared"]);
   }
 }
