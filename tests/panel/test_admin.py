@@ -312,6 +312,23 @@ async def test_every_tab_is_accessible_and_fits(enter_own: Enter, admin: Person,
     await assert_accessible(page, schemes=("light",))
 
 
+async def test_every_tab_reads_from_the_right(enter_own: Enter, admin: Person) -> None:
+    """Our own page has no such language; a host that embeds the element may have one."""
+    page = await enter_own(admin, "users", path="/admin", viewport={"width": 1100, "height": 800})
+    panel = page.locator("llm-admin-panel")
+    await panel.evaluate("(panel) => { panel.style.direction = 'rtl'; return panel.refresh(); }")
+    await wait_until_settled(page)
+    first, second = [await page.get_by_role("tab").nth(place).bounding_box() for place in (0, 1)]
+    assert first is not None
+    assert second is not None
+    assert first["x"] > second["x"]
+    for width in (1100, 320):
+        await page.set_viewport_size({"width": width, "height": 800})
+        for tab in TABS:
+            await open_tab(page, tab)
+            assert await find_layout_faults(page) == [], f"{tab} at {width}"
+
+
 async def test_every_tab_speaks_german_and_spanish(enter_own: Enter, admin: Person) -> None:
     for locale, heading in (("de-DE", "Zustand"), ("es-ES", "Estado")):
         page = await enter_own(admin, path="/admin", locale=locale, viewport={"width": 320, "height": 800})

@@ -129,6 +129,7 @@ async def test_a_wrong_key_is_told_and_saved_only_on_demand(enter: Enter, site: 
     await dialog.get_by_label("API key").fill(GROQ)
     await dialog.get_by_role("button", name="Test and save").click()
     await expect(dialog.get_by_role("status").get_by_text("Wrong key")).to_be_visible()
+    await assert_accessible(page)
     assert not await site.ok.settings.list_credentials(person.id)
     await dialog.get_by_role("button", name="Save anyway").click()
     await expect(dialog).to_be_hidden()
@@ -154,6 +155,7 @@ async def test_nothing_typed_is_a_fault_beside_the_field(enter: Enter, site: Sit
     await page.get_by_role("button", name="Add key").first.click()
     await page.get_by_role("button", name="Test and save").click()
     await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("Paste a key first.")
+    await assert_accessible(page)
 
 
 async def test_order_by_drag_between_the_lanes(enter: Enter, site: Site, developer: Person) -> None:
