@@ -61,7 +61,9 @@ async def test_switching_off_during_the_saving_of_an_order_keeps_both(
     await asyncio.wait_for(left.wait(), 10)
     await card(page, "groq").get_by_role("switch", name="Use Groq").click()
     go.set()
-    await wait_for(page, "() => document.querySelector('llm-settings-panel').store.preference('groq').enabled === false")
+    await wait_for(
+        page, "() => document.querySelector('llm-settings-panel').store.preference('groq').enabled === false"
+    )
     assert await stored_order(site, developer) == ["mistral", "groq", "anthropic"]
     assert await lane(page, "first") == ["mistral", "groq", "anthropic"]
 

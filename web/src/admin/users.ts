@@ -24,10 +24,13 @@ type Open =
   | { kind: "invite"; login: string; admin: boolean; fault: string | null }
   | { kind: "link"; link: Link; copied: boolean; failed: boolean }
   | { kind: "suspend"; user: User }
+  | { kind: "promote"; user: User }
   | { kind: "remove"; user: User; typed: string };
 
 const PAGE = 50;
 const TYPING_MS = 250;
+// "Ann <ann@example.com>", a list, a quotation: what surrounds an address, and no login.
+const WRITTEN_AROUND = /[\s<>"(),;]/;
 const WELL = new Set(["ok", "unverified", "limited"]);
 
 /** Who there is, and what can be done about it. */
@@ -181,7 +184,7 @@ export class UsersView extends View<AdminSurroundings> {
             : user.role === "admin"
               ? { label: t.makeUser, icon: "user", run: () => void this.#change(user, { role: "user" }) }
               : this.#lasting
-                ? { label: t.makeAdmin, icon: "user", run: () => void this.#change(user, { role: "admin" }) }
+                ? { label: t.makeAdmin, icon: "user", run: () => this.#show({ kind: "promote", user }) }
                 : null,
           self
             ? null
@@ -276,10 +279,17 @@ export class UsersView extends View<AdminSurroundings> {
     this.update();
   }
 
-  #invite(open: Open & { kind: "invite" }): Promise<void> {
-    return this.#work(async () => {
+  async #invite(open: Open & { kind: "invite" }): Promise<void> {
+    const t = users[this.at.language];
+    const login = open.login.trim();
+    if (!login || WRITTEN_AROUND.test(login)) {
+      this.#show({ ...open, fault: login ? t.loginForm : t.loginMissing });
+      this.at.root.querySelector<HTMLElement>("#login")?.focus();
+      return;
+    }
+    await this.#work(async () => {
       const link = await this.at.api.post("/api/admin/users", {
-        login: open.login.trim(),
+        login,
         role: open.admin ? "admin" : "user",
       });
       this.#open = { kind: "link", link, copied: false, failed: false };
@@ -329,6 +339,20 @@ export class UsersView extends View<AdminSurroundings> {
     const cancel = html`<button type="button" @click=${common.onClose}>${s.cancel}</button>`;
     if (open.kind === "invite") return this.#inviteDialog(open);
     if (open.kind === "link") return this.#linkDialog(open);
+    if (open.kind === "promote") {
+      return dialog({
+        ...common,
+        title: t.promoteTitle(open.user.display_name || open.user.id),
+        body: html`<p>${t.promoteText}</p>`,
+        actions: html`${cancel}<button
+            class="primary"
+            ?disabled=${this.#busy}
+            @click=${() => void this.#change(open.user, { role: "admin" })}
+          >
+            ${t.makeAdmin}
+          </button>`,
+      });
+    }
     if (open.kind === "suspend") {
       return dialog({
         ...common,
@@ -405,6 +429,12 @@ export class UsersView extends View<AdminSurroundings> {
     });
   }
 
+  /** "in 24 hours": the link is a moment old, and its last hour is no less than the others. */
+  #hoursUntil(instant: string): string {
+    const hours = Math.round((Date.parse(instant) - Date.now()) / 3_600_000);
+    return this.at.format.ahead(Math.max(1, hours), "hour");
+  }
+
   #linkDialog(open: Open & { kind: "link" }): TemplateResult {
     const t = users[this.at.language];
     const s = shell[this.at.language];
@@ -419,7 +449,7 @@ export class UsersView extends View<AdminSurroundings> {
       closeLabel: s.close,
       onClose: () => this.#show(null),
       body: html`
-        <p>${t.linkText} ${t.linkUntil(this.at.format.relative(open.link.expires_at))}</p>
+        <p>${t.linkText} ${t.linkUntil(this.#hoursUntil(open.link.expires_at))}</p>
         <p class="users-link mono" tabindex="0">${open.link.link}</p>
         <p role="status" class="small">${open.failed ? s.copyFailed : nothing}</p>
       `,

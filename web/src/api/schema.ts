@@ -2127,7 +2127,10 @@ export interface components {
         NewUserInput: {
             /** Id */
             id?: string | null;
-            /** Login */
+            /**
+             * Login
+             * @description A name or an address, without blanks, commas, quotation marks and brackets.
+             */
             login?: string | null;
             /**
              * Role
@@ -3595,7 +3598,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description Only what is older: the `id` of the last entry of the page before. */
                 before?: number | null;
@@ -3719,7 +3722,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description First day, UTC. */
                 from?: string | null;

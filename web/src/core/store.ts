@@ -143,6 +143,13 @@ export class Store {
     return this.provider(provider)?.label ?? provider;
   }
 
+  /** What a key is called: its label, and its end where another key has the same. */
+  keyName({ id, label, hint }: Pick<Credential, "id" | "label" | "hint">): string {
+    if (!label) return hint;
+    const alike = this.credentials.some((one) => one.id !== id && one.label === label);
+    return alike ? `${label} (${hint})` : label;
+  }
+
   /** The person's keys at a provider, in their order. */
   keysOf(provider: string): readonly Credential[] {
     return this.credentials.filter((one) => one.provider === provider);

@@ -3,7 +3,7 @@ import { plural, texts } from "../core/language.js";
 export const requestTexts = texts({
   en: {
     title: "Latest requests",
-    intro: "What was tried for each, and who paid. No text of a request or an answer is kept.",
+    intro: "The calls to providers that each one made, and who paid. No text of a request or an answer is kept.",
     none: "None yet.",
     noneOf: "There is none of this kind.",
     provider: "Provider",
@@ -13,7 +13,7 @@ export const requestTexts = texts({
     more: "Load more",
     columns: { time: "Time", task: "Task", model: "Provider and model", payer: "Paid by", tokens: "Tokens", cost: "Cost (est.)", outcome: "Outcome" },
     ok: "answered",
-    attempts: (count: string) => `${count} attempts`,
+    attempts: (count: string) => `${count} calls`,
     open: (time: string) => `Request of ${time}`,
     asked: "Asked for",
     operation: "Kind",
@@ -35,7 +35,7 @@ export const requestTexts = texts({
   },
   de: {
     title: "Letzte Anfragen",
-    intro: "Was für jede versucht wurde und wer gezahlt hat. Kein Text einer Anfrage oder Antwort wird aufbewahrt.",
+    intro: "Die Aufrufe von Anbietern, die jede gebraucht hat, und wer gezahlt hat. Kein Text einer Anfrage oder Antwort wird aufbewahrt.",
     none: "Noch keine.",
     noneOf: "Von dieser Art gibt es keine.",
     provider: "Anbieter",
@@ -45,7 +45,7 @@ export const requestTexts = texts({
     more: "Mehr laden",
     columns: { time: "Zeit", task: "Aufgabe", model: "Anbieter und Modell", payer: "Zahlt", tokens: "Tokens", cost: "Kosten (gesch.)", outcome: "Ergebnis" },
     ok: "beantwortet",
-    attempts: (count: string) => `${count} Versuche`,
+    attempts: (count: string) => `${count} Aufrufe`,
     open: (time: string) => `Anfrage vom ${time}`,
     asked: "Verlangt",
     operation: "Art",
@@ -67,7 +67,7 @@ export const requestTexts = texts({
   },
   es: {
     title: "Últimas solicitudes",
-    intro: "Qué se intentó en cada una y quién pagó. No se guarda ningún texto de solicitudes ni respuestas.",
+    intro: "Las llamadas a proveedores que hizo cada una, y quién pagó. No se guarda ningún texto de solicitudes ni respuestas.",
     none: "Todavía ninguna.",
     noneOf: "No hay ninguna de este tipo.",
     provider: "Proveedor",
@@ -78,7 +78,7 @@ export const requestTexts = texts({
     more: "Cargar más",
     columns: { time: "Hora", task: "Tarea", model: "Proveedor y modelo", payer: "Paga", tokens: "Tokens", cost: "Coste (est.)", outcome: "Resultado" },
     ok: "respondida",
-    attempts: (count: string) => `${count} intentos`,
+    attempts: (count: string) => `${count} llamadas`,
     open: (time: string) => `Solicitud del ${time}`,
     asked: "Se pidió",
     operation: "Tipo",

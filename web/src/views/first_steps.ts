@@ -13,18 +13,20 @@ export function guide(at: PanelSurroundings, addKey: () => void): TemplateResult
   if (running || isHidden()) return nothing;
   const t = firstSteps[at.language];
   const has = credentials.length > 0;
+  // A program's token is made on the server's own page.
+  const embedded = at.store.session.via === "panel";
   const hide = (): void => {
     remember(true);
     at.requestUpdate();
   };
   return html`<section class="section card">
     <header>
-      <h2>${t.title}</h2>
+      <h2>${embedded ? t.titleTwo : t.title}</h2>
       <button class="icon" aria-label=${t.hide} title=${t.hide} @click=${hide}>${icon("close")}</button>
     </header>
     <ol class="keys-steps">
       ${step(1, t.key, t.keyText, has, !has, addKey)} ${step(2, t.route, t.routeText, false, false, () => at.show("routing"))}
-      ${step(3, t.connect, t.connectText, false, has, () => at.show("access"))}
+      ${embedded ? nothing : step(3, t.connect, t.connectText, false, has, () => at.show("access"))}
     </ol>
   </section>`;
 

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { ApiError } from "../api/client.js";
 import { explain } from "../core/explain.js";
-import type { Credential, Provider } from "../core/store.js";
+import type { Credential, Preference, Provider } from "../core/store.js";
 import { keys } from "../i18n/keys.js";
 import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
@@ -11,6 +11,7 @@ import { field, pill, type Tone } from "../parts/controls.js";
 import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import type { PanelSurroundings } from "../panel.js";
+import { locate, place, readLanes, wishesOf } from "./key_order.js";
 import { foundByTest, type TestResult } from "./key_row.js";
 
 const TONES: Record<string, Tone> = { works: "good", limited: "warn", rate_limited: "warn", no_credit: "warn" };
@@ -91,7 +92,7 @@ export class KeyForm {
       id: "secret",
       label: t.paste,
       hint: t.pasteHint,
-      error: this.#faultOf("secret"),
+      error: this.#faultOf("secret") ?? (this.#result?.outcome === "wrong_key" ? t.refused(provider!.label) : null),
       control: (id, describedBy) => html`<div class="keys-secret">
         <input
           id=${id}
@@ -165,7 +166,7 @@ export class KeyForm {
   #advanced(provider: Provider | undefined): TemplateResult {
     const t = keys[this.at.language];
     return html`<details class="keys-advanced">
-      <summary>${t.advanced}</summary>
+      <summary>${provider?.custom_base_url ? t.advancedAddress : t.advanced}</summary>
       <div class="stack">
         ${field({
           id: "label",
@@ -230,7 +231,9 @@ export class KeyForm {
 
   #typed(text: string): void {
     // What people copy brings spaces, line breaks and quotation marks along.
-    this.#secret = text.trim().replace(/^["'`]+|["'`]+$/g, "");
+    const bare = text.trim().replace(/^["'`]+|["'`]+$/g, "");
+    // And what stands before them in examples.
+    this.#secret = bare.replace(/^(authorization:\s*)?bearer\s+/i, "");
     this.#result = null;
     this.#fault = null;
     if (!this.#chosen) {
@@ -272,6 +275,7 @@ export class KeyForm {
 
   async #store(): Promise<void> {
     const { store } = this.at;
+    const isNew = !store.keysOf(this.#provider).length;
     const common = { secret: this.#secret, fields: this.#fields };
     const kept = this.replaced
       ? await store.change("credentials", "post", "/api/credentials/{credential_id}/replace", {
@@ -288,6 +292,7 @@ export class KeyForm {
           },
         });
     const label = store.label(this.#provider);
+    const where = isNew ? await this.#putLast() : "";
     if (this.#result && this.#result.outcome !== "unreachable") {
       // So that the stored key shows what was just found. Should it fail, the first request finds out.
       await this.at.api
@@ -298,7 +303,25 @@ export class KeyForm {
     this.onStored(kept.id, this.#result);
     this.#close(true);
     const found = this.#result?.outcome === "works" ? ` ${foundByTest(this.at, this.#result)}` : "";
-    this.at.notices.done(keys[this.at.language].stored(label) + found);
+    this.at.notices.done([keys[this.at.language].stored(label) + found, where].filter(Boolean).join(" "));
+  }
+
+  /** A provider that is new stands behind those whose order the person knows; says where it is. */
+  async #putLast(): Promise<string> {
+    const t = keys[this.at.language];
+    const { store } = this.at;
+    const id = this.#provider;
+    const known = store.preferences.some((one) => one.provider === id);
+    if (!known && !store.isLocked("preferences")) {
+      const wished = (): Preference[] => wishesOf(store, place(readLanes(store), id, "first", Infinity));
+      // Should it fail, the sentence says where the provider is instead.
+      if (readLanes(store).first.at(-1) !== id) {
+        await store.change("preferences", "put", "/api/preferences", () => ({ body: wished() })).catch(() => undefined);
+      }
+    }
+    const lanes = readLanes(store);
+    const { lane, index } = locate(lanes, id);
+    return lanes.first.length + lanes.backup.length > 1 ? t.storedAt(index + 1, lanes[lane].length, t.lanes[lane]) : "";
   }
 
   async #work(task: () => Promise<void>): Promise<void> {
@@ -311,6 +334,8 @@ export class KeyForm {
       const names = error instanceof ApiError ? error.fields.map((one) => one.field.split(".").pop()!) : [];
       const known = ["secret", "provider", "label", "expires_at", "base_url", ...Object.keys(this.#fields)];
       const secretCodes = ["duplicate_secret", "invalid_secret"];
+      // That it works says nothing to somebody who cannot save it.
+      if (error instanceof ApiError && secretCodes.includes(error.code)) this.#result = null;
       const spot =
         names.find((one) => known.includes(one)) ??
         (error instanceof ApiError && secretCodes.includes(error.code) ? "secret" : "");

@@ -63,7 +63,7 @@ export class KeyReveal {
         () => this.#say("failed"),
       );
     return dialog({
-      title: `${this.at.store.label(this.key.provider)} · ${this.key.label || this.key.hint}`,
+      title: `${this.at.store.label(this.key.provider)} · ${this.at.store.keyName(this.key)}`,
       closeLabel: s.close,
       onClose: () => this.close(),
       body: html`

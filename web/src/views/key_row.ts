@@ -49,7 +49,7 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
   const t = keys[at.language];
   const { format, store } = at;
   const gone = !store.provider(key.provider);
-  const name = key.label || t.keyName(key.hint);
+  const name = `${store.label(key.provider)} · ${store.keyName(key)}`;
   const cure = (t.cure as Record<string, string>)[key.status];
   const page = store.provider(key.provider)?.get_key_url;
   return html`
