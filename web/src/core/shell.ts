@@ -3,7 +3,7 @@ import { LitElement, html, nothing, unsafeCSS, type CSSResultGroup, type Propert
 import { ApiClient, ApiError, type ClientEvents, type TokenSource } from "../api/client.js";
 import { shell as words } from "../i18n/shell.js";
 import { skeleton } from "../parts/controls.js";
-import { explain } from "./explain.js";
+import { explain, prepareToExplain } from "./explain.js";
 import { Format } from "./format.js";
 import { findLocale, type Language } from "./language.js";
 import { Notices } from "./notices.js";
@@ -179,6 +179,7 @@ export abstract class Shell extends LitElement implements Surroundings {
   }
 
   protected override render(): TemplateResult {
+    prepareToExplain(this.language);
     const t = words[this.language];
     return html`
       <div class="root" part="root" dir=${getComputedStyle(this).direction} lang=${this.language}

@@ -9,10 +9,11 @@ import { taskName, words } from "../i18n/words.js";
 import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
 import { field, monogram, toggle } from "../parts/controls.js";
+import { defaultModel } from "../parts/default_model.js";
 import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import { menu, type MenuItem } from "../parts/menu.js";
-import { ModelPicker, defaultModel } from "../parts/model_picker.js";
+import type { ModelPicker } from "../parts/model_picker.js";
 import { startSorting } from "../parts/sorting.js";
 import type { PanelSurroundings } from "../panel.js";
 import { guide } from "./first_steps.js";
@@ -55,7 +56,7 @@ export class KeysView extends View<PanelSurroundings> {
   #testing = new Set<string>();
   /** What tests found, by key, while the page is open. */
   #results = new Map<string, TestResult>();
-  #models = new ModelPicker(this.at);
+  #models: ModelPicker | null = null;
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
@@ -81,7 +82,7 @@ export class KeysView extends View<PanelSurroundings> {
         <header>
           <div>
             <h2>${t.title}</h2>
-            <p>${locked ? html`${icon("lock")} ${t.locked(store.policy.locked_by)}` : t.lead}</p>
+            <p>${locked ? html`${icon("lock")} ${t.locked(store.policy.locked_by)}` : any ? `${t.lead} ${t.leadSort}` : t.lead}</p>
           </div>
           <div class="row">
             ${store.credentials.length > 1
@@ -93,7 +94,7 @@ export class KeysView extends View<PanelSurroundings> {
         ${any ? LANES.map((lane) => this.#lane(lane, lanes)) : this.#nothingYet()}
         <p class="hidden" role="status">${this.#spoken}</p>
       </section>
-      ${this.#shared()} ${this.#dialog()} ${this.#models.render()}
+      ${this.#shared()} ${this.#dialog()} ${this.#models?.render() ?? nothing}
     `;
   }
 
@@ -136,6 +137,8 @@ export class KeysView extends View<PanelSurroundings> {
     const held = store.keysOf(id);
     const revealable = store.policy.reveal_keys && this.at.session;
     const locked = store.isLocked("preferences");
+    const standard = provider ? defaultModel(this.at, id) : null;
+    const lacksModel = provider && !wish.default_model && !standard;
     return html`
       <li class="card keys-provider ${id === this.#dragged ? "dragged" : ""} ${wish.enabled ? "" : "off"}" data-item=${id}>
         <div class="keys-head">
@@ -154,8 +157,7 @@ export class KeysView extends View<PanelSurroundings> {
             <h4 title=${label}>${label}</h4>
             <p class="muted small keys-model">
               ${provider
-                ? html`${wish.default_model ?? defaultModel(this.at, id) ?? ""}
-                    ${wish.default_model ? nothing : html`· ${t.modelDefault}`}
+                ? html`${wish.default_model ?? standard ?? ""} ${wish.default_model || !standard ? nothing : html`· ${t.modelDefault}`}
                     ${wish.may_fall_back ? nothing : html`· ${t.noFallbackNote}`}`
                 : html`${t.gone}`}
             </p>
@@ -168,6 +170,12 @@ export class KeysView extends View<PanelSurroundings> {
             : nothing}
           ${menu(`menu-${id}`, shell[this.at.language].more(label), this.#providerMenu(id, rank, lanes, locked))}
         </div>
+        ${lacksModel
+          ? html`<div class="keys-lacking row small">
+              <p class="grow">${icon("alert")} ${t.noModel(label)}</p>
+              <button ?disabled=${locked} @click=${() => void this.#chooseModel(id)}>${t.chooseModel}</button>
+            </div>`
+          : nothing}
         <ul class="keys-list">
           ${held.map((key, position) =>
             drawKey(this.at, key, {
@@ -200,7 +208,7 @@ export class KeysView extends View<PanelSurroundings> {
     if (locked) return [known ? add : null];
     return [
       known ? add : null,
-      known ? { label: t.chooseModel, icon: "edit", run: () => this.#chooseModel(id) } : null,
+      known ? { label: t.chooseModel, icon: "edit", run: () => void this.#chooseModel(id) } : null,
       { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
       { label: t.moveDown, icon: "down", disabled: last, run: () => this.#move(step(lanes, id, 1), id) },
       {
@@ -359,7 +367,13 @@ export class KeysView extends View<PanelSurroundings> {
     }
   }
 
-  #chooseModel(provider: string): void {
+  async #chooseModel(provider: string): Promise<void> {
+    try {
+      const { ModelPicker } = await import("../parts/model_picker.js").catch(lacksPart);
+      this.#models ??= new ModelPicker(this.at);
+    } catch (error) {
+      return this.at.notices.failed(error);
+    }
     this.#models.open({
       provider,
       chosen: this.at.store.preference(provider).default_model,
@@ -543,9 +557,9 @@ export class KeysView extends View<PanelSurroundings> {
   #removeDialog(open: Open & { kind: "remove" }): TemplateResult {
     const t = keys[this.at.language];
     const names = words[this.at.language].tasks;
-    const name = open.key.label || t.keyName(open.key.hint);
+    const { store } = this.at;
     return dialog({
-      title: t.removeTitle(`${this.at.store.label(open.key.provider)} · ${name}`),
+      title: t.removeTitle(`${store.label(open.key.provider)} · ${store.keyName(open.key)}`),
       closeLabel: shell[this.at.language].close,
       onClose: () => this.#close(),
       body: html`
