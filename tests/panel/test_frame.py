@@ -112,7 +112,7 @@ async def test_a_part_that_cannot_be_fetched_says_what_is_missing(
 
 async def test_a_menu_gives_the_focus_back(enter: Enter, site: Site, person: Person) -> None:
     page = await enter(person)
-    opener = page.get_by_role("button", name="More for Groq")
+    opener = page.get_by_role("button", name="More for Groq", exact=True)
     await opener.focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("menuitem").first).to_be_focused()
