@@ -247,6 +247,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     credential_models = CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing)
     models = ModelList(router, credential_models.lists, completion.open_secret)
     stack.push_async_callback(models.close)
+    oidc = startup.open_oidc(config, sessions, changes)
+    if oidc is not None:
+        stack.push_async_callback(oidc.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -289,5 +292,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         credential_reveal=CredentialReveal(changes, vault, catalog=catalog, policies=policies),
         token_uses=token_uses,
         host_tokens=host_tokens,
+        oidc=oidc,
     )
     return Ownkey(core, Server(core))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,9 @@ from ownkey.errors import ConfigError, RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.oidc import OidcService
+from ownkey.services.oidc_rules import read_oidc_rules
+from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
@@ -164,6 +168,18 @@ def open_host_tokens(config: Config, cache: SnapshotCache, changes: Changes) -> 
     """What recognises the host application's tokens, where it signs any. Raises ConfigError."""
     rules = read_host_token_rules(config)
     return None if rules is None else HostTokenService.open(rules, cache=cache, changes=changes)
+
+
+def open_oidc(config: Config, sessions: SessionService, changes: Changes) -> OidcService | None:
+    """Signing in through an identity provider, where the operator has named one. Raises ConfigError."""
+    rules = read_oidc_rules(config)
+    if rules is None:
+        return None
+    try:
+        library = import_module("ownkey.services.identity_provider")
+    except ModuleNotFoundError:
+        raise ConfigError("OpenID Connect is not installed: pip install 'ownkey[oidc]'.") from None
+    return OidcService(rules, library.IdentityProvider(rules), sessions, changes)
 
 
 def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:

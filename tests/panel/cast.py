@@ -1,26 +1,28 @@
-"""A believable small company with three weeks behind it: who is there, their keys, and what they have used.
+"""A believable small company with a month behind it: who is there, their keys, and what they have used.
 
 Everything goes in through the services and the real metering, so prices, sums and counters are the product's own.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
 from ownkey import Ownkey
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
 from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from ownkey.testing.faults import Kind
 
-DAYS: Final = 21
+DAYS: Final = 30
 BROWSERS: Final = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 "
     "Mobile/15E148 Safari/604.1",
@@ -165,7 +167,7 @@ def make_secret(owner: str, key: Key) -> str:
 
 
 async def settle(ok: Ownkey, providers: SimulatedProviders, member: Member, *, now: datetime | None = None) -> None:
-    """Sign somebody up with their keys, their order, their tasks and their three weeks of usage."""
+    """Sign somebody up with their keys, their order, their tasks and their month of usage."""
     now = now or datetime.now(UTC)
     await ok.manager.load_user_settings(member.id)
     ids: dict[str, str] = {}
@@ -197,7 +199,7 @@ async def settle(ok: Ownkey, providers: SimulatedProviders, member: Member, *, n
 
 
 def live(member: Member, credential_ids: dict[str, str], now: datetime) -> Iterator[UsageEvent]:
-    """Three weeks of somebody's requests, oldest first; the same each time but for the ids."""
+    """A month of somebody's requests; the same each time but for the ids."""
     chance = random.Random(member.id)
     for days_ago in range(DAYS - 1, -1, -1):
         day = now - timedelta(days=days_ago)
@@ -216,7 +218,7 @@ def request(
     habit: Habit, member: Member, credential_ids: dict[str, str], at: datetime, chance: random.Random
 ) -> Iterator[UsageEvent]:
     """The attempts of one request: usually one, and a second at the operator's expense where the first fails."""
-    request_id = new_id()
+    request_id = _id_of(at)
     own = credential_ids.get(habit.provider) if habit.payer is Payer.OWN else None
     failed = habit.failing is not None and chance.randrange(100) < habit.failing_percent
     if failed:
@@ -242,7 +244,7 @@ def _event(
     first_byte = round(chance.lognormvariate(6.0, 0.4))
     good = outcome is None
     return UsageEvent(
-        id=new_id(),
+        id=_id_of(at),
         request_id=request_id,
         user_id=member.id,
         occurred_at=at + timedelta(milliseconds=900 * (attempt - 1)),
@@ -269,3 +271,10 @@ def _event(
         first_byte_ms=first_byte if good else None,
         finish_reason="stop" if good else None,
     )
+
+
+def _id_of(moment: datetime) -> str:
+    """The UUIDv7 that was made at a moment: lists are in the order of their ids."""
+    milliseconds = int(moment.timestamp() * 1000)
+    bits = milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | int.from_bytes(os.urandom(10), "big") & ((1 << 62) - 1)
+    return str(UUID(int=bits))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -21,8 +22,8 @@ from msgspec import Struct
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk, SideOperation
-from ownkey.domain.settings import Payer, PayerRule, Preference, Snapshot, TaskOverride
-from ownkey.errors import RequestError
+from ownkey.domain.settings import BUILT_IN_TASKS, Payer, PayerRule, Preference, Snapshot, TaskOverride
+from ownkey.errors import NotFound, RequestError
 
 TASK_PREFIX: Final = "task:"
 AUTO: Final = "auto"
@@ -156,7 +157,7 @@ def attempts(
     health: Health,
     now: datetime,
 ) -> Route:
-    """The chain for one request. Raises RequestError when the model names an unknown provider."""
+    """The chain for one request. Raises NotFound(unknown_task) for a `task:` that nobody made."""
     wish = _read_wish(snapshot, request, catalog, policy)
     rule = policy.payer_for((wish.override.payer if wish.override else None) or snapshot.settings.payer)
     chain = _Chain(snapshot, request, wish, catalog, policy, health, now)
@@ -212,6 +213,8 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
     if name.startswith(TASK_PREFIX):
         label = task = name[len(TASK_PREFIX) :]
         name = AUTO
+        if task != own:
+            _check_task_stands(task, snapshot, policy)
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
@@ -224,6 +227,22 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
         model = name if name in catalog[head].models and rest not in catalog[head].models else rest
         return _Wish(label, task, head, model, override if override and override.provider == head else None)
     return _Wish(label, task, None, name, override if override and override.model == name else None)
+
+
+def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
+    """Somebody has made this task: a name with a slip in it would be served as `auto`, and nobody would notice."""
+    if task in BUILT_IN_TASKS or task in snapshot.overrides or task in policy.task_defaults:
+        return
+    known = list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
+    near = get_close_matches(task, known, n=1)
+    hint = f" Did you mean task:{near[0]}?" if near else ""
+    names = ", ".join(known)
+    raise NotFound(
+        f"There is no task {task}.{hint} The tasks are {names}; further ones are made in the panel or by "
+        "administrators.",
+        code="unknown_task",
+        param="model",
+    )
 
 
 def _provider_order(
@@ -434,8 +453,10 @@ def check_provider(provider_id: str, catalog: Mapping[str, Provider]) -> Provide
     provider = catalog.get(provider_id)
     if provider is None:
         # The name is not repeated: what was pasted into the wrong field may be a key.
+        near = get_close_matches(provider_id.lower(), catalog, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
         raise RequestError(
-            "There is no such provider. GET /api/providers lists them.",
+            f"There is no such provider. {hint}The providers are {', '.join(catalog)}.",
             code="unknown_provider",
             param="provider",
         )

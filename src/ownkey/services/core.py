@@ -20,6 +20,7 @@ from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.oidc import OidcService
 from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
 from ownkey.services.policies import PolicyService
@@ -71,3 +72,4 @@ class Core(Struct, frozen=True, kw_only=True):
     credential_reveal: CredentialReveal
     token_uses: TokenUses
     host_tokens: HostTokenService | None = None
+    oidc: OidcService | None = None

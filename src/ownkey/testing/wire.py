@@ -38,9 +38,13 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
     if provider.dialect is Dialect.ANTHROPIC_MESSAGES and "anthropic-version" not in headers:
         error = {"type": "invalid_request_error", "message": "anthropic-version: header is required"}
         return 400, json.dumps({"type": "error", "error": error}).encode()
-    if provider.dialect is Dialect.OPENAI_RESPONSES and isinstance(body, dict) and not body.keys() & {"input", "prompt"}:
-        refused = {"message": "Missing required parameter: 'input'.", "type": "invalid_request_error", "param": "input"}
-        return 400, json.dumps({"error": {**refused, "code": "missing_required_parameter"}}).encode()
+    if (
+        provider.dialect is Dialect.OPENAI_RESPONSES
+        and isinstance(body, dict)
+        and not body.keys() & {"input", "prompt"}
+    ):
+        refused = {"type": "invalid_request_error", "param": "input", "code": "missing_required_parameter"}
+        return 400, json.dumps({"error": {"message": "Missing required parameter: 'input'.", **refused}}).encode()
     if provider.id == "mistral" and isinstance(body, dict) and "stream_options" in body:
         detail = {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}
         refusal = {"object": "error", "message": {"detail": [detail]}, "type": "invalid_request_error"}

@@ -336,7 +336,8 @@ export interface paths {
          * Create User
          * @description Make a user, and the link with which they set their password. It works once, within a day.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session it needs a fresh sign-in where the user will be an administrator, or is somebody whom a host
+         *     application brought already. A panel token makes no link at all.
          */
         post: operations["create_user"];
         delete?: never;
@@ -386,7 +387,7 @@ export interface paths {
          * Change User
          * @description Another role or status, now and in every process. Who is suspended is signed out as well.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
          */
         patch: operations["change_user"];
         trace?: never;
@@ -404,7 +405,7 @@ export interface paths {
          * Create Reset Link
          * @description A link with which a user sets a new password. The old one works until then; an earlier link does not.
          *
-         *     In a session it needs a fresh sign-in.
+         *     In a session it needs a fresh sign-in. A panel token makes none.
          */
         post: operations["create_reset_link"];
         delete?: never;
@@ -1063,7 +1064,8 @@ export interface paths {
          * Create Token
          * @description Make a gateway token. Its text is in this answer and nowhere else.
          *
-         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none: it would outlive itself.
+         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none, and a gateway token none that
+         *     lasts longer than itself: it would outlive itself.
          */
         post: operations["create_token"];
         delete?: never;
@@ -2193,7 +2195,10 @@ export interface components {
         NewUserInput: {
             /** Id */
             id?: string | null;
-            /** Login */
+            /**
+             * Login
+             * @description A name or an address, without blanks, commas, quotation marks and brackets.
+             */
             login?: string | null;
             /**
              * Role
@@ -3721,7 +3726,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description Only what is older: the `id` of the last entry of the page before. */
                 before?: number | null;
@@ -3845,7 +3850,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description First day, UTC. */
                 from?: string | null;
