@@ -40,14 +40,14 @@ class ClientGone(Exception):  # not an error of ours
 class Exchange:
     """Reads the request, writes the answer, and notices when the client leaves.
 
-    `dialect` is the client's, for errors.
+    `dialect` is the client's, for errors; OpenAI's until it is known.
     """
 
     __slots__ = ("_receive", "_send", "_started", "_watcher", "client_left", "dialect", "request_id")
 
-    def __init__(self, receive: Receive, send: Send, request_id: str, dialect: Dialect) -> None:
+    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
         self._receive, self._send = receive, send
-        self.request_id, self.dialect = request_id, dialect
+        self.request_id, self.dialect = request_id, Dialect.OPENAI_CHAT
         self._started = self.client_left = False
         self._watcher: asyncio.Task[None] | None = None
 

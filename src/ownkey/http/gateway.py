@@ -36,6 +36,18 @@ def is_gateway_path(path: str) -> bool:
     return path.startswith(("/v1/", GOOGLE))
 
 
+def _open_door(scope: Scope, exchange: Exchange) -> Door:
+    """What is wanted. Raises as `find_door`; the exchange knows then in which form that is to be said."""
+    path, headers = scope["path"], scope["headers"]
+    try:
+        door = find_door(scope["method"], path, scope.get("query_string", b""), headers)
+    except OwnkeyError:
+        exchange.dialect = find_dialect(path, headers)
+        raise
+    exchange.dialect = door.dialect
+    return door
+
+
 class Gateway:
     """The ASGI application under `/v1` and `/v1beta`."""
 
@@ -54,11 +66,9 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request_id = new_id()
-        path, headers = scope["path"], scope["headers"]
-        exchange = Exchange(receive, send, request_id, find_dialect(path, headers))
+        exchange = Exchange(receive, send, request_id)
         try:
-            door = find_door(scope["method"], path, scope.get("query_string", b""), headers)
-            await self._serve(scope, exchange, door)
+            await self._serve(scope, exchange, _open_door(scope, exchange))
         except ClientGone:
             pass
         except OwnkeyError as error:

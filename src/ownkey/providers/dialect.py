@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Dialect, Provider
@@ -18,7 +18,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     `operation` is one of `domain.routing.Operation`. `model` is what goes upstream in place of the client's name for
     it. `wants_usage`: the client itself asked for `stream_options.include_usage`. `content_type` is the body's, for the
-    operations that take forms.
+    operations that take forms. `fields` is the body one level deep, where it was read already; it is not to be changed.
     """
 
     operation: str
@@ -28,6 +28,7 @@ class Call(Struct, frozen=True, kw_only=True):
     content_type: str = "application/json"
     stream: bool = False
     wants_usage: bool = False
+    fields: Mapping[str, Raw] | None = None
 
 
 class Decoded(Struct, frozen=True, kw_only=True):

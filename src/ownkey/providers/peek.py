@@ -5,10 +5,11 @@ Each dialect has a `peek` of its own that reads no more than these. The rest of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ownkey.domain.routing import AUTO, Needs
 from ownkey.errors import RequestError
@@ -26,12 +27,16 @@ NOTHING: Final = (b"[]", b"null")
 
 
 class Peek(Struct, frozen=True, kw_only=True):
-    """What was seen. `wants_usage`: the client asked for the usage of its stream (`stream_options.include_usage`)."""
+    """What was seen. `wants_usage`: the client asked for the usage of its stream (`stream_options.include_usage`).
+
+    `fields` is the body one level deep, where that was read anyway: who passes the body on need not read it again.
+    """
 
     model: str = AUTO
     stream: bool = False
     needs: Needs = Needs()
     wants_usage: bool = False
+    fields: Mapping[str, Raw] | None = None
 
 
 def read_fields(decoder: msgspec.json.Decoder[T], data: bytes, place: str = "") -> T:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from ownkey.domain.provider import Dialect
@@ -44,6 +44,7 @@ class ClientRequest(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     stream: bool = False
     wants_usage: bool = False
+    fields: Mapping[str, Raw] | None = None
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -85,6 +86,7 @@ def read_request(body: bytes, operation: Operation, asked: Asked = _PLAIN) -> Cl
         headers=asked.headers,
         stream=seen.stream,
         wants_usage=seen.wants_usage,
+        fields=seen.fields,
     )
 
 

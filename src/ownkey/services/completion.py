@@ -182,6 +182,7 @@ class _Walk:
             content_type=request.content_type,
             stream=request.stream,
             wants_usage=request.wants_usage,
+            fields=request.fields,
         )
         dialect = provider.choose_dialect(attempt.model, request.dialect)
         adapter = get_adapter(request.dialect, dialect, call.operation)

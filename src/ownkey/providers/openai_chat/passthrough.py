@@ -66,7 +66,7 @@ class OpenAIChat:
         if call.operation == "embeddings" and Quirk.NO_EMBEDDINGS in provider.quirks:
             raise RequestError(f"{provider.label} has no embeddings.", param="model")
         try:
-            body = _BODY.decode(call.body)
+            body = dict(call.fields) if call.fields is not None else _BODY.decode(call.body)
         except UNREADABLE:
             raise RequestError("The body is not a JSON object.") from None
         body["model"] = Raw(_encode(call.model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from ownkey.domain.routing import AUTO, Needs
 from ownkey.errors import RequestError
@@ -18,16 +18,6 @@ class _StreamOptions(Struct):
 
 class _ResponseFormat(Struct):
     type: str = ""
-
-
-class _ChatFields(Struct):
-    messages: Raw
-    model: str = AUTO
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    tools: Raw | UnsetType = UNSET
-    functions: Raw | UnsetType = UNSET
-    response_format: _ResponseFormat | None = None
 
 
 class _EmbeddingFields(Struct):
@@ -44,33 +34,47 @@ class _Message(Struct):
     content: str | list[_Part] | None = None
 
 
-_CHAT: Final = msgspec.json.Decoder(_ChatFields)
+_BODY: Final = msgspec.json.Decoder(dict[str, Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+_SWITCH: Final = msgspec.json.Decoder(bool | None)
+_OPTIONS: Final = msgspec.json.Decoder(_StreamOptions | None)
+_FORMAT: Final = msgspec.json.Decoder(_ResponseFormat | None)
 _EMBEDDING: Final = msgspec.json.Decoder(_EmbeddingFields)
 _MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 # Quotes inside JSON strings are escaped, so these find a part's type and hardly ever anything else.
-_MEDIA: Final = {"image_url": b'"image_url"', "file": b'"file"', "input_audio": b'"input_audio"'}
+_IMAGE, _FILE, _AUDIO = b'"image_url"', b'"file"', b'"input_audio"'
+_MEDIA: Final = frozenset({"image_url", "file", "input_audio"})
+_NO_MEDIA: Final[frozenset[str]] = frozenset()
 
 
 def peek(body: bytes) -> Peek:
     """Look at a body of `/chat/completions`. Raises RequestError with the name of the faulty field."""
-    fields = read_fields(_CHAT, body)
-    if not bytes(fields.messages).startswith(b"["):
+    fields = read_fields(_BODY, body)
+    messages = fields.get("messages")
+    if messages is None:
+        raise RequestError(
+            "The body is not a valid request: object missing required field `messages`.", param="messages"
+        )
+    if memoryview(messages)[0] != ord("["):
         raise RequestError("The body is not a valid request: `messages` is not a list.", param="messages")
-    media = _find_media(body, fields.messages)
-    needs = Needs(
-        tools=any(raw is not UNSET and bytes(raw) not in NOTHING for raw in (fields.tools, fields.functions)),
-        images="image_url" in media,
-        documents="file" in media,
-        audio="input_audio" in media,
-        json_schema=fields.response_format is not None and fields.response_format.type == "json_schema",
-        input_tokens=count_input(body, media=bool(media)),
-    )
-    options = fields.stream_options
+    media = _find_media(body, messages)
+    stream, options, form = fields.get("stream"), fields.get("stream_options"), fields.get("response_format")
+    model = fields.get("model")
+    asked = None if options is None else read_fields(_OPTIONS, options, "stream_options")
+    answer = None if form is None else read_fields(_FORMAT, form, "response_format")
     return Peek(
-        model=fields.model,
-        stream=bool(fields.stream),
-        needs=needs,
-        wants_usage=bool(options and options.include_usage),
+        model=AUTO if model is None else read_fields(_TEXT, model, "model"),
+        stream=stream is not None and bool(read_fields(_SWITCH, stream, "stream")),
+        needs=Needs(
+            tools=_is_given(fields.get("tools")) or _is_given(fields.get("functions")),
+            images="image_url" in media,
+            documents="file" in media,
+            audio="input_audio" in media,
+            json_schema=answer is not None and answer.type == "json_schema",
+            input_tokens=count_input(body, media=bool(media)),
+        ),
+        wants_usage=bool(asked and asked.include_usage),
+        fields=fields,
     )
 
 
@@ -79,14 +83,14 @@ def peek_embeddings(body: bytes) -> Peek:
     return Peek(model=read_fields(_EMBEDDING, body).model)
 
 
-def _find_media(body: bytes, messages: Raw) -> set[str]:
+def _is_given(raw: Raw | None) -> bool:
+    return raw is not None and bytes(raw) not in NOTHING
+
+
+def _find_media(body: bytes, messages: Raw) -> frozenset[str]:
     """The kinds of parts in the messages that are not text."""
-    if not any(mark in body for mark in _MEDIA.values()):
-        return set()
-    return {
-        part.type
-        for message in read_fields(_MESSAGES, messages, "messages")
-        if isinstance(message.content, list)
-        for part in message.content
-        if part.type in _MEDIA
-    }
+    # Searching from the back takes a third of the time.
+    if body.rfind(_IMAGE) < 0 and body.rfind(_FILE) < 0 and body.rfind(_AUDIO) < 0:
+        return _NO_MEDIA
+    read = read_fields(_MESSAGES, messages, "messages")
+    return _MEDIA & {part.type for message in read if isinstance(message.content, list) for part in message.content}
