@@ -207,6 +207,15 @@ class PolicyInput(Input):
 
 
 _DialectName = Literal["openai_chat", "openai_responses", "anthropic_messages", "gemini"]
+_Quirk = Literal[
+    "no_stream_options",
+    "max_tokens_only",
+    "no_embeddings",
+    "no_model_list",
+    "openai_fields",
+    "cache_control",
+    "top_k",
+]
 _Operation = Literal["images", "image_edits", "speech", "transcriptions", "translations", "moderations", "rerank"]
 
 
@@ -267,9 +276,7 @@ class ProviderInput(Input):
     )
     counts_tokens: bool = Field(False, description="Has an endpoint of its dialect that counts a request's tokens.")
     fields: list[FieldInput] = Field(default=[], max_length=10)
-    quirks: list[Literal["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"]] = Field(
-        default=[], max_length=10
-    )
+    quirks: list[_Quirk] = Field(default=[], max_length=10)
     local: bool = Field(False, description="Inside the operator's network, where the deployment allows that.")
     prices: _Line | None = Field(None, description="Its id in genai-prices; null: unpriced.")
 

@@ -11,7 +11,8 @@ type Provider = components["schemas"]["AdminProviderOut"];
 export type ProviderRow = components["schemas"]["ProviderInput"];
 type Quirk = ProviderRow["quirks"][number];
 
-const QUIRKS: readonly Quirk[] = ["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"];
+// What a provider cannot do. What it can do more than others has no field here, and stays as it was.
+const QUIRKS = ["no_stream_options", "max_tokens_only", "no_embeddings", "no_model_list"] as const satisfies readonly Quirk[];
 const DIALECTS = ["openai_chat", "openai_responses", "anthropic_messages", "gemini"] as const;
 type ModelRow = components["schemas"]["ModelInput"];
 /** What is said of a model that nobody has described. */

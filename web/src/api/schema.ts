@@ -2128,7 +2128,7 @@ export interface components {
              * Quirks
              * @default []
              */
-            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list")[];
+            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list" | "openai_fields" | "cache_control" | "top_k")[];
             /**
              * Serves
              * @description Patterns of model names that belong here.
@@ -2705,7 +2705,7 @@ export interface components {
              * Quirks
              * @default []
              */
-            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list")[];
+            quirks: ("no_stream_options" | "max_tokens_only" | "no_embeddings" | "no_model_list" | "openai_fields" | "cache_control" | "top_k")[];
             /**
              * Serves
              * @description Patterns of model names that belong here.
