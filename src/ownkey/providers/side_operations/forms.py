@@ -66,10 +66,11 @@ class Form(Struct, frozen=True):
 
 def read_form(body: bytes, content_type: str) -> Form:
     """The parts of a form. Raises RequestError when it is not one that is complete."""
-    found = _BOUNDARY.match(content_type)
+    # It goes out as it came, and a header holds nothing else.
+    found = _BOUNDARY.match(content_type) if content_type.isascii() and content_type.isprintable() else None
     if found is None:
         raise RequestError("This path takes a form: `multipart/form-data` with a boundary.", param="Content-Type")
-    boundary = (found[1] or found[2]).encode("latin-1")
+    boundary = (found[1] or found[2]).encode()
     fields: dict[str, Field] = {}
     position = _first_delimiter(body, boundary)
     delimiter = b"\r\n--" + boundary

@@ -97,6 +97,8 @@ def test_no_bytes_break_the_reader(body: bytes, kind: str) -> None:
         (b"{}", "application/json"),
         (b"", "multipart/form-data"),
         (b"", "multipart/form-data; boundary=x"),
+        (b"--\xe9\r\n\r\n\r\n--\xe9--", "multipart/form-data; boundary=\xe9"),
+        (b"--x--", "multipart/form-data; boundary=x; y=\r\nz"),
         (b"--x\r\n", "multipart/form-data; boundary=x"),
         (b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nm', "multipart/form-data; boundary=x"),
         (b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--y--', "multipart/form-data; boundary=x"),
