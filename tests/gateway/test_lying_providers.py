@@ -12,9 +12,11 @@ import openai
 import pytest
 
 from ownkey.domain.exchange import Failure
+from ownkey.domain.provider import Dialect
 from ownkey.domain.routing import RouteRequest
 from ownkey.domain.usage import Outcome
 from ownkey.http.in_process import InProcessTransport
+from ownkey.providers.adapters import get_outbound
 from tests.gateway.conftest import Platform, User
 
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
@@ -123,3 +125,20 @@ async def test_a_stream_that_breaks_in_process_does_not_look_complete(platform: 
     )
     with pytest.raises(httpx2.ReadError):
         _ = [chunk async for chunk in answer.stream]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fault_of_ours_in_reading_one_answer_does_not_keep_the_next_from_answering(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """No answer is known that a reader stumbles over; so one is made to."""
+
+    def stumble(*_: Any) -> Any:
+        raise KeyError("a fault of ours")
+
+    user = await platform.user(anthropic="sk-ant-stumble-000000001", groq="gsk_stumble_0000000000001")
+    outbound = get_outbound(Dialect.ANTHROPIC_MESSAGES)
+    monkeypatch.setattr(type(outbound), "read_answer", stumble)
+    monkeypatch.setattr(type(outbound), "stream_reader", stumble)
+    answer = await ask(user, stream=stream)
+    assert answer.headers["x-ownkey-provider"] == "groq"

@@ -7,6 +7,7 @@ from its first content on; until then nothing has reached the client and the cha
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ _MESSAGE_LIMIT: Final = 300
 _RAW_USAGE_LIMIT: Final = 8192
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
+
+logger = logging.getLogger(__name__)
 
 
 class CompletionService:
@@ -228,7 +231,11 @@ class _Walk:
             return record.fail(error.failure)
         except AnswerFailed as error:
             return record.fail(error.failure, error)
-        except ValueError:
+        except Exception as error:  # a provider's bytes must not decide how our code ends
+            if not isinstance(error, ValueError):
+                logger.exception("an answer of %s could not be read", attempt.provider.id)
+            if response is not None:
+                await response.close()
             message = f"{attempt.provider.label} answered with something that is not a {call.operation} answer."
             return record.fail(Failure(outcome=Outcome.OVERLOADED, message=message))
         except BaseException as error:
