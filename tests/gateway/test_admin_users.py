@@ -37,6 +37,8 @@ async def test_ids_and_logins(platform: Platform) -> None:
     user_id = unique("crm/42")
     async with person(platform.ok, platform.url, role=Role.ADMIN) as root:
         assert problem(await root.post("/api/admin/users", {})) == (400, "invalid_request")
+        written = await root.post("/api/admin/users", {"login": "Ann Müller <ann@example.com>"})
+        assert problem(written) == (400, "invalid_request"), "an address as mail programs write it is no login"
         made = (
             await root.post("/api/admin/users", {"id": user_id, "login": "Boss " + user_id, "role": "admin"})
         ).json()

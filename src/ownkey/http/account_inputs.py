@@ -11,7 +11,7 @@ from ownkey.domain.user import holds_control_characters
 from ownkey.http.api_inputs import Input
 from ownkey.services.sessions import PANEL_TTL_RANGE, PANEL_TTL_SECONDS
 
-_WRITTEN_AROUND: Final = re.compile(r'[\s<>"(),;]')
+_WRITTEN_AROUND: Final = re.compile(r'[<>"(),;]')
 
 
 def _plain(text: str) -> str:
@@ -30,8 +30,8 @@ def _is_text(secret: SecretStr) -> SecretStr:
 
 def _bare(login: str) -> str:
     # "Ann <ann@example.com>" is how a mail program writes it, and nobody would sign in with that.
-    if _WRITTEN_AROUND.search(login.strip()):
-        raise ValueError("A login holds no blanks, commas, quotation marks or brackets.")
+    if _WRITTEN_AROUND.search(login):
+        raise ValueError("A login holds no commas, semicolons, quotation marks or brackets.")
     return login
 
 
@@ -100,7 +100,7 @@ class NewUserInput(Input):
 
     id: UserId | None = None
     login: Annotated[Login, AfterValidator(_bare)] | None = Field(
-        None, description="A name or an address, without blanks, commas, quotation marks and brackets."
+        None, description="A name or an address, without commas, semicolons, quotation marks and brackets."
     )
     role: Literal["user", "admin"] = "user"
 

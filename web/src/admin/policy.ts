@@ -33,7 +33,8 @@ export class PolicyView extends View<AdminSurroundings> {
 
   override enter(): void {
     // What somebody began to change stays when they look at another tab.
-    if (!this.#changed) void this.#load();
+    if (this.#changed) this.at.notices.close();
+    else void this.#load();
     addEventListener("beforeunload", this.#keep);
   }
 

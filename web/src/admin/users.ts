@@ -30,7 +30,7 @@ type Open =
 const PAGE = 50;
 const TYPING_MS = 250;
 // "Ann <ann@example.com>", a list, a quotation: what surrounds an address, and no login.
-const WRITTEN_AROUND = /[\s<>"(),;]/;
+const WRITTEN_AROUND = /[<>"(),;]/;
 const WELL = new Set(["ok", "unverified", "limited"]);
 
 /** Who there is, and what can be done about it. */

@@ -2197,7 +2197,7 @@ export interface components {
             id?: string | null;
             /**
              * Login
-             * @description A name or an address, without blanks, commas, quotation marks and brackets.
+             * @description A name or an address, without commas, semicolons, quotation marks and brackets.
              */
             login?: string | null;
             /**

@@ -143,10 +143,11 @@ export class Store {
     return this.provider(provider)?.label ?? provider;
   }
 
-  /** What a key is called: its label, and its end where another key has the same. */
+  /** What a key is called: its label, and its end where another key of its provider has the same. */
   keyName({ id, label, hint }: Pick<Credential, "id" | "label" | "hint">): string {
     if (!label) return hint;
-    const alike = this.credentials.some((one) => one.id !== id && one.label === label);
+    const { provider } = this.credentials.find((one) => one.id === id) ?? {};
+    const alike = this.credentials.some((one) => one.id !== id && one.label === label && one.provider === provider);
     return alike ? `${label} (${hint})` : label;
   }
 
