@@ -56,6 +56,7 @@ class _Block(Struct):
     input: Raw = _ABSENT
     caller: Raw = _ABSENT
     toolset_name: str | None = None
+    tool_name: str | None = None
     tool_use_id: str | None = None
     is_error: bool | None = None
 
@@ -177,6 +178,8 @@ class _Reader:
                 self._read_media(block, place, parts)
             case "tool_result", "user":
                 parts.append(self._read_tool_result(block, place))
+            case "tool_reference", "tool":
+                parts.append(self._read_tool_reference(block, place))
             case "tool_use", "assistant":
                 parts.append(self._read_tool_use(block, place))
             case "thinking" | "redacted_thinking", "assistant":
@@ -271,6 +274,12 @@ class _Reader:
             is_error=bool(block.is_error),
             cache_ttl=_ttl(block, place),
         )
+
+    def _read_tool_reference(self, block: _Block, place: str) -> Text:
+        """What a search among tools has found. Claude gets its definition there, everybody else has it already."""
+        if block.tool_name is None:
+            raise RequestError("A tool_reference block needs `tool_name`.", param=f"{place}.tool_name")
+        return Text(text=f"The tool {block.tool_name} can be called now.", cache_ttl=_ttl(block, place))
 
 
 def _read_citations(raw: Raw, place: str) -> list[Citation]:

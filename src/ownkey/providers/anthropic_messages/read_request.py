@@ -256,8 +256,7 @@ def _read_tool(value: Any, place: str, foreign: dict[str, Any]) -> Tool | None:
         raise RequestError("A tool's `description` must be a text.", param=f"{place}.description")
     if tool.get("allowed_callers") not in (None, [], ["direct"]):
         foreign[f"{place}.allowed_callers"] = tool["allowed_callers"]
-    if tool.get("defer_loading"):
-        foreign[f"{place}.defer_loading"] = True
+    # `defer_loading` saves room until a search has found the tool; it is there at once elsewhere.
     if tool.get("input_examples"):
         foreign[f"{place}.input_examples"] = tool["input_examples"]
     return Tool(

@@ -142,9 +142,11 @@ def _read_reasoning(conversation: Conversation, value: Any) -> None:
         raise fields.wrong("reasoning.effort", f"one of {', '.join(sorted(_EFFORTS))}")
     older = given.pop("generate_summary", None)
     summary = fields.optional_text(given.pop("summary", older), "reasoning.summary")
-    for name, ordinary in (("context", "auto"), ("mode", "standard")):
-        if given.get(name) == ordinary:
-            del given[name]
+    # Which of its own reasoning OpenAI shows its model again. Nobody else gets that anyway.
+    if given.get("context") in ("auto", "current_turn", "all_turns"):
+        del given["context"]
+    if given.get("mode") == "standard":
+        del given["mode"]
     conversation.foreign.update((f"reasoning.{name}", one) for name, one in given.items())
     if effort is not None or summary is not None:
         conversation.reasoning = Reasoning(effort=effort, show=True if summary is not None else None)

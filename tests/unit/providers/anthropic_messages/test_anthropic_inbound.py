@@ -273,11 +273,29 @@ def test_what_says_what_happens_anyway_is_left_out() -> None:
         "service_tier": "auto",
         "container": None,
         "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
-        "tools": [{**TOOL, "allowed_callers": ["direct"], "defer_loading": False, "eager_input_streaming": True}],
+        "tools": [{**TOOL, "allowed_callers": ["direct"], "defer_loading": True, "eager_input_streaming": True}],
     }
 
     assert foreign(**anyway) == []
     assert read(**anyway).service_tier is None
+
+
+def test_a_tool_that_would_be_found_later_is_there_at_once() -> None:
+    """Claude Code searches among tools: only Claude's own API can hold back those that were not found yet."""
+    found: dict[str, Any] = {"type": "tool_reference", "tool_name": "tide", "cache_control": {"type": "ephemeral"}}
+    messages = [
+        HELLO,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "ToolSearch", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [found]}]},
+    ]
+    conversation = read(*messages, tools=[{**TOOL, "defer_loading": True}])
+    assert [tool.name for tool in conversation.tools] == [TOOL["name"]]
+    [result] = conversation.turns[-1].parts
+    assert isinstance(result, ToolResult)
+    assert result.content == [Text(text="The tool tide can be called now.", cache_ttl="5m")]
+    del found["tool_name"]
+    with pytest.raises(RequestError, match="tool_name"):
+        read(*messages)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +310,6 @@ def test_what_says_what_happens_anyway_is_left_out() -> None:
         ({"max_tokens": 0}, ["max_tokens"]),
         ({"output_config": {"task_budget": {"type": "tokens", "total": 1}}}, ["output_config.task_budget"]),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}, TOOL]}, ["tools[0]"]),
-        ({"tools": [{**TOOL, "defer_loading": True}]}, ["tools[0].defer_loading"]),
         ({"tools": [{**TOOL, "allowed_callers": ["code_execution_20260521"]}]}, ["tools[0].allowed_callers"]),
         ({"tools": [{**TOOL, "input_examples": [{}]}]}, ["tools[0].input_examples"]),
         ({"a_field_of_tomorrow": 1}, ["a_field_of_tomorrow"]),
@@ -321,11 +338,7 @@ def test_fields_of_anthropic_alone(fields: dict[str, Any], names: list[str]) -> 
             ".citations",
         ),
         ("user", {"type": "document", "source": {"type": "url", "url": "https://a.test"}, "context": "c"}, ".context"),
-        (
-            "user",
-            {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "tool_reference", "tool_name": "x"}]},
-            ".content[0]",
-        ),
+        ("user", {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "search_result"}]}, ".content[0]"),
         ("assistant", {"type": "tool_use", "id": "t", "name": "n", "input": {}, "toolset_name": "b"}, ".toolset_name"),
         (
             "assistant",
