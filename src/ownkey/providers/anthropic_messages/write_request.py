@@ -14,6 +14,7 @@ from ownkey.providers.anthropic_messages.write_conversation import write_convers
 from ownkey.providers.conversation import Conversation, Tool, ToolChoice
 from ownkey.providers.counters import COUNT_LIMIT
 from ownkey.providers.freeform import SCHEMA, describe
+from ownkey.providers.tool_choice import allowed_tools
 from ownkey.providers.translation import refuse_foreign
 
 _API: Final = "Claude's API"
@@ -108,13 +109,11 @@ def _add_stop(request: Request, sequences: list[str]) -> None:
 
 def _add_tools(request: Request, conversation: Conversation, model: str) -> None:
     choice = conversation.tool_choice
-    tools = conversation.tools
-    if choice is not None and choice.mode != "named" and choice.names:
-        # Claude has no list of allowed tools beside the tools themselves.
-        tools = [tool for tool in tools if tool.name in choice.names]
+    # Claude has no list of allowed tools beside the tools themselves.
+    tools = allowed_tools(conversation)
     if tools:
         request["tools"] = [_write_tool(tool) for tool in tools]
-    if choice is not None and (tools or choice.mode in ("required", "named")):
+    if choice is not None and tools:
         request["tool_choice"] = _write_choice(choice, model)
     if conversation.parallel_tool_calls is False and tools:
         written = request.get("tool_choice", {"type": "auto"})

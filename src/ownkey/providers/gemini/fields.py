@@ -19,9 +19,17 @@ from ownkey.providers.unreadable import UNREADABLE
 _UNDERSCORE: Final = re.compile(r"(?<=[A-Za-z0-9])_+([a-z0-9])")
 
 
-@lru_cache(maxsize=1024)
+# No field of Google's has a longer name: what a client makes up is not kept.
+_LONGEST_NAME: Final = 64
+
+
 def camel(name: str) -> str:
     """`inlineData` for `inline_data` and for `inlineData`."""
+    return _camel(name) if len(name) <= _LONGEST_NAME else name
+
+
+@lru_cache(maxsize=1024)
+def _camel(name: str) -> str:
     return _UNDERSCORE.sub(lambda match: match[1].upper(), name)
 
 

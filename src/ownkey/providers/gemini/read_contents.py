@@ -5,6 +5,7 @@ What only Google's API can do with a part is collected in `foreign`, under the p
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any, Final, Literal
 
 import msgspec
@@ -50,7 +51,9 @@ class ContentsReader:
     def __init__(self, foreign: Fields) -> None:
         self.turns: list[Turn] = []
         self._foreign = foreign
-        self._calls: list[ToolCall] = []  # of the model's last turn, as far as they are unanswered
+        self._waiting = _WaitingCalls()  # of the model's last turn
+        self._growing: Text | Thinking | None = None  # the text that goes on, and its pieces
+        self._pieces: list[str] = []
         self._last_role: Role | None = None
         self._count = 0
 
@@ -58,6 +61,7 @@ class ContentsReader:
         """Read all contents. Raises RequestError with the place of what cannot be read."""
         for position, content in enumerate(read_list(value)):
             self._read_content(content, f"{place}[{position}]")
+        self._settle()
 
     def _read_content(self, value: Any, place: str) -> None:
         fields = read_object(value, place)
@@ -69,7 +73,7 @@ class ContentsReader:
         goes_on = role == "assistant" and self._last_role == role
         turn = self.turns[-1] if goes_on and self.turns else Turn(role=role, parts=[])
         if role == "assistant" and not goes_on:
-            self._calls = []
+            self._waiting = _WaitingCalls()
         self._last_role = role
         for position, part in enumerate(read_list(fields.pop("parts", []))):
             self._read_part(turn, part, f"{place}.parts[{position}]")
@@ -115,13 +119,25 @@ class ContentsReader:
         if thought and turn.role == "assistant":
             # A client gives back the pieces of a stream as they came; the last of them has the signature.
             if isinstance(last, Thinking) and last.seal is None:
-                last.text += text
+                self._grow(last, text)
             else:
                 turn.parts.append(Thinking(text=text))
         elif isinstance(last, Text) and turn.role == "assistant":
-            last.text += text
+            self._grow(last, text)
         elif text:
             turn.parts.append(Text(text=text))
+
+    def _grow(self, part: Text | Thinking, text: str) -> None:
+        """More of a text. It is put together once, at its end: piece by piece it would cost the square of them."""
+        if part is not self._growing:
+            self._settle()
+            self._growing, self._pieces = part, [part.text]
+        self._pieces.append(text)
+
+    def _settle(self) -> None:
+        if self._growing is not None:
+            self._growing.text = "".join(self._pieces)
+            self._growing = None
 
     def _read_blob(self, value: Any, place: str, detail: str | None = None) -> Media:
         fields = read_object(value, place)
@@ -177,7 +193,7 @@ class ContentsReader:
             raise RequestError(f"`{place}.args` must be an object.", param=f"{place}.args")
         call = ToolCall(id=call_id, name=name, arguments=_encode(arguments).decode())
         turn.parts.append(call)
-        self._calls.append(call)
+        self._waiting.add(call)
 
     def _read_response(self, turn: Turn, value: Any, place: str) -> None:
         if turn.role != "user":
@@ -205,9 +221,9 @@ class ContentsReader:
 
     def _take_call(self, call_id: str, name: str, place: str) -> ToolCall:
         """The call that is answered: the one of that id, or the first unanswered one of that name."""
-        for position, call in enumerate(self._calls):
-            if call.id == call_id or (not call_id and call.name == name):
-                return self._calls.pop(position)
+        call = self._waiting.take(call_id, name)
+        if call is not None:
+            return call
         if call_id:
             return ToolCall(id=call_id, name=name)
         raise RequestError(f"No call of `{name[:80]}` before it is unanswered.", param=place)
@@ -215,6 +231,29 @@ class ContentsReader:
     def _leave(self, fields: Fields, place: str) -> None:
         for name, value in fields.items():
             self._foreign[f"{place}.{name}"] = value
+
+
+class _WaitingCalls:
+    """Calls that are not answered yet, in their order."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, deque[ToolCall]] = defaultdict(deque)
+        self._by_name: dict[str, deque[ToolCall]] = defaultdict(deque)
+        self._answered: set[int] = set()  # by identity: each call is in two queues
+
+    def add(self, call: ToolCall) -> None:
+        self._by_id[call.id].append(call)
+        self._by_name[call.name].append(call)
+
+    def take(self, call_id: str, name: str) -> ToolCall | None:
+        """The first call of this id or, without one, of this name."""
+        queue = self._by_id.get(call_id) if call_id else self._by_name.get(name)
+        while queue:
+            call = queue.popleft()
+            if id(call) not in self._answered:
+                self._answered.add(id(call))
+                return call
+        return None
 
 
 def read_instruction(value: Any, place: str, foreign: Fields) -> list[Text]:

@@ -189,6 +189,10 @@ def _read_output(fields: Fields, foreign: Fields) -> OutputFormat | None:
                 kind = read_text(text.get("mimeType", kind), f"{where}.text.mimeType").lower().replace("_", "/")
                 schema = text.get("schema", schema)
     if kind in ("", "text/plain"):
+        if schema is not None or plain is not None:
+            # Google refuses it as well: without the type, the answer would not keep to the schema.
+            where = f"{place}.responseMimeType"
+            raise RequestError(f"A schema needs `{where}` to be `application/json`.", param=where)
         return None
     if kind != "application/json":
         foreign[f"{place}.responseMimeType"] = kind

@@ -13,6 +13,7 @@ from ownkey.providers.conversation import Conversation, OutputFormat, Tool, Tool
 from ownkey.providers.gemini.models import is_before
 from ownkey.providers.gemini.thinking import write_thinking
 from ownkey.providers.gemini.write_contents import write_contents, write_instructions
+from ownkey.providers.tool_choice import check_choice
 from ownkey.providers.translation import refuse_foreign
 
 LABEL: Final = "Gemini's API"
@@ -32,6 +33,7 @@ def build_request(conversation: Conversation, model: str) -> Fields:
     instructions = write_instructions(conversation)
     if instructions is not None:
         request["systemInstruction"] = instructions
+    check_choice(conversation)
     if conversation.tools:
         request["tools"] = [{"functionDeclarations": [_write_tool(tool) for tool in conversation.tools]}]
         calling = _write_choice(conversation.tool_choice or ToolChoice(), conversation.tools, model)

@@ -35,18 +35,21 @@ def seal_value(value: object, model: str) -> Seal:
 
 def open_thinking(parts: list[Thinking], model: str, *, has_calls: bool) -> dict[str, Any]:
     """The fields of an assistant's message that give these parts back."""
-    fields: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
+    given: list[dict[str, Any]] = []
     for part in parts:
         seal = part.seal
         if seal is None or seal.dialect is not Dialect.OPENAI_CHAT or seal.id != model:
             continue
         if seal.data in _TEXT_FIELDS:
             if has_calls:  # without calls it is ignored at best
-                fields[seal.data] = fields.get(seal.data, "") + part.text
+                texts.setdefault(seal.data, []).append(part.text)
         elif seal.data.startswith("["):
             details = _decode(_DETAILS, seal.data)
-            if details:
-                fields["reasoning_details"] = fields.get("reasoning_details", []) + details
+            given += details or []
+    fields: dict[str, Any] = {field: "".join(pieces) for field, pieces in texts.items()}
+    if given:
+        fields["reasoning_details"] = given
     return fields
 
 

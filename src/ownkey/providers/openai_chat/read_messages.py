@@ -196,10 +196,7 @@ class _MessageReader:
             read = self._tool_call(call, f"{place}.tool_calls[{index}]")
             read.seal = seals.get(call.id) or _read_extra(call.extra_content)
             parts.append(read)
-        for thought in thoughts:
-            # An answer does not end with thinking, wherever a client moved it.
-            parts.insert(max(min(thought.index, len(parts) - 1), 0), thought.part)
-        return parts
+        return _place_thoughts(thoughts, parts) if thoughts else parts
 
     def _tool_call(self, call: _ToolCall, place: str) -> ToolCall:
         if call.type == "function" and call.function is not None:
@@ -260,6 +257,19 @@ class _MessageReader:
             return Media(kind="document", url=file.file_data, name=file.filename, cache_ttl=ttl)
         media_type, data = _read_data_url(file.file_data, "A file", f"{place}.file_data")
         return Media(kind="document", media_type=media_type, data=data, name=file.filename, cache_ttl=ttl)
+
+
+def _place_thoughts(thoughts: list[Thought], parts: list[Part]) -> list[Part]:
+    """The parts of a message with each thought in its place. An answer does not end with thinking, wherever a client
+    moved it."""
+    placed: list[Part] = []
+    taken = 0
+    for thought in thoughts:
+        while len(placed) < thought.index and taken < len(parts) - 1:
+            placed.append(parts[taken])
+            taken += 1
+        placed.append(thought.part)
+    return placed + parts[taken:]
 
 
 def _read_thoughts(message: _Message, calls: list[_ToolCall]) -> tuple[list[Thought], dict[str, Seal]]:

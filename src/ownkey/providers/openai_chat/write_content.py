@@ -45,11 +45,12 @@ def write_content(parts: Sequence[Text | Media], *, marks: bool) -> Content:
     return content
 
 
-def join_content(first: Content, second: Content) -> Content:
-    """Two contents of one speaker as one."""
-    if isinstance(first, str) and isinstance(second, str):
-        return first + _BETWEEN_BLOCKS + second
-    return [*_as_parts(first), *_as_parts(second)]
+def join_contents(contents: Sequence[Content], between: str) -> Content:
+    """Several contents of one speaker as one."""
+    texts = [content for content in contents if isinstance(content, str)]
+    if len(texts) == len(contents):
+        return between.join(texts)
+    return [part for content in contents for part in _as_parts(content)]
 
 
 def _as_parts(content: Content) -> list[dict[str, Any]]:

@@ -25,12 +25,18 @@ from ownkey.providers.conversation import (
 from ownkey.providers.freeform import wrap
 from ownkey.providers.openai_chat.chat_seals import open_call, open_thinking
 from ownkey.providers.openai_chat.model_rules import wants_answer_after_results, wants_thinking_with_calls
-from ownkey.providers.openai_chat.write_content import Content, join_content, write_content, write_mark
+from ownkey.providers.openai_chat.write_content import Content, join_contents, write_content, write_mark
 
 Message = dict[str, Any]
 
+_TEXTS: Final = ("content", "reasoning_content", "reasoning")
 _ELSEWHERE: Final = "The result follows in a message of the user."
 _RECEIVED: Final = "I have the results."
+
+
+class _Pieces(list[Content]):
+    """What several turns of one role say. It becomes one value at the end: joined at every turn, it would cost the
+    square of their number."""
 
 
 def write_messages(conversation: Conversation, model: str, *, marks: bool) -> list[Message]:
@@ -44,7 +50,16 @@ def write_messages(conversation: Conversation, model: str, *, marks: bool) -> li
     writer.place_results()
     if not writer.messages:
         raise RequestError("There is no message with content.", param="messages")
+    for message in writer.messages:
+        _join_pieces(message)
     return _bridge(writer.messages) if wants_answer_after_results(model) else writer.messages
+
+
+def _join_pieces(message: Message) -> None:
+    for field in _TEXTS:
+        pieces = message.get(field)
+        if isinstance(pieces, _Pieces):
+            message[field] = join_contents(pieces, "\n\n" if field == "content" else "")
 
 
 def _bridge(messages: list[Message]) -> list[Message]:
@@ -102,9 +117,9 @@ class _MessageWriter:
         """The user's word. What one says in a row is one message: not every model takes two."""
         last = self.messages[-1] if self.messages else {}
         if last.get("role") == "user" and last.get("name") == name:
-            last["content"] = join_content(last["content"], content)
+            last["content"].append(content)
             return
-        self.messages.append({"role": "user", "content": content, **({"name": name} if name else {})})
+        self.messages.append({"role": "user", "content": _Pieces([content]), **({"name": name} if name else {})})
 
     def _tool_message(self, result: ToolResult) -> Message:
         texts = [part for part in result.content if isinstance(part, Text)]
@@ -150,14 +165,17 @@ class _MessageWriter:
             message = {"role": "assistant", "content": None, **({"name": name} if name else {})}
             self.messages.append(message)
         if texts:
-            said = "".join(text.text for text in texts)
-            message["content"] = f"{message['content']}\n\n{said}" if message["content"] else said
+            message["content"] = message["content"] or _Pieces()
+            message["content"].append("".join(text.text for text in texts))
         for field, value in fields.items():
-            message[field] = message[field] + value if field in message else value
+            if isinstance(value, str):
+                message.setdefault(field, _Pieces()).append(value)
+            else:
+                message.setdefault(field, []).extend(value)
         if calls:
-            message["tool_calls"] = message.get("tool_calls", []) + calls
+            message.setdefault("tool_calls", []).extend(calls)
             if wants_thinking_with_calls(self._model):
-                message.setdefault("reasoning_content", "")
+                message.setdefault("reasoning_content", _Pieces())
 
     def _call(self, call: ToolCall) -> Message:
         arguments = wrap(call.arguments) if call.freeform else call.arguments or "{}"

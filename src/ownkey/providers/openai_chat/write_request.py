@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.errors import RequestError
-from ownkey.providers.conversation import Conversation, OutputFormat, Tool, ToolChoice
+from ownkey.providers.conversation import Conversation, OutputFormat, Tool
 from ownkey.providers.dialect import Call
 from ownkey.providers.freeform import SCHEMA, describe
 from ownkey.providers.openai_chat.reasoning_effort import choose_effort
 from ownkey.providers.openai_chat.write_content import write_mark
 from ownkey.providers.openai_chat.write_messages import write_messages
+from ownkey.providers.tool_choice import allowed_tools
 from ownkey.providers.translation import refuse_foreign
 
 _SIMPLE: Final = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty", "logit_bias")
@@ -108,10 +109,8 @@ def _write_format(output: OutputFormat) -> dict[str, Any]:
 
 def _write_tools(body: dict[str, Any], conversation: Conversation, *, marks: bool) -> None:
     choice = conversation.tool_choice
-    tools = _allowed_tools(conversation.tools, choice)
+    tools = allowed_tools(conversation)
     if not tools:
-        if choice is not None and choice.mode not in ("auto", "none"):
-            raise RequestError("A tool is to be called, but there is none.", param="tool_choice")
         return
     body["tools"] = [_write_tool(tool, marks=marks) for tool in tools]
     if choice is not None:
@@ -119,17 +118,6 @@ def _write_tools(body: dict[str, Any], conversation: Conversation, *, marks: boo
         body["tool_choice"] = {"type": "function", "function": {"name": choice.names[0]}} if named else choice.mode
     if conversation.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = conversation.parallel_tool_calls
-
-
-def _allowed_tools(tools: list[Tool], choice: ToolChoice | None) -> list[Tool]:
-    """The tools that may be called: not every provider can be told to leave some of them alone."""
-    if choice is None or not choice.names:
-        return tools
-    known = {tool.name for tool in tools}
-    for name in choice.names:
-        if name not in known:
-            raise RequestError(f"There is no tool {name[:64]!r} to be called.", param="tool_choice")
-    return [tool for tool in tools if tool.name in choice.names] if choice.mode != "named" else tools
 
 
 def _write_tool(tool: Tool, *, marks: bool) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class _ItemReader:
         self._conversation, self._turns = conversation, conversation.turns
         self._calls: dict[str, ToolCall] = {}
         self._waiting: set[str] = set()  # calls of the present turn
+        self._only_thoughts = False  # whether the present turn has said nothing yet
+        self._tools: set[str] = set()
 
     def read(self, item: dict[str, Any], place: str) -> None:
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
@@ -86,8 +88,9 @@ class _ItemReader:
                 form = "png" if item.get("output_format") is None else item["output_format"]
                 picture = Media(kind="image", media_type=f"image/{form}", data=item["result"])
                 self._assistant(starts=True).parts.append(picture)
+                self._only_thoughts = False
             case "additional_tools":
-                read_tools(self._conversation, item.get("tools"), f"{place}.tools")
+                read_tools(self._conversation, item.get("tools"), f"{place}.tools", self._tools)
             case "item_reference" if is_ours(item.get("id")):
                 raise refuse_reference(place)
             case str() if kind in _HOSTED:
@@ -102,6 +105,7 @@ class _ItemReader:
         parts: list[Part] = [*read_content(item.get("content"), f"{place}.content", self._conversation.foreign)]
         if role == "assistant":
             self._assistant(starts=True).parts += parts
+            self._only_thoughts = self._only_thoughts and not parts
         elif role == "user":
             if parts:
                 self._turns.append(Turn(role="user", parts=parts))
@@ -147,6 +151,7 @@ class _ItemReader:
         if not freeform and not call.arguments.strip():
             call.arguments = "{}"
         self._assistant().parts.append(call)
+        self._only_thoughts = False
         self._calls[call.id] = call
         self._waiting.add(call.id)
 
@@ -170,11 +175,10 @@ class _ItemReader:
     def _assistant(self, *, starts: bool = False) -> Turn:
         """The assistant's turn that goes on. `starts`: this item begins a new one unless something binds it."""
         last = self._turns[-1] if self._turns else None
-        if last is not None and last.role == "assistant":
-            only_thoughts = all(isinstance(part, Thinking) for part in last.parts)
-            if not starts or self._waiting or only_thoughts:
-                return last
+        if last is not None and last.role == "assistant" and (not starts or self._waiting or self._only_thoughts):
+            return last
         self._waiting.clear()
+        self._only_thoughts = True
         turn = Turn(role="assistant", parts=[])
         self._turns.append(turn)
         return turn

@@ -15,9 +15,14 @@ from ownkey.providers.openai_responses.namespaces import join
 _MODES: Final = frozenset({"auto", "none", "required"})
 
 
-def read_tools(conversation: Conversation, value: Any, place: str = "tools") -> None:
-    """Add the tools of a list. A name that is there already is not added again: a later list may repeat it."""
-    known = {tool.name for tool in conversation.tools}
+def read_tools(conversation: Conversation, value: Any, place: str = "tools", known: set[str] | None = None) -> None:
+    """Add the tools of a list. A name that is there already is not added again: a later list may repeat it.
+
+    `known` are the names that are there, where the caller keeps them; those of this list are added to it.
+    """
+    if known is None:
+        known = {tool.name for tool in conversation.tools}
+    added: list[Tool] = []
     for index, one in enumerate(fields.sequence(value, place)):
         here = f"{place}[{index}]"
         tool = fields.mapping(one, here)
@@ -25,7 +30,9 @@ def read_tools(conversation: Conversation, value: Any, place: str = "tools") -> 
             found = _read_namespace(conversation, tool, here)
         else:
             found = _read_tool(conversation, tool, here)
-        conversation.tools += [tool for tool in found if tool.name not in known]
+        added += [tool for tool in found if tool.name not in known]
+    conversation.tools += added
+    known.update(tool.name for tool in added)
 
 
 def _read_namespace(conversation: Conversation, group: dict[str, Any], place: str) -> list[Tool]:

@@ -13,6 +13,7 @@ from ownkey.errors import RequestError
 from ownkey.providers.conversation import Conversation, OutputFormat, Reasoning, Tool, ToolChoice
 from ownkey.providers.openai_responses.models import fit_effort, reasons, takes_sampling
 from ownkey.providers.openai_responses.write_items import write_input
+from ownkey.providers.tool_choice import check_choice
 from ownkey.providers.translation import refuse_foreign
 
 _LABEL: Final = "OpenAI's Responses API"
@@ -139,6 +140,7 @@ def _write_format(output: OutputFormat) -> dict[str, Any]:
 
 
 def _write_tools(conversation: Conversation) -> dict[str, Any]:
+    check_choice(conversation)
     if not conversation.tools:
         return {}
     freeform = {tool.name for tool in conversation.tools if tool.freeform}
