@@ -78,7 +78,7 @@ def serve(
 async def _announce(ok: Ownkey, listener: socket.socket) -> None:
     url = url_of(listener)
     print(f"Ownkey {ownkey.__version__}")
-    print(f"  OpenAI API {url}/v1   (the base URL for any OpenAI client)")
+    print(f"  OpenAI API {url}/v1   (the base URL for any OpenAI client; without /v1 for Anthropic's and Google's)")
     print(f"  panel      {ok.config.public_url or url}")
     print(f"  management {url}/api  (described at {url}/openapi.json)")
     print(f"  database   {describe_database(ok.config)}")

@@ -24,10 +24,11 @@ from ownkey.http.gateway import Scope, Send
 Header = tuple[bytes, bytes]
 
 _TEXT: Final = """\
-Ownkey {version}: every user's own LLM keys behind one OpenAI-compatible gateway.
+Ownkey {version}: every user's own LLM keys behind one gateway for the clients of OpenAI, Anthropic and Google.
 
   /               in a browser: the settings panel; /admin: the administrator's
-  /v1             for OpenAI clients: set this as base URL and a gateway token (ok-...) as API key
+  /v1             for OpenAI clients: set this as base URL and a gateway token (ok-...) as API key;
+                  for those of Anthropic and Google set this server's own address, without a path
   /api            keys, preferences, tasks, usage and tokens; described in /openapi.json
   /healthz        whether the process lives; /readyz: whether it can serve; /metrics: counters
 
