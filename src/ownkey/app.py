@@ -19,6 +19,7 @@ from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.address_limit import AddressLimit
 from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
+from ownkey.services.budget_report import BudgetReport
 from ownkey.services.changes import Changes
 from ownkey.services.completion import CompletionService
 from ownkey.services.core import Core
@@ -200,9 +201,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(cache.close)
     listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all, deployment.wake)
     stack.push_async_callback(listener.close)
-    pricing = Pricing()
     await deployment.start()
     stack.push_async_callback(deployment.close)
+    pricing = Pricing(startup.load_prices(config, catalog))
     metering = Metering(
         usage.EventWriter(database.pool),
         catalog,
@@ -269,6 +270,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         sign_in=SignInService(changes, database.pool, sessions, passwords, AddressLimit()),
         links=OneTimeLinks(changes, database.pool, sessions, passwords),
         usage_report=UsageReport(changes),
+        budgets=BudgetReport(changes, policies),
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),

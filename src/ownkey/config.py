@@ -86,6 +86,8 @@ class Config(Struct, frozen=True, kw_only=True):
     deployment_id: str = "default"
     # A TOML file with further providers, in the form of the built-in catalogue.
     catalog: Path | None = None
+    # A TOML file with prices of your own, with dates, in place of the built-in table's.
+    prices: Path | None = None
     # Providers that users may use; empty: all of the catalogue.
     allowed_providers: tuple[str, ...] = ()
     # Whether the operator's provider keys from the environment stand behind the users' own.

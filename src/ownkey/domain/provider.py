@@ -24,6 +24,13 @@ class Quirk(StrEnum):
     NO_MODEL_LIST = "no_model_list"  # has no /models; the probe is another call
 
 
+class CostField(StrEnum):
+    """A field of a usage object in which a provider says what it charged."""
+
+    COST = "cost"  # dollars, as OpenRouter has it
+    COST_IN_USD_TICKS = "cost_in_usd_ticks"  # ten thousand millionths of a dollar, as xAI has it
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """What a model can do, where known. An unknown model is assumed able: its owner chose it."""
 
@@ -70,6 +77,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     quirks: frozenset[Quirk] = frozenset()
     local: bool = False  # runs on the operator's own machine: http and a private address are expected
     prices: str | None = None  # the provider's id in genai-prices; None: unpriced
+    reports_cost: CostField | None = None  # the field of its usage that says what it charged
     stored: bool = False  # added by an administrator; no file can say so
 
     def find_model(self, model_id: str) -> Model | None:

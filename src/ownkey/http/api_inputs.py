@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from ownkey.domain.budget import ASSUMED_OUTPUT_TOKENS, MICRODOLLARS_LIMIT
 from ownkey.domain.settings import DEFAULT_PRIORITY
 from ownkey.domain.usage import Outcome
 from ownkey.domain.user import holds_control_characters
@@ -86,6 +87,21 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+Microdollars = Annotated[
+    int, Field(ge=0, le=MICRODOLLARS_LIMIT, description="A million is one dollar.", examples=[5_000_000])
+]
+
+
+class CapsInput(Input):
+    """Your limits on your own money, by day and month of UTC."""
+
+    day_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    month_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    action: Literal["warn", "stop"] = Field(
+        default="stop", description="warn: requests go on, and their answers say so in `X-Ownkey-Warning`."
+    )
+
+
 class SettingsChange(Input):
     """What is left out stays as it is."""
 
@@ -96,6 +112,11 @@ class SettingsChange(Input):
     default_task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = Field(
         None, description="The task of requests that name none.", examples=["chat"]
     )
+    shared_consent: bool = Field(
+        False,
+        description="Whether the operator's keys may serve you, where the administrators ask; false takes it back.",
+    )
+    caps: CapsInput = Field(CapsInput(), description="All of them at once.")
 
 
 class SecretAtProvider(Input):
@@ -174,6 +195,39 @@ class SharedAccessInput(Input):
     users: list[Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]] = Field(
         default=[], max_length=LISTED_USERS_LIMIT, description="Ids of users; they count while `access` is `listed`."
     )
+    consent: bool = Field(default=False, description="Whether each user has to agree before these keys serve them.")
+
+
+class AllowanceInput(Input):
+    """How much may be spent, by day and month of UTC."""
+
+    day_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    month_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+
+
+class BudgetsInput(Input):
+    """How much of the operator's money may be spent. Requests on users' own keys are outside of it."""
+
+    per_user: AllowanceInput = Field(default=AllowanceInput(), description="By each user.")
+    groups: dict[Annotated[str, Field(max_length=40), AfterValidator(_plain)], AllowanceInput] = Field(
+        default={}, description="By the members of a group together."
+    )
+    total: AllowanceInput = Field(default=AllowanceInput(), description="By everybody together.")
+    assumed_output_tokens: int = Field(
+        default=ASSUMED_OUTPUT_TOKENS,
+        ge=1,
+        le=10_000_000,
+        description="Bounds the answer to a request that names no limit, of a model whose own is not known.",
+    )
+
+
+class LimitsInput(Input):
+    """How fast each user may use the operator's keys."""
+
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Calls to providers; null: no limit."
+    )
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12, description="In and out; null: no limit.")
 
 
 class TaskDefaultInput(Input):
@@ -199,6 +253,8 @@ class PolicyInput(Input):
         None, max_length=500, description="null: all that the environment allows."
     )
     shared: SharedAccessInput = SharedAccessInput()
+    budgets: BudgetsInput = BudgetsInput()
+    limits: LimitsInput = LimitsInput()
     defaults: PolicyDefaultsInput = PolicyDefaultsInput()
     locks: list[Annotated[str, Field(max_length=50, examples=["tasks:coding"]), AfterValidator(_plain)]] = Field(
         [], max_length=100, description="`payer`, `preferences`, `tasks` (all of them) or `tasks:<name>`."
@@ -381,6 +437,12 @@ class AuditPageFilter(AuditFilter):
     before: int | None = Field(
         None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
     )
+
+
+class SpendersFilter(Filter):
+    """How many users to list."""
+
+    limit: int = Field(100, ge=1, le=1000)
 
 
 class DaysFilter(Filter):

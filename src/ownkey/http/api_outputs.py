@@ -14,6 +14,14 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class CapsOut(Output):
+    """A user's limits on their own money, in micro-dollars by day and month of UTC. null: without a limit."""
+
+    day_microdollars: int | None
+    month_microdollars: int | None
+    action: str = Field(description="What happens there: warn or stop.")
+
+
 class SettingsOut(Output):
     """A user's general choices."""
 
@@ -21,6 +29,12 @@ class SettingsOut(Output):
     payer_chosen: bool = Field(description="false: you follow the administrator's default.")
     allow_fallback: bool
     default_task: str | None
+    shared_consent_at: datetime | None = Field(description="When you agreed that the operator's keys may serve you.")
+    shared_consent_needed: bool = Field(
+        description="Whether the administrators ask for that and you have not agreed: until then these keys do not "
+        "serve you."
+    )
+    caps: CapsOut
 
 
 class CredentialOut(Output):
@@ -359,6 +373,7 @@ class UserOut(Output):
     id: str
     role: str
     status: str = Field(description="active or suspended.")
+    group: str | None = Field(description="Whose budget the user shares.")
     created_at: datetime
     login: str | None = Field(description="null: signs in elsewhere.")
     display_name: str | None
@@ -461,6 +476,32 @@ class SharedAccessOut(Output):
 
     access: str = Field(description="everyone, nobody or listed.")
     users: list[str]
+    consent: bool = Field(description="Whether each user has to agree before these keys serve them.")
+
+
+class AllowanceOut(Output):
+    """How much may be spent, in micro-dollars by day and month of UTC. null: without a limit."""
+
+    day_microdollars: int | None
+    month_microdollars: int | None
+
+
+class BudgetsOut(Output):
+    """How much of the operator's money may be spent."""
+
+    per_user: AllowanceOut = Field(description="By each user.")
+    groups: dict[str, AllowanceOut] = Field(description="By the members of a group together.")
+    total: AllowanceOut = Field(description="By everybody together.")
+    assumed_output_tokens: int = Field(
+        description="Bounds the answer to a request that names no limit, of a model whose own is not known."
+    )
+
+
+class LimitsOut(Output):
+    """How fast each user may use the operator's keys. null: without a limit."""
+
+    requests_per_minute: int | None = Field(description="Calls to providers.")
+    tokens_per_minute: int | None = Field(description="In and out.")
 
 
 class TaskDefaultOut(Output):
@@ -489,6 +530,8 @@ class PolicyOut(Output):
 
     allowed_providers: list[str] | None = Field(description="null: all that the frame allows.")
     shared: SharedAccessOut
+    budgets: BudgetsOut
+    limits: LimitsOut
     defaults: PolicyDefaultsOut
     locks: list[str] = Field(description="`payer`, `preferences`, `tasks` or `tasks:<name>`.")
     reveal_keys: bool
@@ -508,3 +551,78 @@ class UserPolicyOut(Output):
     locked_by: str | None = Field(description="The administrator who decided the policy, where something is locked.")
     reveal_keys: bool
     custom_base_urls: bool
+
+
+class BudgetLineOut(Output):
+    """One limit on money in the period that is under way. Amounts are micro-dollars; null: not told to users."""
+
+    scope: Literal["user", "group", "total", "own"] = Field(
+        description="Yours, your group's or everybody's budget of the operator's money; own: your cap on your own."
+    )
+    period: Literal["day", "month"] = Field(description="Of UTC.")
+    action: Literal["stop", "warn"]
+    limit_microdollars: int | None
+    spent_microdollars: int | None
+    reserved_microdollars: int | None = Field(description="Promised to requests under way, from a bound on their cost.")
+    left_microdollars: int | None
+    reached: bool = Field(description="Whether nothing is left.")
+    resets_at: datetime
+
+
+class RateLineOut(Output):
+    """One limit on speed in the minute that is under way."""
+
+    unit: Literal["requests", "tokens"]
+    limit_per_minute: int
+    used: int = Field(description="What is promised to requests under way included.")
+    left: int
+    resets_at: datetime
+
+
+class BudgetStandingOut(Output):
+    """What you have left."""
+
+    group: str | None = Field(description="Whose budget you share.")
+    shared_consent_needed: bool = Field(description="As in the settings.")
+    shared: list[BudgetLineOut] = Field(description="Budgets that concern you, of the operator's money.")
+    own: list[BudgetLineOut] = Field(description="Your caps on your own money.")
+    rates: list[RateLineOut] = Field(description="How fast you may use the operator's keys.")
+
+
+class PotOut(Output):
+    """What was spent from one budget in the period that is under way; micro-dollars."""
+
+    period: Literal["day", "month"] = Field(description="Of UTC.")
+    limit_microdollars: int | None = Field(description="null: without a limit.")
+    spent_microdollars: int
+    reserved_microdollars: int = Field(description="Promised to requests under way, from a bound on their cost.")
+    resets_at: datetime
+
+
+class GroupBudgetOut(Output):
+    """One group: named by the policy, or by a user who is in it."""
+
+    name: str
+    members: int
+    pots: list[PotOut] = Field(description="The members together: day and month.")
+
+
+class SpenderOut(Output):
+    """What one user took from the operator's keys; micro-dollars."""
+
+    user_id: str
+    group: str | None
+    day_spent_microdollars: int
+    day_reserved_microdollars: int
+    month_spent_microdollars: int
+    month_reserved_microdollars: int
+    reached: bool = Field(description="Whether the user's own budget of a day or month is used up.")
+
+
+class BudgetOverviewOut(Output):
+    """The operator's money: budgets, and what is left of them."""
+
+    per_user: AllowanceOut
+    total: list[PotOut] = Field(description="Everybody together: day and month.")
+    groups: list[GroupBudgetOut]
+    users: list[SpenderOut] = Field(description="Who took something this month, the most expensive first.")

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from ownkey.domain.provider import Provider
-from ownkey.domain.usage import UsageEvent
+from ownkey.domain.usage import CostSource, UsageEvent
 from ownkey.errors import StorageError
 from ownkey.services.pricing import Pricing
 
@@ -118,18 +118,13 @@ class Metering:
 
     def _price(self, batch: Sequence[UsageEvent]) -> None:
         for event in batch:
-            if event.tokens is None or event.price_version is not None:
+            if event.cost_source is not None:
                 continue
-            provider = self._catalog.get(event.provider)
             try:
-                cost = self._pricing.cost(
-                    provider.prices if provider else None, event.model, event.tokens, event.occurred_at
-                )
+                self._pricing.price(event, self._catalog.get(event.provider))
             except Exception:  # a price that cannot be worked out must not hold up the record itself
                 logger.exception("usage event %s could not be priced", event.id)
-                continue
-            if cost is not None:
-                event.cost_microdollars, event.price_version = cost.microdollars, cost.price_version
+                event.cost_source = CostSource.UNPRICED
 
     async def _run(self) -> None:
         delay = self._flush_seconds

@@ -65,7 +65,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             forgive=health.forgive,
             now=now,
         )
-        ChoiceService.__init__(self, changes, catalog=catalog, policies=policies)
+        ChoiceService.__init__(self, changes, catalog=catalog, policies=policies, now=now)
         self._database, self._health = database, health
 
     def expecting(self, expectation: Expectation) -> Self:
