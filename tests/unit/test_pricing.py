@@ -11,11 +11,11 @@ from typing import Any
 import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot
-from msgspec import structs
 
 from ownkey.domain.provider import CostField, Dialect, Provider
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import CostSource, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.errors import ConfigError
 from ownkey.providers.billed_usage import BilledUsage
 from ownkey.services.price_book import PriceBook
 from ownkey.services.price_table import PriceTable
@@ -346,7 +346,38 @@ def test_parts_are_given_to_the_library_whole() -> None:
     assert charged == expected.total_price * 1_000_000
 
 
-def test_the_structs_of_a_price_cannot_be_changed() -> None:
-    with pytest.raises(AttributeError):
-        structs.force_setattr  # noqa: B018
-        BilledUsage().web_searches = 1  # type: ignore[misc]
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("price = 1", "nothing else"),
+        ("[prices]", "nothing else"),
+        ('[[price]]\nmodel = "x"\ninput = 1', "provider is a text"),
+        ('[[price]]\nprovider = "x"', "either a factor"),
+        ('[[price]]\nprovider = "x"\nfactor = 1\ninput = 1', "either a factor"),
+        ('[[price]]\nprovider = "x"\ninput = -1', "input is a number"),
+        ('[[price]]\nprovider = "x"\ninput = nan', "input is a number"),
+        ('[[price]]\nprovider = "x"\ninput = inf', "input is a number"),
+        ('[[price]]\nprovider = "x"\ninput = true', "input is a number"),
+        ('[[price]]\nprovider = "x"\ninput = "1"', "input is a number"),
+        ('[[price]]\nprovider = "x"\ninput = 1e9', "input is a number"),
+        ('[[price]]\nprovider = "x"\nimput = 1', "not a field"),
+        ('[[price]]\nprovider = "x"\ninput = 1\npayer = "me"', "own or shared"),
+        ('[[price]]\nprovider = "x"\ninput = 1\nfrom = "2026-01-01"', "is a day"),
+        ('[[price]]\nprovider = "x"\ninput = 1\nfrom = 2026-01-01T00:00:00Z', "is a day"),
+        ('[[price]]\nprovider = "x"\ninput = 1\nfrom = 2026-02-01\nuntil = 2026-02-01', "before it begins"),
+        ('[[price]]\nprovider = "x"\ninput = 1\n[[price]]\nprovider = 2\ninput = 1', "[[price]] 2: provider"),
+        ("[[price", "not valid TOML"),
+    ],
+)
+def test_a_wrong_price_file_says_where(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        PriceBook.load(file)
+    assert complaint in caught.value.message and str(file) in caught.value.message
+
+
+def test_a_price_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        PriceBook.load(tmp_path / "none.toml")
+    assert PriceBook.load(None).find("openai", "gpt-4o", Payer.OWN, NOON) is None
