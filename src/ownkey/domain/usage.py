@@ -126,6 +126,12 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def first_id(moment: datetime) -> str:
+    """What no id of an earlier moment reaches, and every later one is beyond."""
+    text = f"{int(moment.timestamp() * 1000) & ((1 << 48) - 1):012x}"
+    return f"{text[:8]}-{text[8:]}"
+
+
 def is_record_id(text: str) -> bool:
     """Whether a text has the one form in which `new_id` gives ids out: anything else is the id of nothing."""
     return _ID.fullmatch(text) is not None

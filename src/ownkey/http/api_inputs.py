@@ -367,11 +367,25 @@ class Filter(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
 
-class UsageFilter(Filter):
-    """Which days, and what to sum by."""
+class UsageChoice(Filter):
+    """Which days, and what all of it has in common."""
 
     start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
     end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    provider: ProviderId | None = Field(None, description="Only this one's; so with those that follow.")
+    model: Model | None = None
+    task: Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)] | None = None
+    credential_id: Annotated[str, Field(pattern=_RECORD_ID)] | None = None
+    payer: Literal["own", "shared"] | None = None
+
+    def choice(self) -> dict[str, str | None]:
+        """What was chosen, without the days."""
+        return {name: getattr(self, name) for name in ("provider", "model", "task", "credential_id", "payer")}
+
+
+class UsageFilter(UsageChoice):
+    """Which of it, and what to sum by."""
+
     group_by: Annotated[
         list[Literal["day", "provider", "model", "task", "credential", "payer"]],
         BeforeValidator(_split_commas),
@@ -379,16 +393,19 @@ class UsageFilter(Filter):
     ] = ["day"]
 
 
-class AdminUsageFilter(Filter):
-    """Which days, and what to sum by; everybody's usage."""
+class AdminUsageFilter(UsageChoice):
+    """Which of it, and what to sum by; everybody's usage."""
 
-    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
-    end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = None
     group_by: Annotated[
         list[Literal["user", "day", "provider", "model", "task", "credential", "payer"]],
         BeforeValidator(_split_commas),
         Field(min_length=1, max_length=20, description="Repeat it, or separate with commas."),
     ] = ["user"]
+
+    def choice(self) -> dict[str, str | None]:
+        """With the user."""
+        return {**super().choice(), "user_id": self.user_id}
 
 
 class PageFilter(Filter):
@@ -400,17 +417,25 @@ class PageFilter(Filter):
     )
 
 
-class RequestFilter(Filter):
+class RequestChoice(UsageChoice):
+    """Which requests: those of which an attempt is as asked."""
+
+    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`, or all.")
+    outcome: Outcome | Literal["error"] | None = Field(
+        None, description="`error`: every outcome but ok and client_gone."
+    )
+
+    def choice(self) -> dict[str, str | None]:
+        """With the outcome."""
+        return {**super().choice(), "outcome": self.outcome}
+
+
+class RequestFilter(RequestChoice):
     """One page of requests. A request is shown with all its attempts when one of them is as asked."""
 
     limit: int = Field(50, ge=1, le=200)
     before: Annotated[str, Field(pattern=_RECORD_ID)] | None = Field(
         None, description="Only what is older: the `id` of the last request of the page before."
-    )
-    provider: ProviderId | None = None
-    task: Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)] | None = None
-    outcome: Outcome | Literal["error"] | None = Field(
-        None, description="`error`: every outcome but ok and client_gone."
     )
 
 

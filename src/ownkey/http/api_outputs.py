@@ -216,6 +216,7 @@ class UsageRowOut(Output):
     model: str | None
     task: str | None
     credential_id: str | None = Field(description="null also for the operator's key.")
+    credential_label: str | None = Field(description="null also for a key that was removed.")
     payer: str | None
     requests: int
     errors: int
@@ -226,14 +227,18 @@ class UsageRowOut(Output):
     output_reasoning: int
     cost_microdollars: int | None = Field(description="Of the priced requests; null when none has a known price.")
     unpriced_requests: int
+    estimated_requests: int = Field(
+        description="Of which the tokens, and with them the cost, are estimates: the client left before the end."
+    )
+    fallback_requests: int = Field(description="Calls that took over from another key or provider.")
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
-    fallback_requests: int | None = Field(
-        description="Calls that took over from another key or provider. null, as are the next two, for ranges of more "
-        "than 92 days and in the administrators' view."
-    )
-    p50_duration_ms: int | None
+    p50_duration_ms: int | None = Field(description="In milliseconds, as are the five that follow.")
     p95_duration_ms: int | None
+    p99_duration_ms: int | None
+    p50_first_byte_ms: int | None = Field(description="Until the first byte; in streams until the first content.")
+    p95_first_byte_ms: int | None
+    p99_first_byte_ms: int | None
 
 
 class UsageOut(Output):
@@ -242,6 +247,9 @@ class UsageOut(Output):
     start: date
     end: date
     group_by: list[str]
+    exact: bool = Field(
+        description="Whether the percentiles were measured call by call; else they are good to 2.2 per cent."
+    )
     rows: list[UsageRowOut]
     total: UsageRowOut
 
@@ -266,8 +274,14 @@ class LoggedAttemptOut(Output):
     output_text: int
     output_reasoning: int
     tokens_source: str = Field(description="reported by the provider, estimated, or none.")
+    service_tier: str | None = Field(description="The provider's word for how it served the call, where it said so.")
+    fallback: bool = Field(description="Whether it took over from another key or provider.")
     cost_microdollars: int | None = Field(description="null: unpriced, not free.")
-    price_version: str | None
+    cost_source: str | None = Field(
+        description="reported: the provider said what it charged. computed: from its token counts and a price. "
+        "estimated: from counts that are estimates. unpriced: nobody knows the price. null: nothing to price."
+    )
+    price_version: str | None = Field(description="Which price it was computed by.")
     provider_request_id: str | None = Field(description="What the provider's support asks for.")
     finish_reason: str | None
 
@@ -287,6 +301,7 @@ class LoggedRequestOut(Output):
     outcome: str
     duration_ms: int = Field(description="From the first attempt's begin to the last one's end.")
     cost_microdollars: int | None = Field(description="Of the priced attempts; null when none has a known price.")
+    cost_source: str | None = Field(description="That of the least certain of them.")
     attempts: list[LoggedAttemptOut]
 
 
