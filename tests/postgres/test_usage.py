@@ -204,28 +204,41 @@ async def test_usage_is_summed_by_what_is_asked_for(store: Store) -> None:
         assert (total.requests, total.errors, total.unpriced_requests) == (4, 1, 1)
         assert (total.cost_microdollars, total.input_uncached, total.output_text) == (2100, 40, 120)
         assert (total.provider, total.day, total.user_id) == (None, None, None)
-        by_day = await usage.query_usage(
-            tx, UsageQuery(start=DAY, end=DAY + timedelta(days=9), group_by=("day",))
-        )
+        by_day = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY + timedelta(days=9), group_by=("day",)))
         assert [(row.day, row.requests) for row in by_day] == [
             (DAY, 3), (DAY + timedelta(days=1), 1), (DAY + timedelta(days=9), 1),
         ]  # fmt: skip
         by_provider = await usage.query_usage(
-            tx, UsageQuery(start=DAY, end=DAY, group_by=("provider", "payer",))
+            tx,
+            UsageQuery(
+                start=DAY,
+                end=DAY,
+                group_by=(
+                    "provider",
+                    "payer",
+                ),
+            ),
         )
         assert {(row.provider, row.payer): row.requests for row in by_provider} == {
             ("groq", "own"): 1, ("groq", "shared"): 1, ("openai", "own"): 1,
         }  # fmt: skip
         by_rest = await usage.query_usage(
-            tx, UsageQuery(start=DAY, end=DAY, group_by=("task", "model", "credential",))
+            tx,
+            UsageQuery(
+                start=DAY,
+                end=DAY,
+                group_by=(
+                    "task",
+                    "model",
+                    "credential",
+                ),
+            ),
         )
         assert {(row.task, row.model, row.credential_id) for row in by_rest} == {
             ("coding", "llama", credential_id), (None, "llama", None), ("coding", "gpt", None),
         }  # fmt: skip
     async with store.db.transaction("root", role="ownkey_admin") as tx:
-        by_user = await usage.query_usage(
-            tx, UsageQuery(start=DAY, end=DAY, group_by=("user",))
-        )
+        by_user = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY, group_by=("user",)))
     totals: dict[str | None, int] = defaultdict(int)
     for row in by_user:
         totals[row.user_id] += row.requests
@@ -239,9 +252,7 @@ async def test_a_day_ends_at_midnight_utc(store: Store) -> None:
         [usage_event("ann", occurred_at=last), usage_event("ann", occurred_at=last + timedelta(microseconds=1))],
     )
     async with store.db.transaction("ann") as tx:
-        rows = await usage.query_usage(
-            tx, UsageQuery(start=DAY, end=DAY + timedelta(days=1), group_by=("day",))
-        )
+        rows = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY + timedelta(days=1), group_by=("day",)))
     assert [(row.day, row.requests) for row in rows] == [(DAY, 1), (DAY + timedelta(days=1), 1)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import CostSource, Outcome
+from ownkey.domain.usage import CostSource, Outcome, is_record_id
 from ownkey.errors import NotFound
 from ownkey.services.changes import Changes
 from ownkey.services.csv_table import write_table
@@ -105,8 +105,10 @@ class RequestLog:
 
     async def get_request(self, user_id: str, request_id: str) -> LoggedRequest:
         """One of the user's requests. Raises NotFound."""
-        async with self._changes.read(user_id) as tx:
-            found = _assemble(await rows.find_request(tx, request_id))
+        found: list[LoggedRequest] = []
+        if is_record_id(request_id):
+            async with self._changes.read(user_id) as tx:
+                found = _assemble(await rows.find_request(tx, request_id))
         if not found:
             raise NotFound("There is no such request, or what is known of it was deleted by now.")
         return found[0]

@@ -13,7 +13,7 @@ alter table ownkey.usage_events
     add column fallback boolean;  -- unknown for what an older version has written
 
 create function ownkey_private.latency_bucket(milliseconds bigint) returns bigint
-language sql immutable strict parallel safe
+language sql immutable strict parallel safe set search_path = ''
 as $$
     select case
         when milliseconds <= 0 then 0
