@@ -40,11 +40,13 @@ from ownkey.services.policies import PolicyService
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.provider_forms import ProviderForms
+from ownkey.services.rate_keeper import RateKeeper
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.spending import SpendingService
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
@@ -219,11 +221,23 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     token_uses = TokenUses(database.pool)
     token_uses.start()
     stack.push_async_callback(token_uses.close)
+    rates = RateKeeper.open(config.limits_url, config.deployment_id) if config.limits_url else None
+    spending = SpendingService(
+        database.pool,
+        policies,
+        pricing,
+        metering,
+        lifetime_seconds=config.total_timeout_seconds,
+        rates=rates,
+    )
+    spending.start()
+    stack.push_async_callback(spending.close)
     completion = CompletionService(
         router=router,
         pool=pool,
         data_keys=data_keys,
         metering=metering,
+        spending=spending,
         credential_health=credential_health,
         shared_secrets=shared_secrets,
         deployment_id=config.deployment_id,
@@ -261,6 +275,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             custom_base_urls=config.custom_base_urls,
             private_base_urls=config.private_base_urls,
             on_change=cache.drop,
+            spending=spending,
         ),
         manager=manager,
         tokens=GatewayTokenService(changes),
@@ -270,7 +285,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         sign_in=SignInService(changes, database.pool, sessions, passwords, AddressLimit()),
         links=OneTimeLinks(changes, database.pool, sessions, passwords),
         usage_report=UsageReport(changes),
-        budgets=BudgetReport(changes, policies),
+        budgets=BudgetReport(changes, policies, spending),
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),

@@ -167,6 +167,15 @@ class Counter(Struct, frozen=True, kw_only=True):
         return self.spent + self.needed > self.limit
 
 
+class CounterState(Struct, frozen=True, kw_only=True):
+    """What is counted in one period that is under way: micro-dollars, calls or tokens, by its scope."""
+
+    scope: Scope
+    period: Period
+    spent: int
+    reserved: int
+
+
 class Refusal(Struct, frozen=True, kw_only=True):
     """Why a call may not be paid for, and when it may again. `in_flight`: only calls under way stand in its way."""
 
@@ -222,6 +231,29 @@ def need(ceiling: Ceiling, bound: Bound) -> int:
     if ceiling.scope is Scope.TOKENS:
         return min(bound.tokens, ceiling.limit)
     return bound.cost_microdollars or 0
+
+
+def count(
+    ceilings: Sequence[Ceiling], states: Sequence[CounterState], now: datetime, bound: Bound | None = None
+) -> tuple[Counter, ...]:
+    """How these limits stand for a call with this bound; what nothing was counted in stands at nothing."""
+    known = {(one.scope, one.period): one for one in states}
+    found = []
+    for ceiling in ceilings:
+        state = known.get((ceiling.scope, ceiling.period))
+        found.append(
+            Counter(
+                scope=ceiling.scope,
+                period=ceiling.period,
+                limit=ceiling.limit,
+                stop=ceiling.stop,
+                spent=state.spent if state else 0,
+                reserved=state.reserved if state else 0,
+                needed=0 if bound is None else need(ceiling, bound),
+                resets_at=ceiling.period.end(now),
+            )
+        )
+    return tuple(found)
 
 
 def judge(counters: Sequence[Counter], now: datetime) -> Refusal | None:

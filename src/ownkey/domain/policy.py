@@ -12,12 +12,14 @@ from typing import Final, Literal
 
 from msgspec import Struct, structs
 
-from ownkey.domain.budget import Budgets, Ceiling, Limits, shared_ceilings
+from ownkey.domain.budget import Allowance, Budgets, Ceiling, Limits, shared_ceilings
 from ownkey.domain.settings import PayerRule, Preference, TaskOverride
 
 LOCK_PAYER: Final = "payer"
 LOCK_PREFERENCES: Final = "preferences"
 LOCK_TASKS: Final = "tasks"
+_UNLIMITED: Final = Allowance()
+_NO_LIMITS: Final = Limits()
 _LOCK: Final = re.compile(r"payer|preferences|tasks(?::[a-z][a-z0-9_-]{0,39})?")
 
 Access = Literal["everyone", "nobody", "listed"]
@@ -53,6 +55,14 @@ class Policy(Struct, frozen=True, kw_only=True):
         if self.shared_users is None or user_id in self.shared_users:
             return self.shared
         return frozenset()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything limits what the operator's keys are used for."""
+        budgets = self.budgets
+        return bool(
+            budgets.groups or budgets.total != _UNLIMITED or budgets.per_user != _UNLIMITED or self.limits != _NO_LIMITS
+        )
 
     def ceilings_for(self, group: str | None) -> tuple[Ceiling, ...]:
         """The limits of a call on the operator's key by a member of this group."""

@@ -36,6 +36,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
     id: str
     context_tokens: int | None = None
+    output_tokens: int | None = None  # the longest answer
     tools: bool = True
     images: bool = False
     json_schema: bool = False

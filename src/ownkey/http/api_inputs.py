@@ -266,6 +266,7 @@ class ModelInput(Input):
     """What a model can do."""
 
     context_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
+    output_tokens: int | None = Field(None, ge=1, le=1_000_000_000, description="The longest answer; for budgets.")
     tools: bool = True
     images: bool = False
     json_schema: bool = False

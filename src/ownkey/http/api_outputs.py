@@ -122,6 +122,7 @@ class ModelOut(Output):
 
     id: str
     context_tokens: int | None
+    output_tokens: int | None = Field(description="The longest answer.")
     tools: bool
     images: bool
     json_schema: bool

@@ -17,6 +17,7 @@ from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import NotFound, OwnkeyError, PermissionDenied, RequestError, TooLarge
 from ownkey.http.identity import IN_PROCESS_USER, Identity
+from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, internal_error
 from ownkey.services.answer import Answer, AnswerStream
 from ownkey.services.client_request import read_request
@@ -216,7 +217,9 @@ class _Exchange:
 
 def _meta(answer: Answer) -> list[Header]:
     attempt = answer.attempt
+    limits = [] if answer.hold is None else hold_headers(answer.hold)
     return [
+        *limits,
         (b"x-ownkey-provider", attempt.provider.id.encode()),
         (b"x-ownkey-model", attempt.model.encode()),
         (b"x-ownkey-credential", attempt.payer.encode()),

@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ownkey.errors import AuthError, OwnkeyError, RequestError, StorageError
+from ownkey.errors import AuthError, LimitReached, OwnkeyError, RequestError, StorageError
+from ownkey.http.limit_headers import refusal_headers
 
+# What OpenAI's clients know as "you have no money left", in difference to "you are too fast".
+_NO_MONEY = ("insufficient_quota", "budget_spent", "own_cap_reached")
 _TYPES = {402: "insufficient_quota", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -27,8 +30,13 @@ def error_body(error: OwnkeyError, request_id: str) -> bytes:
 
 
 def error_headers(error: OwnkeyError) -> list[tuple[bytes, bytes]]:
-    """`Retry-After` where waiting helps, `WWW-Authenticate` where a token is missing."""
+    """`Retry-After` where waiting helps, `WWW-Authenticate` where a token is missing, how limits stand."""
     headers = []
+    if isinstance(error, LimitReached):
+        headers += refusal_headers(error.counters, error.retry_after_seconds or 0)
+        if not error.passing:
+            # OpenAI's and Anthropic's libraries would try twice more within seconds.
+            headers.append((b"x-should-retry", b"false"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_seconds))).encode()))
     if error.status == 401:
@@ -42,7 +50,7 @@ def internal_error() -> OwnkeyError:
 
 
 def _type_of(error: OwnkeyError) -> str:
-    if error.code == "insufficient_quota":
+    if error.code in _NO_MONEY:
         return "insufficient_quota"
     if error.status in _TYPES:
         return _TYPES[error.status]

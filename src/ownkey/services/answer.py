@@ -13,6 +13,7 @@ from ownkey.domain.exchange import Failure
 from ownkey.domain.routing import Attempt
 from ownkey.domain.usage import Outcome
 from ownkey.providers.dialect import StreamDecoder
+from ownkey.services.spending import Hold
 from ownkey.upstream.pool import TransportFailure, UpstreamResponse
 
 _BROKE_OFF: Final = Failure(
@@ -101,13 +102,14 @@ class AnswerStream:
 
 
 class Answer(Struct, kw_only=True):
-    """What goes to the client. Exactly one of `body` and `stream` is set."""
+    """What goes to the client. Exactly one of `body` and `stream` is set; `hold` where a budget or cap concerned it."""
 
     request_id: str
     attempt: Attempt
     attempts: int
     body: bytes | None = None
     stream: AnswerStream | None = None
+    hold: Hold | None = None
 
 
 def error_event(failure: Failure) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -12,19 +12,20 @@ from ownkey.domain.budget import (
     RATES,
     Allowance,
     CapAction,
-    Ceiling,
     Counter,
     Period,
     Scope,
+    count,
     own_ceilings,
 )
 from ownkey.services.changes import Changes
 from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
+from ownkey.services.spending import SpendingService
 from ownkey.storage import settings as setting_rows
 from ownkey.storage import spending as rows
 from ownkey.storage import users as user_rows
-from ownkey.storage.spending import CounterState, PotSpending, UserSpending
+from ownkey.storage.spending import PotSpending, UserSpending
 
 _MONEY_PERIODS: Final = (Period.DAY, Period.MONTH)
 
@@ -105,8 +106,15 @@ class BudgetOverview(Struct, frozen=True, kw_only=True):
 class BudgetReport:
     """Read-only. Whether somebody may see the overview is the caller's to check."""
 
-    def __init__(self, changes: Changes, policies: PolicyBoard, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._changes, self._policies, self._now = changes, policies, now
+    def __init__(
+        self,
+        changes: Changes,
+        policies: PolicyBoard,
+        spending: SpendingService,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._changes, self._policies, self._spending, self._now = changes, policies, spending, now
 
     async def describe(self, user_id: str) -> BudgetStanding:
         """What a user has left, this moment."""
@@ -115,6 +123,7 @@ class BudgetReport:
             user = await user_rows.find_user(tx, user_id)
             settings = await setting_rows.get_settings(tx)
             states = await rows.look(tx, now)
+        states = await self._spending.look_at_rates(user_id, states)
         policy, group = self._policies.current, user.group if user else None
         shared = count(policy.ceilings_for(group), states, now)
         return BudgetStanding(
@@ -147,27 +156,6 @@ class BudgetReport:
             ),
             users=tuple(_spender(one, budgets.per_user) for one in spenders),
         )
-
-
-def count(ceilings: Sequence[Ceiling], states: Sequence[CounterState], now: datetime) -> list[Counter]:
-    """How these limits stand; what nothing was counted in stands at nothing."""
-    known = {(one.scope, one.period): one for one in states}
-    found = []
-    for ceiling in ceilings:
-        state = known.get((ceiling.scope, ceiling.period))
-        found.append(
-            Counter(
-                scope=ceiling.scope,
-                period=ceiling.period,
-                limit=ceiling.limit,
-                stop=ceiling.stop,
-                spent=state.spent if state else 0,
-                reserved=state.reserved if state else 0,
-                needed=0,
-                resets_at=ceiling.period.end(now),
-            )
-        )
-    return found
 
 
 def _line(counter: Counter) -> BudgetLine:

@@ -57,6 +57,8 @@ class Metering:
         # Finished calls by (provider, outcome), for /metrics.
         self.counts: Counter[tuple[str, str]] = Counter()
         self._closing = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._away = False
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -67,6 +69,7 @@ class Metering:
     async def close(self) -> None:
         """Write what is left. Events that cannot be written in time are logged as a count."""
         self._closing.set()
+        self._woken.set()
         if self._task is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_SECONDS)
@@ -91,6 +94,11 @@ class Metering:
         """Take over a finished event. Never blocks and never fails."""
         self._waiting.append(event)
         self.counts[event.provider, event.outcome.value] += 1
+
+    def flush_soon(self) -> None:
+        """Write without waiting for the next time: somebody's promise of money ends with it."""
+        if not self._away:
+            self._woken.set()
 
     async def flush(self) -> None:
         """Write everything that waits now. Raises StorageError when the database is away; nothing is lost then."""
@@ -131,10 +139,12 @@ class Metering:
         while True:
             try:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), delay)
+                    await asyncio.wait_for(self._woken.wait(), delay)
+                self._woken.clear()
                 await self.flush()
-                delay = self._flush_seconds
+                delay, self._away = self._flush_seconds, False
             except StorageError as error:
+                self._away = True
                 delay = min(max(delay, 0.1) * 2, _BACKOFF_LIMIT_SECONDS)
                 logger.warning("%d usage events wait for the database: %s", len(self._waiting), error.message)
             except Exception:  # a bad event must not end metering for everybody

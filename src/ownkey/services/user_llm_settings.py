@@ -19,6 +19,7 @@ from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.vault import Vault
+from ownkey.services.spending import SpendingService
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard, HealthView
@@ -34,7 +35,8 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
     `custom_base_urls` lets users set addresses of their own; `private_base_urls` lets those be http and inside
     the operator's network, and must agree with the address guard of the pool.
 
-    `on_change` is called with the user's id after every committed change: see `Changes`.
+    `on_change` is called with the user's id after every committed change: see `Changes`. `spending` lets previews show
+    what budgets and caps would refuse.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         on_change: Callable[[str], None] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        spending: SpendingService | None = None,
         changes = Changes(database, on_change)
         CredentialTestService.__init__(
             self,
@@ -66,7 +69,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             now=now,
         )
         ChoiceService.__init__(self, changes, catalog=catalog, policies=policies, now=now)
-        self._database, self._health = database, health
+        self._database, self._health, self._spending = database, health, spending
 
     def expecting(self, expectation: Expectation) -> Self:
         """The same service for one change, which is made only if what its author saw is still so.
@@ -90,9 +93,9 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         Raises RequestError(unknown_provider).
         """
         check_user_id(user_id)
-        snapshot = await snapshots.load_snapshot(self._database, user_id)
+        snapshot = await snapshots.load_snapshot(self._database, user_id) or _empty_snapshot(user_id)
         return attempts(
-            snapshot or _empty_snapshot(user_id),
+            snapshot,
             request,
             catalog=self._catalog,
             policy=self._policies.current,
@@ -100,6 +103,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             now=self._now(),
         )
 
+            spending=None if self._spending is None else await self._spending.look(snapshot, request),
 
 def _empty_snapshot(user_id: str) -> Snapshot:
     """Somebody who has changed nothing yet: the operator's keys may still serve them."""

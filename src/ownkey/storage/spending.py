@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ownkey.domain.budget import Bound, Ceiling, Counter, Period, Scope
+from ownkey.domain.budget import Bound, Ceiling, Counter, CounterState, Period, Scope
 from ownkey.storage.database import Database
 from ownkey.storage.sql import query
 
@@ -25,15 +25,6 @@ class Reservation(Struct, frozen=True, kw_only=True):
     granted: bool
     at: datetime
     counters: tuple[Counter, ...]
-
-
-class CounterState(Struct, frozen=True, kw_only=True):
-    """What is counted in one period that is under way: micro-dollars, calls or tokens, by its scope."""
-
-    scope: Scope
-    period: Period
-    spent: int
-    reserved: int
 
 
 class PotSpending(CounterState, frozen=True, kw_only=True):
