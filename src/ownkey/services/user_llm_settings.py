@@ -18,8 +18,8 @@ from ownkey.services.credential_test import CredentialProber, CredentialTestServ
 from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
-from ownkey.services.vault import Vault
 from ownkey.services.spending import SpendingService
+from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard, HealthView
@@ -53,8 +53,8 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         private_base_urls: bool = False,
         on_change: Callable[[str], None] | None = None,
         now: Callable[[], datetime] = utc_now,
-    ) -> None:
         spending: SpendingService | None = None,
+    ) -> None:
         changes = Changes(database, on_change)
         CredentialTestService.__init__(
             self,
@@ -101,9 +101,9 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             policy=self._policies.current,
             health=HealthView(self._health),
             now=self._now(),
+            spending=None if self._spending is None else await self._spending.look(snapshot, request),
         )
 
-            spending=None if self._spending is None else await self._spending.look(snapshot, request),
 
 def _empty_snapshot(user_id: str) -> Snapshot:
     """Somebody who has changed nothing yet: the operator's keys may still serve them."""
