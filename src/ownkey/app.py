@@ -19,6 +19,7 @@ from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.address_limit import AddressLimit
 from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
+from ownkey.services.budget_report import BudgetReport
 from ownkey.services.changes import Changes
 from ownkey.services.completion import CompletionService
 from ownkey.services.core import Core
@@ -39,11 +40,13 @@ from ownkey.services.policies import PolicyService
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.provider_forms import ProviderForms
+from ownkey.services.rate_keeper import RateKeeper
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.spending import SpendingService
 from ownkey.services.token_count import TokenCounter
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.traffic_report import TrafficReport
@@ -201,9 +204,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(cache.close)
     listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all, deployment.wake)
     stack.push_async_callback(listener.close)
-    pricing = Pricing()
     await deployment.start()
     stack.push_async_callback(deployment.close)
+    pricing = Pricing(startup.load_prices(config, catalog))
     metering = Metering(
         usage.EventWriter(database.pool),
         catalog,
@@ -219,11 +222,23 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     token_uses = TokenUses(database.pool)
     token_uses.start()
     stack.push_async_callback(token_uses.close)
+    rates = RateKeeper.open(config.limits_url, config.deployment_id) if config.limits_url else None
+    spending = SpendingService(
+        database.pool,
+        policies,
+        pricing,
+        metering,
+        lifetime_seconds=config.total_timeout_seconds,
+        rates=rates,
+    )
+    spending.start()
+    stack.push_async_callback(spending.close)
     completion = CompletionService(
         router=router,
         pool=pool,
         data_keys=data_keys,
         metering=metering,
+        spending=spending,
         credential_health=credential_health,
         shared_secrets=shared_secrets,
         deployment_id=config.deployment_id,
@@ -267,6 +282,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             custom_base_urls=config.custom_base_urls,
             private_base_urls=config.private_base_urls,
             on_change=cache.drop,
+            spending=spending,
         ),
         manager=manager,
         tokens=GatewayTokenService(changes),
@@ -276,6 +292,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         sign_in=SignInService(changes, database.pool, sessions, passwords, AddressLimit()),
         links=OneTimeLinks(changes, database.pool, sessions, passwords),
         usage_report=UsageReport(changes),
+        budgets=BudgetReport(changes, policies, spending),
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),

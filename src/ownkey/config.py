@@ -86,6 +86,8 @@ class Config(Struct, frozen=True, kw_only=True):
     deployment_id: str = "default"
     # A TOML file with further providers, in the form of the built-in catalogue.
     catalog: Path | None = None
+    # A TOML file with prices of your own, with dates, in place of the built-in table's.
+    prices: Path | None = None
     # Providers that users may use; empty: all of the catalogue.
     allowed_providers: tuple[str, ...] = ()
     # Whether the operator's provider keys from the environment stand behind the users' own.
@@ -118,6 +120,9 @@ class Config(Struct, frozen=True, kw_only=True):
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
     usage_queue_size: int = 100_000
+    # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:
+    # PostgreSQL counts them.
+    limits_url: str | None = None
     # Who signs the host application's tokens (JWT): the exact text of their claim `iss`.
     jwt_issuer: str | None = None
     # What must be among the audiences (`aud`) of those tokens.

@@ -12,7 +12,8 @@ OwnkeyError
 │   └── TooLarge                413      too_large
 ├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
-│   └── NoProvider              424      no_provider_available: nothing could even be tried
+│   └── NoProvider              424      no_provider_available: nothing could even be tried; consent_needed (403)
+│       └── LimitReached        429      budget_spent, own_cap_reached, rate_limited; carries Retry-After
 ├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
 ├── IdentityProviderAway        503      identity_provider_unavailable: who signed a token cannot be known now
 └── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
@@ -23,6 +24,7 @@ goes to the log, with the request id.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -142,6 +144,20 @@ class NoProvider(RouteExhausted):
 
     code = "no_provider_available"
     http_status = 424
+
+
+class LimitReached(NoProvider):
+    """A budget, a cap or a rate leaves no room for the request.
+
+    `counters` are those that were too short (`domain.budget.Counter`). `passing`: trying again shortly may help.
+    """
+
+    code = "budget_spent"
+    http_status = 429
+
+    def __init__(self, message: str, *, counters: Sequence[Any] = (), passing: bool = False, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.counters, self.passing = tuple(counters), passing
 
 
 class UpstreamError(OwnkeyError):

@@ -21,6 +21,7 @@ from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.oidc import OidcService
 from ownkey.services.oidc_rules import read_oidc_rules
+from ownkey.services.price_book import PriceBook
 from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.storage import data_keys, usage
@@ -126,6 +127,15 @@ def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> Non
     unknown = sorted({*config.allowed_providers, config.ultimate_provider} - set(catalog))
     if unknown:
         raise ConfigError(f"The catalogue has no provider named {', '.join(unknown)}. It has: {', '.join(catalog)}.")
+
+
+def load_prices(config: Config, catalog: Mapping[str, Provider]) -> PriceBook:
+    """The operator's own prices. Raises ConfigError. A provider's row may come later: who is not known is warned of."""
+    book = PriceBook.load(config.prices)
+    unknown = sorted(book.providers - set(catalog))
+    if unknown:
+        logger.warning("OWNKEY_PRICES has prices of %s, which the catalogue does not know (yet)", ", ".join(unknown))
+    return book
 
 
 async def _refuse_unsafe(pool: Database) -> None:

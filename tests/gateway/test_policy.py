@@ -45,7 +45,15 @@ async def test_without_a_decision_the_environment_decides(platform: Platform) ->
     async with administrator(platform.ok) as root, caller(platform.ok) as ann:
         whole = (await root.get("/api/admin/policy")).json()
         assert whole["allowed_providers"] is None
-        assert whole["shared"] == {"access": "everyone", "users": []}
+        assert whole["shared"] == {"access": "everyone", "users": [], "consent": False}
+        unlimited = {"day_microdollars": None, "month_microdollars": None}
+        assert whole["budgets"] == {
+            "per_user": unlimited,
+            "groups": {},
+            "total": unlimited,
+            "assumed_output_tokens": 16384,
+        }
+        assert whole["limits"] == {"requests_per_minute": None, "tokens_per_minute": None}
         assert whole["defaults"] == {"payer": "own_then_shared", "tasks": {}}
         assert (whole["locks"], whole["reveal_keys"]) == ([], False)
         assert whole["frame"] == {"allowed_providers": None, "shared_providers": ["openai", "groq"]}
@@ -68,7 +76,7 @@ async def test_a_change_is_versioned_and_audited(platform: Platform) -> None:
         match = {"if-match": seen.headers["etag"]}
         changed = await root.put("/api/admin/policy", wanted, headers=match)
         assert changed.status_code == 200
-        assert changed.json()["shared"] == {"access": "listed", "users": ["ann", "zoe"]}
+        assert changed.json()["shared"] == {"access": "listed", "users": ["ann", "zoe"], "consent": False}
         assert changed.json()["updated_by"] == root.user_id
         assert changed.headers["etag"] != seen.headers["etag"]
         refused = await root.put("/api/admin/policy", OPEN, headers=match)

@@ -22,6 +22,9 @@ async def test_settings_are_read_and_changed_field_by_field(platform: Platform) 
             "payer_chosen": False,
             "allow_fallback": True,
             "default_task": None,
+            "shared_consent_at": None,
+            "shared_consent_needed": False,
+            "caps": {"day_microdollars": None, "month_microdollars": None, "action": "stop"},
         }
         assert (await ann.get("/api/settings")).json() == defaults
         chosen = {**defaults, "payer": "own_only", "payer_chosen": True}
@@ -34,12 +37,46 @@ async def test_settings_are_read_and_changed_field_by_field(platform: Platform) 
 
 
 @pytest.mark.parametrize(
-    "body", [{"payer": "nobody"}, {"payer": 1}, {"allow_fallback": 1}, {"default_task": "a b"}, {"role": "admin"}]
+    "body",
+    [
+        {"payer": "nobody"},
+        {"payer": 1},
+        {"allow_fallback": 1},
+        {"default_task": "a b"},
+        {"role": "admin"},
+        {"shared_consent": None},
+        {"shared_consent_at": "2026-11-25T10:00:00Z"},
+    ],
 )
 async def test_wrong_settings_are_refused(platform: Platform, body: dict[str, object]) -> None:
     async with caller(platform.ok) as ann:
         answer = await ann.patch("/api/settings", body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, next(iter(body)))
+
+
+@pytest.mark.parametrize(
+    "caps",
+    [None, {"day_microdollars": -1}, {"month_microdollars": 1.5}, {"action": "shout"}, {"day_microdollars": 10**16}],
+)
+async def test_wrong_caps_are_refused(platform: Platform, caps: object) -> None:
+    async with caller(platform.ok) as ann:
+        answer = await ann.patch("/api/settings", {"caps": caps})
+        assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[0]) == (400, "caps")
+
+
+async def test_consent_and_caps_are_kept_dated_and_audited(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        agreed = (await ann.patch("/api/settings", {"shared_consent": True})).json()
+        assert agreed["shared_consent_at"] is not None
+        again = (await ann.patch("/api/settings", {"shared_consent": True})).json()
+        assert again["shared_consent_at"] == agreed["shared_consent_at"], "the first yes is the one that counts"
+        caps = {"day_microdollars": 5_000_000, "month_microdollars": None, "action": "warn"}
+        assert (await ann.patch("/api/settings", {"caps": caps})).json()["caps"] == caps
+        taken_back = (await ann.patch("/api/settings", {"shared_consent": False})).json()
+        assert (taken_back["shared_consent_at"], taken_back["caps"]) == (None, caps)
+        written = [entry["details"] for entry in await ann.audit() if entry["action"] == "settings.updated"]
+        assert [list(details) for details in written] == [["shared_consent_at"], ["caps"], ["shared_consent_at"]]
+        assert (written[1], written[2]) == ({"caps": caps}, {"shared_consent_at": None})
 
 
 async def test_preferences_are_set_one_by_one_or_together(platform: Platform) -> None:

@@ -14,6 +14,7 @@ from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_i
 from ownkey.storage.usage import insert_events
 from tests.gateway.api_client import administrator, caller, unique
 from tests.gateway.conftest import Platform
+from tests.gateway.database_access import execute_on_database
 
 DAY = date(2026, 11, 5)
 
@@ -52,6 +53,7 @@ async def test_usage_is_summed_as_asked_and_only_ones_own(platform: Platform) ->
         assert [(row["day"], row["requests"]) for row in whole["rows"]] == [("2026-11-05", 2), ("2026-11-06", 1)]
         assert whole["total"] == {
             **dict.fromkeys(("user_id", "day", "provider", "model", "task", "credential_id", "payer")),
+            "credential_label": None,
             "requests": 3,
             "errors": 0,
             "input_uncached": 30,
@@ -63,9 +65,14 @@ async def test_usage_is_summed_as_asked_and_only_ones_own(platform: Platform) ->
             "unpriced_requests": 1,
             "mean_duration_ms": 200,
             "mean_first_byte_ms": 100,
+            "estimated_requests": 0,
             "fallback_requests": 0,
             "p50_duration_ms": 200,
             "p95_duration_ms": 200,
+            "p99_duration_ms": 200,
+            "p50_first_byte_ms": 100,
+            "p95_first_byte_ms": 100,
+            "p99_first_byte_ms": 100,
         }
         query = {"from": "2026-11-06", "to": "2026-11-06", "group_by": "model,payer"}
         (row,) = (await ann.get("/api/usage", params=query)).json()["rows"]
@@ -100,20 +107,80 @@ async def test_usage_says_how_slow_and_how_often_another_took_over(platform: Pla
         calls = [structs.replace(event(ann.user_id), duration_ms=10 * n) for n in range(1, 101)]
         first = structs.replace(event(ann.user_id, day=6), outcome=Outcome.OVERLOADED, duration_ms=5)
         again = structs.replace(first, id=new_id(), attempt=2)
-        other = structs.replace(first, id=new_id(), attempt=3, provider="openai", outcome=Outcome.OK)
+        other = structs.replace(
+            first, id=new_id(), attempt=3, provider="openai", outcome=Outcome.OK, fallback=True, first_byte_ms=None
+        )
         strange = structs.replace(first, id=new_id(), user_id=bob.user_id, attempt=2, provider="mistral")
         await insert_events(platform.ok.database, [*calls, first, again, other, strange])
         query = {"from": "2026-11-01", "to": "2026-11-30", "group_by": "day,provider"}
         usage = (await ann.get("/api/usage", params=query)).json()
         found = {(row["day"], row["provider"]): row for row in usage["rows"]}
-        numbers = ("fallback_requests", "p50_duration_ms", "p95_duration_ms")
-        assert [found["2026-11-05", "groq"][name] for name in numbers] == [0, 500, 950]
-        # Trying the same key again is no fallback.
-        assert [found["2026-11-06", "groq"][name] for name in numbers] == [0, 5, 5]
-        assert [found["2026-11-06", "openai"][name] for name in numbers] == [1, 5, 5]
-        assert [usage["total"][name] for name in numbers] == [1, 490, 950]
-        query = {"from": "2026-08-01", "to": "2026-11-30"}
-        assert (await ann.get("/api/usage", params=query)).json()["total"]["p50_duration_ms"] is None
+        numbers = ("fallback_requests", "p50_duration_ms", "p95_duration_ms", "p99_duration_ms", "p50_first_byte_ms")
+        assert usage["exact"]
+        assert [found["2026-11-05", "groq"][name] for name in numbers] == [0, 500, 950, 990, 100]
+        assert [found["2026-11-06", "groq"][name] for name in numbers] == [0, 5, 5, 5, 100]
+        assert [found["2026-11-06", "openai"][name] for name in numbers] == [1, 5, 5, 5, None]
+        assert [usage["total"][name] for name in numbers] == [1, 490, 950, 990, 100]
+
+
+async def test_of_days_whose_events_are_gone_the_histograms_still_tell(platform: Platform) -> None:
+    async with administrator(platform.ok) as root, caller(platform.ok) as ann:
+        model = unique("measured")
+        calls = [
+            structs.replace(event(ann.user_id, model=model), duration_ms=10 * n, first_byte_ms=n) for n in range(1, 101)
+        ]
+        await insert_events(platform.ok.database, [*calls, structs.replace(event(ann.user_id), duration_ms=0)])
+        query = {"from": "2026-11-05", "to": "2026-11-05", "group_by": "model"}
+        measured = {row["model"]: row for row in (await ann.get("/api/usage", params=query)).json()["rows"]}
+        # As retention would.
+        await execute_on_database(platform, "delete from ownkey.usage_events where user_id = $1", ann.user_id)
+        usage = (await ann.get("/api/usage", params=query)).json()
+        assert not usage["exact"] and usage["total"]["requests"] == 101
+        told = {row["model"]: row for row in usage["rows"]}
+        quantiles = ("p50_duration_ms", "p95_duration_ms", "p99_duration_ms", "p50_first_byte_ms", "p99_first_byte_ms")
+        for name in quantiles:
+            assert told[model][name] == pytest.approx(measured[model][name], rel=0.025), name
+            assert measured[model][name] > 0
+        assert told["llama-3.1-8b-instant"]["p50_duration_ms"] == 0
+        # Administrators see the same from the sums of everybody, and of this user alone.
+        for of_whom in ({}, {"user_id": ann.user_id}):
+            seen = (await root.get("/api/admin/usage", params=query | of_whom | {"model": model})).json()
+            assert [row["requests"] for row in seen["rows"]] == [100]
+            assert [seen["rows"][0][name] for name in quantiles] == [told[model][name] for name in quantiles]
+
+
+async def test_usage_is_of_what_was_chosen_and_so_are_its_files(platform: Platform) -> None:
+    async with administrator(platform.ok) as root, caller(platform.ok) as ann:
+        key = (await ann.post("/api/credentials", {"provider": "groq", "secret": f"gsk_{unique('key')}"})).json()
+        own = structs.replace(event(ann.user_id), payer=Payer.OWN, credential_id=key["id"])
+        gone = structs.replace(own, id=new_id(), credential_id=new_id(), task=None, provider="mistral")
+        await insert_events(platform.ok.database, [own, gone, event(ann.user_id), event(ann.user_id, model="other")])
+        days = {"from": "2026-11-05", "to": "2026-11-05"}
+        for choice, requests in (
+            ({}, 4),
+            ({"provider": "groq"}, 3),
+            ({"model": "other"}, 1),
+            ({"task": "coding"}, 3),
+            ({"payer": "own"}, 2),
+            ({"payer": "own", "provider": "groq"}, 1),
+            ({"credential_id": key["id"]}, 1),
+            ({"credential_id": new_id()}, 0),
+        ):
+            usage = (await ann.get("/api/usage", params=days | choice)).json()
+            assert usage["total"]["requests"] == requests, choice
+            whole = (await ann.get("/api/usage.json", params=days | choice)).json()
+            assert whole == usage
+            cells = list(csv.DictReader(io.StringIO((await ann.get("/api/usage.csv", params=days | choice)).text)))
+            assert [row["requests"] for row in cells] == [str(row["requests"]) for row in usage["rows"]]
+            assert [row["p99_duration_ms"] for row in cells] == [str(row["p99_duration_ms"]) for row in usage["rows"]]
+            ofall = (await root.get("/api/admin/usage", params=days | choice | {"user_id": ann.user_id})).json()
+            assert ofall["total"]["requests"] == requests, choice
+        by_key = (await ann.get("/api/usage", params=days | {"group_by": "credential"})).json()["rows"]
+        labels = {row["credential_id"]: row["credential_label"] for row in by_key}
+        assert labels == {key["id"]: key["label"], gone.credential_id: None, None: None}
+        text = (await ann.get("/api/usage.csv", params=days | {"group_by": "credential"})).text
+        assert key["label"] in text.splitlines()[0] + text and "credential_label" in text.splitlines()[0]
+        assert "json" in (await ann.get("/api/usage.json", params=days)).headers["content-disposition"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
@@ -143,9 +210,12 @@ async def test_no_cell_of_the_csv_is_a_formula(platform: Platform, start: str) -
         {"group_by": "credential_id"},
         {"group_by": ""},
         {"form": "2026-11-05"},
+        {"payer": "somebody"},
+        {"credential_id": "mine"},
+        {"user_id": "bob"},
     ],
 )
-@pytest.mark.parametrize("path", ["/api/usage", "/api/usage.csv"])
+@pytest.mark.parametrize("path", ["/api/usage", "/api/usage.csv", "/api/usage.json"])
 async def test_a_wrong_question_about_usage_is_refused(platform: Platform, path: str, query: dict[str, str]) -> None:
     async with caller(platform.ok) as ann:
         assert (await ann.get(path, params=query)).status_code == 400

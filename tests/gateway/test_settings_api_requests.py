@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +11,7 @@ import httpx2
 import pytest
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import CostSource, Outcome, TokensSource, UsageEvent, first_id, new_id
 from ownkey.storage.usage import insert_events
 from tests.gateway.api_client import ApiClient, caller, unique
 from tests.gateway.conftest import Platform
@@ -119,8 +121,95 @@ async def test_filters_choose_requests_and_show_them_whole(platform: Platform) -
         assert whole["attempts"][0]["cost_microdollars"] is None
 
 
+def id_of(moment: datetime) -> str:
+    """An id as it would have been given out then."""
+    return first_id(moment) + new_id()[13:]
+
+
+async def test_requests_of_days_and_of_what_else_was_chosen(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        key = (await ann.post("/api/credentials", {"provider": "groq", "secret": f"gsk_{unique('key')}"})).json()
+        midnight = datetime(2026, 11, 6, tzinfo=UTC)
+        second = timedelta(seconds=1)
+        early, late = id_of(NOON), id_of(midnight + second)
+        # Begun before midnight, and answered after it by another key.
+        between = id_of(midnight - second)
+        await insert_events(
+            platform.ok.database,
+            [
+                event(ann.user_id, early, credential_id=key["id"], model="special"),
+                event(ann.user_id, between, 1, occurred_at=midnight - second, outcome=Outcome.TIMEOUT),
+                event(ann.user_id, between, 2, occurred_at=midnight, payer=Payer.SHARED, fallback=True),
+                event(ann.user_id, late, occurred_at=midnight + second),
+            ],
+        )
+        assert await ids(ann, **{"from": "2026-11-05", "to": "2026-11-05"}) == [between, early]
+        assert await ids(ann, **{"from": "2026-11-06", "to": "2026-11-30"}) == [late, between]
+        assert await ids(ann, to="2026-11-04") == []
+        assert await ids(ann, model="special") == [early]
+        assert await ids(ann, credential_id=key["id"]) == [early]
+        assert await ids(ann, payer="shared") == [between]
+        assert await ids(ann, payer="shared", **{"from": "2026-11-05", "to": "2026-11-05"}) == []
+        assert await ids(ann, before=between, to="2026-11-30") == [early]
+        [whole] = (await ann.get("/api/requests", params={"payer": "shared"})).json()
+        assert [one["fallback"] for one in whole["attempts"]] == [False, True]
+
+
+async def test_one_request_is_shown_to_whom_it_belongs(platform: Platform) -> None:
+    async with caller(platform.ok) as ann, caller(platform.ok, "bob") as bob:
+        mine = new_id()
+        priced = {"tokens_source": TokensSource.REPORTED, "cost_microdollars": 7, "cost_source": CostSource.COMPUTED}
+        guessed = {**priced, "tokens_source": TokensSource.ESTIMATED, "cost_source": CostSource.ESTIMATED}
+        await insert_events(
+            platform.ok.database,
+            [event(ann.user_id, mine, 2, **guessed), event(ann.user_id, mine, 1, service_tier="flex", **priced)],
+        )
+        shown = (await ann.get(f"/api/requests/{mine}")).json()
+        assert [one["attempt"] for one in shown["attempts"]] == [1, 2]
+        assert (shown["cost_microdollars"], shown["cost_source"]) == (14, "estimated")
+        assert [one["cost_source"] for one in shown["attempts"]] == ["computed", "estimated"]
+        assert shown["attempts"][0]["service_tier"] == "flex"
+        assert [shown] == (await ann.get("/api/requests")).json()
+        for client, path in ((bob, mine), (ann, new_id()), (ann, "x'or'1"), (ann, "a%00b")):
+            answer = await client.get(f"/api/requests/{path}")
+            assert answer.status_code == 404, path
+
+
+async def test_the_files_hold_what_the_list_shows(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        formula = '=HYPERLINK("http://evil.example","x")'
+        requests = [new_id() for _ in range(230)]
+        events = [event(ann.user_id, one, attempt) for one in requests for attempt in (1, 2)]
+        await insert_events(platform.ok.database, [*events, event(ann.user_id, new_id(), model=formula, task="chat")])
+        whole = (await ann.get("/api/requests.json")).json()
+        assert len(whole) == 231 and [one["id"] for one in whole[1:]] == sorted(requests, reverse=True)
+        assert whole[:200] == (await ann.get("/api/requests", params={"limit": 200})).json()
+        chosen = {"task": "chat"}
+        [only] = (await ann.get("/api/requests.json", params=chosen)).json()
+        assert [only] == (await ann.get("/api/requests", params=chosen)).json()
+        answer = await ann.get("/api/requests.csv")
+        lines = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+        assert len(lines) == 461
+        assert [line["request_id"] for line in lines[1::2]] == [one["id"] for one in whole[1:]]
+        assert lines[0]["model"] == "'" + formula
+        assert set(only["attempts"][0]) - set(lines[0]) == set()
+        for path in ("/api/requests.csv", "/api/requests.json"):
+            assert "attachment" in (await ann.get(path)).headers["content-disposition"]
+            assert (await ann.get(path, params={"limit": 5})).status_code == 400
+
+
 @pytest.mark.parametrize(
-    "params", [{"limit": 0}, {"limit": 201}, {"before": "x"}, {"outcome": "bad"}, {"provider": ""}, {"user_id": "bob"}]
+    "params",
+    [
+        {"limit": 0},
+        {"limit": 201},
+        {"before": "x"},
+        {"outcome": "bad"},
+        {"provider": ""},
+        {"user_id": "bob"},
+        {"credential_id": "x"},
+        {"from": "2026-11-06", "to": "2026-11-05"},
+    ],
 )
 async def test_a_wrong_question_is_refused(platform: Platform, params: dict[str, Any]) -> None:
     async with caller(platform.ok) as ann:

@@ -12,9 +12,10 @@ import asyncpg
 import pytest
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import CostSource, Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.storage import credentials, tokens, usage, users
 from ownkey.storage.database import Database
+from ownkey.storage.usage import UsageQuery
 from tests.postgres.people import Store, usage_event
 from tests.servers import PostgresServer
 
@@ -27,25 +28,39 @@ SUMS = """
         sum(output_reasoning)::bigint as output_reasoning,
         coalesce(sum(cost_microdollars), 0)::bigint as cost_microdollars,
         count(*) filter (where cost_microdollars is null and tokens_source <> 'none') as unpriced_requests,
+        count(*) filter (where tokens_source = 'estimated') as estimated_requests,
+        count(*) filter (where fallback) as fallback_requests,
         sum(duration_ms)::bigint as duration_ms,
         coalesce(sum(first_byte_ms), 0)::bigint as first_byte_ms, count(first_byte_ms) as first_byte_requests,
-        user_id, (occurred_at at time zone 'UTC')::date as day, provider, model, coalesce(task, '') as task,
-        coalesce(credential_id, '00000000-0000-0000-0000-000000000000') as credential_id, payer
-    from ownkey.usage_events group by user_id, day, provider, model, 17, 18, payer
+        ownkey_private.count_buckets(array_agg(ownkey_private.latency_bucket(duration_ms))) as durations,
+        ownkey_private.count_buckets(array_agg(ownkey_private.latency_bucket(first_byte_ms))) as first_bytes,
+        {owner} (occurred_at at time zone 'UTC')::date as day, provider, model, coalesce(task, '') as task,
+        {credential} payer
+    from ownkey.usage_events group by {owner} day, provider, model, coalesce(task, ''), {credential} payer
 """
 ROLLUPS = """
     select requests, errors, input_uncached, cache_read, cache_write, output_text, output_reasoning, cost_microdollars,
-        unpriced_requests, duration_ms, first_byte_ms, first_byte_requests, user_id, day, provider, model, task,
-        credential_id, payer
-    from ownkey.usage_daily
+        unpriced_requests, estimated_requests, fallback_requests, duration_ms, first_byte_ms, first_byte_requests,
+        duration_histogram, first_byte_histogram, {owner} day, provider, model, task, {credential} payer
+    from {table}
 """
+NO_CREDENTIAL = "coalesce(credential_id, '00000000-0000-0000-0000-000000000000'),"
 
 
 async def check_rollups(superuser: asyncpg.Connection) -> None:
-    """The daily sums are what the events add up to, group by group."""
-    events = {tuple(row) for row in await superuser.fetch(SUMS)}
-    assert {tuple(row) for row in await superuser.fetch(ROLLUPS)} == events
-    assert events
+    """The daily sums are what the events add up to, group by group, of each user and of everybody."""
+    for table, owner, credential, stored in (
+        ("ownkey.usage_daily", "user_id,", NO_CREDENTIAL, "credential_id,"),
+        ("ownkey_private.usage_daily_total", "", "", ""),
+    ):
+        expected = await superuser.fetch(SUMS.format(owner=owner, credential=credential))
+        kept = await superuser.fetch(ROLLUPS.format(table=table, owner=owner, credential=stored))
+        assert {_frozen(row) for row in kept} == {_frozen(row) for row in expected}, table
+        assert kept
+
+
+def _frozen(row: asyncpg.Record) -> tuple[object, ...]:
+    return tuple(tuple(value) if isinstance(value, list) else value for value in row)
 
 
 async def test_an_event_that_is_written_twice_counts_once(store: Store, superuser: asyncpg.Connection) -> None:
@@ -79,7 +94,10 @@ async def test_overlapping_batches_from_many_writers_add_up(store: Store, superu
                 payer=seed.choice(list(Payer)),
                 outcome=seed.choice([Outcome.OK, Outcome.TIMEOUT, Outcome.CLIENT_GONE]),
                 cost_microdollars=seed.choice([None, 0, 12]),
-                first_byte_ms=seed.choice([None, 5]),
+                first_byte_ms=seed.choice([None, 5, 70]),
+                duration_ms=seed.choice([0, 1, 40, 900_000]),
+                fallback=seed.choice([True, False]),
+                tokens_source=seed.choice([TokensSource.REPORTED, TokensSource.ESTIMATED]),
                 credential_id=seed.choice([None, person.credential_id, new_id()]),
             )
         )
@@ -108,7 +126,8 @@ async def test_events_come_back_as_they_were_written(store: Store) -> None:
     written = usage_event(
         "ann", occurred_at=NOON, tokens=Tokens(input_uncached=1, cache_read=2, cache_write=3, output_text=4,
         output_reasoning=5), raw_usage=b'{"total_tokens": 15}', price_version="table 1", provider_request_id="r",
-        finish_reason="stop", streamed=True, payer=Payer.SHARED,
+        finish_reason="stop", streamed=True, payer=Payer.SHARED, service_tier="flex", fallback=True,
+        cost_source=CostSource.COMPUTED,
     )  # fmt: skip
     bare = UsageEvent(
         id=new_id(), request_id="r", user_id="ann", occurred_at=NOON - timedelta(hours=1), attempt=2, task=None,
@@ -178,27 +197,48 @@ async def test_usage_is_summed_by_what_is_asked_for(store: Store) -> None:
     )
     await usage.insert_events(store.db, [failed])
     async with store.db.transaction("cid") as tx:
-        (of_cid,) = await usage.query_usage(tx, start=DAY, end=DAY, group_by=[])
+        (of_cid,) = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY))
         assert (of_cid.requests, of_cid.errors, of_cid.unpriced_requests) == (1, 1, 0)
     async with store.db.transaction("ann") as tx:
-        (total,) = await usage.query_usage(tx, start=DAY, end=DAY + timedelta(days=1), group_by=[])
+        (total,) = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY + timedelta(days=1)))
         assert (total.requests, total.errors, total.unpriced_requests) == (4, 1, 1)
         assert (total.cost_microdollars, total.input_uncached, total.output_text) == (2100, 40, 120)
         assert (total.provider, total.day, total.user_id) == (None, None, None)
-        by_day = await usage.query_usage(tx, start=DAY, end=DAY + timedelta(days=9), group_by=["day"])
+        by_day = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY + timedelta(days=9), group_by=("day",)))
         assert [(row.day, row.requests) for row in by_day] == [
             (DAY, 3), (DAY + timedelta(days=1), 1), (DAY + timedelta(days=9), 1),
         ]  # fmt: skip
-        by_provider = await usage.query_usage(tx, start=DAY, end=DAY, group_by=["provider", "payer"])
+        by_provider = await usage.query_usage(
+            tx,
+            UsageQuery(
+                start=DAY,
+                end=DAY,
+                group_by=(
+                    "provider",
+                    "payer",
+                ),
+            ),
+        )
         assert {(row.provider, row.payer): row.requests for row in by_provider} == {
             ("groq", "own"): 1, ("groq", "shared"): 1, ("openai", "own"): 1,
         }  # fmt: skip
-        by_rest = await usage.query_usage(tx, start=DAY, end=DAY, group_by=["task", "model", "credential"])
+        by_rest = await usage.query_usage(
+            tx,
+            UsageQuery(
+                start=DAY,
+                end=DAY,
+                group_by=(
+                    "task",
+                    "model",
+                    "credential",
+                ),
+            ),
+        )
         assert {(row.task, row.model, row.credential_id) for row in by_rest} == {
             ("coding", "llama", credential_id), (None, "llama", None), ("coding", "gpt", None),
         }  # fmt: skip
     async with store.db.transaction("root", role="ownkey_admin") as tx:
-        by_user = await usage.query_usage(tx, start=DAY, end=DAY, group_by=["user"])
+        by_user = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY, group_by=("user",)))
     totals: dict[str | None, int] = defaultdict(int)
     for row in by_user:
         totals[row.user_id] += row.requests
@@ -212,7 +252,7 @@ async def test_a_day_ends_at_midnight_utc(store: Store) -> None:
         [usage_event("ann", occurred_at=last), usage_event("ann", occurred_at=last + timedelta(microseconds=1))],
     )
     async with store.db.transaction("ann") as tx:
-        rows = await usage.query_usage(tx, start=DAY, end=DAY + timedelta(days=1), group_by=["day"])
+        rows = await usage.query_usage(tx, UsageQuery(start=DAY, end=DAY + timedelta(days=1), group_by=("day",)))
     assert [(row.day, row.requests) for row in rows] == [(DAY, 1), (DAY + timedelta(days=1), 1)]
 
 

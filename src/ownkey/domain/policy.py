@@ -12,11 +12,14 @@ from typing import Final, Literal
 
 from msgspec import Struct, structs
 
+from ownkey.domain.budget import Allowance, Budgets, Ceiling, Limits, shared_ceilings
 from ownkey.domain.settings import PayerRule, Preference, TaskOverride
 
 LOCK_PAYER: Final = "payer"
 LOCK_PREFERENCES: Final = "preferences"
 LOCK_TASKS: Final = "tasks"
+_UNLIMITED: Final = Allowance()
+_NO_LIMITS: Final = Limits()
 _LOCK: Final = re.compile(r"payer|preferences|tasks(?::[a-z][a-z0-9_-]{0,39})?")
 
 Access = Literal["everyone", "nobody", "listed"]
@@ -28,13 +31,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     `ultimate` is the provider of last resort, tried with the operator's key after everything else.
     `shared_users` None means that the operator's keys serve everybody. `payer` and `task_defaults` are for users who
     chose nothing of their own; what `locks` names (`payer`, `preferences`, `tasks` or `tasks:<name>`) they cannot
-    choose, and what they chose before does not count.
+    choose, and what they chose before does not count. `consent`: the operator's keys serve only who has agreed to it.
     """
 
     shared: frozenset[str] = frozenset()
     allowed: frozenset[str] | None = None
     ultimate: str = "openai"
     shared_users: frozenset[str] | None = None
+    consent: bool = False
+    budgets: Budgets = Budgets()
+    limits: Limits = Limits()
     payer: PayerRule = PayerRule.OWN_THEN_SHARED
     task_defaults: Mapping[str, TaskOverride] = {}
     locks: frozenset[str] = frozenset()
@@ -49,6 +55,18 @@ class Policy(Struct, frozen=True, kw_only=True):
         if self.shared_users is None or user_id in self.shared_users:
             return self.shared
         return frozenset()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything limits what the operator's keys are used for."""
+        budgets = self.budgets
+        return bool(
+            budgets.groups or budgets.total != _UNLIMITED or budgets.per_user != _UNLIMITED or self.limits != _NO_LIMITS
+        )
+
+    def ceilings_for(self, group: str | None) -> tuple[Ceiling, ...]:
+        """The limits of a call on the operator's key by a member of this group."""
+        return shared_ceilings(self.budgets, self.limits, group)
 
     def locks_task(self, task: str) -> bool:
         """Whether users may not choose for this task."""
@@ -78,10 +96,11 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class SharedAccess(Struct, frozen=True, kw_only=True):
-    """Whom the operator's keys serve; `users` counts where `access` is "listed"."""
+    """Whom the operator's keys serve; `users` counts where `access` is "listed". `consent`: once they have agreed."""
 
     access: Access = "everyone"
     users: tuple[str, ...] = ()
+    consent: bool = False
 
 
 class TaskDefault(Struct, frozen=True, kw_only=True):
@@ -103,6 +122,8 @@ class PolicyDocument(Struct, frozen=True, kw_only=True):
 
     allowed_providers: tuple[str, ...] | None = None
     shared: SharedAccess = SharedAccess()
+    budgets: Budgets = Budgets()
+    limits: Limits = Limits()
     defaults: PolicyDefaults = PolicyDefaults()
     locks: tuple[str, ...] = ()
     reveal_keys: bool = False
@@ -123,6 +144,9 @@ def narrow(frame: Policy, document: PolicyDocument) -> Policy:
         frame,
         allowed=allowed,
         shared_users=listed,
+        consent=document.shared.consent,
+        budgets=document.budgets,
+        limits=document.limits,
         payer=document.defaults.payer,
         task_defaults={
             task: TaskOverride(task=task, provider=one.provider, model=one.model)
@@ -141,7 +165,21 @@ def is_lock(name: str) -> bool:
 def changed_fields(before: PolicyDocument, after: PolicyDocument) -> list[str]:
     """The paths that differ, such as `shared.users` and `defaults.tasks.coding`."""
     found = [name for name in ("allowed_providers", "locks", "reveal_keys") if _differ(before, after, name)]
-    found += [f"shared.{name}" for name in ("access", "users") if _differ(before.shared, after.shared, name)]
+    found += [f"shared.{name}" for name in ("access", "users", "consent") if _differ(before.shared, after.shared, name)]
+    found += [
+        f"budgets.{name}"
+        for name in ("per_user", "total", "assumed_output_tokens")
+        if _differ(before.budgets, after.budgets, name)
+    ]
+    groups = before.budgets.groups, after.budgets.groups
+    found += [
+        f"budgets.groups.{one}" for one in sorted({*groups[0], *groups[1]}) if groups[0].get(one) != groups[1].get(one)
+    ]
+    found += [
+        f"limits.{name}"
+        for name in ("requests_per_minute", "tokens_per_minute")
+        if _differ(before.limits, after.limits, name)
+    ]
     if before.defaults.payer != after.defaults.payer:
         found.append("defaults.payer")
     old, new = before.defaults.tasks, after.defaults.tasks

@@ -34,6 +34,13 @@ class Quirk(StrEnum):
     TOP_K = "top_k"  # takes `top_k`
 
 
+class CostField(StrEnum):
+    """A field of a usage object in which a provider says what it charged."""
+
+    COST = "cost"  # dollars, as OpenRouter has it
+    COST_IN_USD_TICKS = "cost_in_usd_ticks"  # ten thousand millionths of a dollar, as xAI has it
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """What a model can do, where known. An unknown model is assumed able: its owner chose it.
 
@@ -43,6 +50,7 @@ class Model(Struct, frozen=True, kw_only=True):
     id: str
     dialect: Dialect | None = None
     context_tokens: int | None = None
+    output_tokens: int | None = None  # the longest answer
     tools: bool = True
     images: bool = False
     documents: bool = False
@@ -102,6 +110,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     quirks: frozenset[Quirk] = frozenset()
     local: bool = False  # runs on the operator's own machine: http and a private address are expected
     prices: str | None = None  # the provider's id in genai-prices; None: unpriced
+    reports_cost: CostField | None = None  # the field of its usage that says what it charged
     stored: bool = False  # added by an administrator; no file can say so
 
     def find_model(self, model_id: str) -> Model | None:

@@ -19,6 +19,7 @@ from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
+from ownkey.domain.budget import Reason, Refusal
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk, SideOperation
@@ -68,6 +69,11 @@ class SkipReason:
     LACKS_OPERATION = "lacks_operation"
     SHARED_REFUSED = "shared_refused"
     SHARED_NOT_GRANTED = "shared_not_granted"
+    CONSENT_NEEDED = "consent_needed"
+    BUDGET_SPENT = Reason.BUDGET_SPENT
+    RATE_LIMITED = Reason.RATE_LIMITED
+    OWN_CAP_REACHED = Reason.OWN_CAP_REACHED
+    UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
 
@@ -138,6 +144,14 @@ class Health(Protocol):
         ...
 
 
+class Spending(Protocol):
+    """What is known of budgets, caps and rates right now."""
+
+    def refuse(self, attempt: Attempt) -> Refusal | None:
+        """Why this attempt may not be paid for; None when it may."""
+        ...
+
+
 class _Wish(Struct, frozen=True):
     """What the model's name and the task ask for, before anything is checked. `label` is the task in the records."""
 
@@ -156,11 +170,15 @@ def attempts(
     policy: Policy,
     health: Health,
     now: datetime,
+    spending: Spending | None = None,
 ) -> Route:
-    """The chain for one request. Raises NotFound(unknown_task) for a `task:` that nobody made."""
+    """The chain for one request. Raises NotFound(unknown_task) for a `task:` that nobody made.
+
+    `spending` None leaves budgets to who makes the attempts: only the database can promise money to a call.
+    """
     wish = _read_wish(snapshot, request, catalog, policy)
     rule = policy.payer_for((wish.override.payer if wish.override else None) or snapshot.settings.payer)
-    chain = _Chain(snapshot, request, wish, catalog, policy, health, now)
+    chain = _Chain(snapshot, request, wish, catalog, policy, health, now, spending)
     granted = policy.shared_for(snapshot.user_id)
     order = _provider_order(snapshot, wish, catalog, chain.preferences, granted)
     if wish.provider is None and request.operation not in TEXT_OPERATIONS:
@@ -197,8 +215,17 @@ def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy
 
 def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
     """An attempt that was in the chain, but whose endpoint broke, or is being tried by another request, since."""
+    return _leave_out(attempt, SkipReason.PROVIDER_DOWN, until)
+
+
+def skipped_as_refused(attempt: Attempt, refusal: Refusal) -> Skipped:
+    """An attempt that may not be paid for."""
+    return _leave_out(attempt, refusal.reason, refusal.until)
+
+
+def _leave_out(attempt: Attempt, reason: str, until: datetime | None) -> Skipped:
     label = attempt.credential.label if attempt.credential else None
-    return Skipped(attempt.provider.id, attempt.model, attempt.payer, SkipReason.PROVIDER_DOWN, label, until)
+    return Skipped(attempt.provider.id, attempt.model, attempt.payer, reason, label, until)
 
 
 def select_best(route: Route) -> Attempt | None:
@@ -289,12 +316,14 @@ class _Chain:
         policy: Policy,
         health: Health,
         now: datetime,
+        spending: Spending | None,
     ) -> None:
         self.snapshot, self.request, self.wish = snapshot, request, wish
-        self.policy, self.health, self.now = policy, health, now
+        self.policy, self.health, self.now, self.spending = policy, health, now, spending
         self.preferences = policy.preferences_for(snapshot.preferences)
         self.attempts: list[Attempt] = []
         self.skipped: list[Skipped] = []
+        self.first_model: str | None = None
         self.model_known = wish.model is None or any(p.serves_model(wish.model) for p in catalog.values())
         override = wish.override.allow_fallback if wish.override else None
         self.allow_fallback = next(
@@ -311,6 +340,15 @@ class _Chain:
         until: datetime | None = None,
     ) -> None:
         self.skipped.append(Skipped(provider.id, model, payer, reason, credential.label if credential else None, until))
+
+    def _add(self, attempt: Attempt) -> None:
+        if self.first_model is None:
+            self.first_model = attempt.model
+        refusal = None if self.spending is None else self.spending.refuse(attempt)
+        if refusal is None:
+            self.attempts.append(attempt)
+        else:
+            self.skipped.append(skipped_as_refused(attempt, refusal))
 
     def add_own(self, provider: Provider, *, first: bool) -> None:
         """The user's credentials at one provider, each as an attempt of its own."""
@@ -331,12 +369,15 @@ class _Chain:
             if reason:
                 self.skip(provider, model, Payer.OWN, reason, credential, until)
             else:
-                self.attempts.append(Attempt(provider, model, credential, Payer.OWN))
+                self._add(Attempt(provider, model, credential, Payer.OWN))
 
     def add_shared(self, provider: Provider, *, first: bool) -> None:
         """The operator's key for one provider."""
         model = self._usable_model(provider, Payer.SHARED, first=first)
         if model is None:
+            return
+        if self.policy.consent and self.snapshot.settings.shared_consent_at is None:
+            self.skip(provider, model, Payer.SHARED, SkipReason.CONSENT_NEEDED)
             return
         down = self.health.provider_down_until(provider.base_url)
         until = down or self.health.credential_blocked_until(shared_credential_id(provider.id))
@@ -349,7 +390,7 @@ class _Chain:
                 until=until,
             )
         else:
-            self.attempts.append(Attempt(provider, model, None, Payer.SHARED))
+            self._add(Attempt(provider, model, None, Payer.SHARED))
 
     def _usable_model(self, provider: Provider, payer: Payer, *, first: bool) -> str | None:
         """The model to use here, or None after noting why there is none."""
@@ -422,7 +463,7 @@ class _Chain:
 
     def _pin_fault(self, model: str) -> str | None:
         """Vectors of two models cannot be mixed, and no two models draw or speak alike: only the first is ever used."""
-        if self.attempts and self.attempts[0].model != model:
+        if self.first_model not in (None, model):
             return SkipReason.MODEL_PINNED
         if self.wish.model is not None and model != self.wish.model:
             return SkipReason.MODEL_PINNED

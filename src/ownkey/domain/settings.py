@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
+from ownkey.domain.budget import Caps
 from ownkey.domain.credential import SealedCredential
 from ownkey.errors import RequestError
 
@@ -33,11 +35,16 @@ class PayerRule(StrEnum):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """A user's general choices; `payer` None follows the deployment's policy."""
+    """A user's general choices; `payer` None follows the deployment's policy.
+
+    `shared_consent_at` is when they agreed that the operator's keys serve them, for deployments that ask.
+    """
 
     payer: PayerRule | None = None
     allow_fallback: bool = True
     default_task: str | None = None
+    shared_consent_at: datetime | None = None
+    caps: Caps = Caps()
 
 
 class Preference(Struct, frozen=True, kw_only=True):
@@ -67,10 +74,14 @@ class TaskOverride(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """One user's settings and sealed credentials at one generation. Immutable; holds no plaintext."""
+    """One user's settings and sealed credentials at one generation. Immutable; holds no plaintext.
+
+    `group` is where administrators put the user, for budgets.
+    """
 
     user_id: str
     generation: int
+    group: str | None = None
     settings: Settings
     preferences: dict[str, Preference]
     overrides: dict[str, TaskOverride]

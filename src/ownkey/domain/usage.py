@@ -46,6 +46,19 @@ class TokensSource(StrEnum):
     NONE = "none"
 
 
+class CostSource(StrEnum):
+    """Where a cost comes from.
+
+    `reported`: the provider said what it charged. `computed`: from its token counts and a price. `estimated`: from
+    token counts that are themselves an estimate. `unpriced`: there are tokens, and nobody knows their price.
+    """
+
+    REPORTED = "reported"
+    COMPUTED = "computed"
+    ESTIMATED = "estimated"
+    UNPRICED = "unpriced"
+
+
 class Tokens(Struct, frozen=True, kw_only=True):
     """Five disjoint counters; their sum is what the provider billed for."""
 
@@ -69,7 +82,9 @@ class Tokens(Struct, frozen=True, kw_only=True):
 class UsageEvent(Struct, kw_only=True):
     """One upstream call. It gets its id before dispatch; the rest is filled in as it becomes known.
 
-    `cost_microdollars` is None where no price is known ("unpriced", never 0).
+    `cost_microdollars` is None where no price is known ("unpriced", never 0); `cost_source` is None until it is priced,
+    and where there is nothing to price. `service_tier` is the provider's word for how it served the call, where it says
+    so. `fallback`: the call took over from another key or provider of the same request.
     """
 
     id: str
@@ -90,7 +105,10 @@ class UsageEvent(Struct, kw_only=True):
     tokens: Tokens | None = None
     tokens_source: TokensSource = TokensSource.NONE
     raw_usage: bytes | None = None
+    service_tier: str | None = None
+    fallback: bool = False
     cost_microdollars: int | None = None
+    cost_source: CostSource | None = None
     price_version: str | None = None
     duration_ms: int = 0
     first_byte_ms: int | None = None
@@ -106,6 +124,12 @@ def new_id() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def first_id(moment: datetime) -> str:
+    """What no id of an earlier moment reaches, and every later one is beyond."""
+    text = f"{int(moment.timestamp() * 1000) & ((1 << 48) - 1):012x}"
+    return f"{text[:8]}-{text[8:]}"
 
 
 def is_record_id(text: str) -> bool:

@@ -116,6 +116,9 @@ class UserChange(Input):
 
     role: Literal["user", "admin"] | None = None
     status: Literal["active", "suspended"] | None = None
+    group: Annotated[str, Field(max_length=40, examples=["research"]), AfterValidator(_plain)] | None = Field(
+        None, description="Whose budget the user shares; null, where given: none."
+    )
 
 
 class ErasureInput(Input):

@@ -69,5 +69,6 @@ class ChangedUserOut(Output):
     id: str
     role: str
     status: str
+    group: str | None
     created_at: datetime
     updated_at: datetime

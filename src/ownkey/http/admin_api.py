@@ -20,10 +20,12 @@ from ownkey.http.api_outputs import (
     UserOut,
     VerificationOut,
 )
-from ownkey.http.usage_api import CSV_TABLE, csv_response, describe_usage, table_response
+from ownkey.http.usage_api import CSV_TABLE, csv_response, describe_usage, name_download, table_response
 from ownkey.services.audit_trail import EXPORT_LIMIT, write_audit_csv
+from ownkey.services.core import Core
 from ownkey.services.oversight import USERS_EXPORT_LIMIT, write_users_csv
 from ownkey.services.traffic_report import write_shared_users_csv
+from ownkey.services.usage_report import Usage
 from ownkey.storage.traffic import ProviderMeasure
 
 router = APIRouter(prefix="/api/admin", tags=["Administration"])
@@ -48,17 +50,23 @@ async def list_users_csv(core: CoreDep, admin: Admin, asked: Annotated[UserSearc
 @router.get("/usage")
 async def get_usage_of_all(core: CoreDep, admin: Admin, asked: Annotated[AdminUsageFilter, Query()]) -> UsageOut:
     """Everybody's usage, summed by the keys you name."""
-    return describe_usage(
-        await core.usage_report.query_all(admin.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
-    )
+    return describe_usage(await _query_usage(core, admin.user_id, asked))
 
 
 @router.get("/usage.csv", response_class=Response, responses=CSV_TABLE)
 async def get_usage_of_all_csv(core: CoreDep, admin: Admin, asked: Annotated[AdminUsageFilter, Query()]) -> Response:
-    """The same as a file for a spreadsheet. No cell can act as a formula."""
-    return csv_response(
-        await core.usage_report.query_all(admin.user_id, start=asked.start, end=asked.end, group_by=asked.group_by)
-    )
+    """The same rows as a file for a spreadsheet. No cell can act as a formula."""
+    return csv_response(await _query_usage(core, admin.user_id, asked))
+
+
+@router.get("/usage.json")
+async def get_usage_of_all_json(
+    core: CoreDep, admin: Admin, asked: Annotated[AdminUsageFilter, Query()], response: Response
+) -> UsageOut:
+    """The same as a file for programs."""
+    usage = await _query_usage(core, admin.user_id, asked)
+    name_download(response, f"usage-{usage.query.start}-{usage.query.end}", "json")
+    return describe_usage(usage)
 
 
 @router.get("/health")
@@ -120,6 +128,12 @@ async def verify_audit(core: CoreDep, admin: Admin) -> VerificationOut:
 async def get_encryption(core: CoreDep, admin: Admin) -> EncryptionOut:
     """Which wrapping keys are in use, and by how many users."""
     return EncryptionOut.model_validate(await core.oversight.describe_encryption(admin.user_id))
+
+
+async def _query_usage(core: Core, admin_id: str, asked: AdminUsageFilter) -> Usage:
+    return await core.usage_report.query_all(
+        admin_id, start=asked.start, end=asked.end, group_by=asked.group_by, measure=True, **asked.choice()
+    )
 
 
 def _restrictions(asked: AuditFilter) -> dict[str, Any]:

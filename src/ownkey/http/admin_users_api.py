@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from msgspec import UNSET
 
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import NotFound
@@ -55,7 +56,7 @@ async def create_reset_link(
 
 @router.patch("/{user_id:path}")
 async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserChange) -> ChangedUserOut:
-    """Another role or status, now and in every process. Who is suspended is signed out as well.
+    """Another role, status or group, now and in every process. Who is suspended is signed out as well.
 
     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
     """
@@ -65,6 +66,7 @@ async def change_user(core: CoreDep, admin: Admin, user_id: str, change: UserCha
         user_id,
         role=None if change.role is None else Role(change.role),
         status=None if change.status is None else UserStatus(change.status),
+        group=change.group if "group" in change.model_fields_set else UNSET,
         actor=admin.actor,
     )
     return ChangedUserOut.model_validate(changed)

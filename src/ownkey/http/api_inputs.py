@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from ownkey.domain.budget import ASSUMED_OUTPUT_TOKENS, MICRODOLLARS_LIMIT
 from ownkey.domain.settings import DEFAULT_PRIORITY
 from ownkey.domain.usage import Outcome
 from ownkey.domain.user import holds_control_characters
@@ -86,6 +87,21 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+Microdollars = Annotated[
+    int, Field(ge=0, le=MICRODOLLARS_LIMIT, description="A million is one dollar.", examples=[5_000_000])
+]
+
+
+class CapsInput(Input):
+    """Your limits on your own money, by day and month of UTC."""
+
+    day_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    month_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    action: Literal["warn", "stop"] = Field(
+        default="stop", description="warn: requests go on, and their answers say so in `X-Ownkey-Warning`."
+    )
+
+
 class SettingsChange(Input):
     """What is left out stays as it is."""
 
@@ -96,6 +112,11 @@ class SettingsChange(Input):
     default_task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = Field(
         None, description="The task of requests that name none.", examples=["chat"]
     )
+    shared_consent: bool = Field(
+        False,
+        description="Whether the operator's keys may serve you, where the administrators ask; false takes it back.",
+    )
+    caps: CapsInput = Field(CapsInput(), description="All of them at once.")
 
 
 class SecretAtProvider(Input):
@@ -174,6 +195,39 @@ class SharedAccessInput(Input):
     users: list[Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]] = Field(
         default=[], max_length=LISTED_USERS_LIMIT, description="Ids of users; they count while `access` is `listed`."
     )
+    consent: bool = Field(default=False, description="Whether each user has to agree before these keys serve them.")
+
+
+class AllowanceInput(Input):
+    """How much may be spent, by day and month of UTC."""
+
+    day_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+    month_microdollars: Microdollars | None = Field(default=None, description="null: without a limit.")
+
+
+class BudgetsInput(Input):
+    """How much of the operator's money may be spent. Requests on users' own keys are outside of it."""
+
+    per_user: AllowanceInput = Field(default=AllowanceInput(), description="By each user.")
+    groups: dict[Annotated[str, Field(max_length=40), AfterValidator(_plain)], AllowanceInput] = Field(
+        default={}, description="By the members of a group together."
+    )
+    total: AllowanceInput = Field(default=AllowanceInput(), description="By everybody together.")
+    assumed_output_tokens: int = Field(
+        default=ASSUMED_OUTPUT_TOKENS,
+        ge=1,
+        le=10_000_000,
+        description="Bounds the answer to a request that names no limit, of a model whose own is not known.",
+    )
+
+
+class LimitsInput(Input):
+    """How fast each user may use the operator's keys."""
+
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Calls to providers; null: no limit."
+    )
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12, description="In and out; null: no limit.")
 
 
 class TaskDefaultInput(Input):
@@ -199,6 +253,8 @@ class PolicyInput(Input):
         None, max_length=500, description="null: all that the environment allows."
     )
     shared: SharedAccessInput = SharedAccessInput()
+    budgets: BudgetsInput = BudgetsInput()
+    limits: LimitsInput = LimitsInput()
     defaults: PolicyDefaultsInput = PolicyDefaultsInput()
     locks: list[Annotated[str, Field(max_length=50, examples=["tasks:coding"]), AfterValidator(_plain)]] = Field(
         [], max_length=100, description="`payer`, `preferences`, `tasks` (all of them) or `tasks:<name>`."
@@ -224,6 +280,7 @@ class ModelInput(Input):
 
     dialect: _DialectName | None = Field(None, description="The only one in which it can do everything; null: any.")
     context_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
+    output_tokens: int | None = Field(None, ge=1, le=1_000_000_000, description="The longest answer; for budgets.")
     tools: bool = True
     images: bool = False
     documents: bool = False
@@ -341,11 +398,25 @@ class Filter(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
 
-class UsageFilter(Filter):
-    """Which days, and what to sum by."""
+class UsageChoice(Filter):
+    """Which days, and what all of it has in common."""
 
     start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
     end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    provider: ProviderId | None = Field(None, description="Only this one's; so with those that follow.")
+    model: Model | None = None
+    task: Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)] | None = None
+    credential_id: Annotated[str, Field(pattern=_RECORD_ID)] | None = None
+    payer: Literal["own", "shared"] | None = None
+
+    def choice(self) -> dict[str, str | None]:
+        """What was chosen, without the days."""
+        return {name: getattr(self, name) for name in ("provider", "model", "task", "credential_id", "payer")}
+
+
+class UsageFilter(UsageChoice):
+    """Which of it, and what to sum by."""
+
     group_by: Annotated[
         list[Literal["day", "provider", "model", "task", "credential", "payer"]],
         BeforeValidator(_split_commas),
@@ -353,16 +424,19 @@ class UsageFilter(Filter):
     ] = ["day"]
 
 
-class AdminUsageFilter(Filter):
-    """Which days, and what to sum by; everybody's usage."""
+class AdminUsageFilter(UsageChoice):
+    """Which of it, and what to sum by; everybody's usage."""
 
-    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`.")
-    end: Day | None = Field(None, alias="to", description="Last day, UTC, included; default: today.")
+    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = None
     group_by: Annotated[
         list[Literal["user", "day", "provider", "model", "task", "credential", "payer"]],
         BeforeValidator(_split_commas),
         Field(min_length=1, max_length=20, description="Repeat it, or separate with commas."),
     ] = ["user"]
+
+    def choice(self) -> dict[str, str | None]:
+        """With the user."""
+        return {**super().choice(), "user_id": self.user_id}
 
 
 class PageFilter(Filter):
@@ -374,17 +448,25 @@ class PageFilter(Filter):
     )
 
 
-class RequestFilter(Filter):
+class RequestChoice(UsageChoice):
+    """Which requests: those of which an attempt is as asked."""
+
+    start: Day | None = Field(None, alias="from", description="First day, UTC; default: 30 days up to `to`, or all.")
+    outcome: Outcome | Literal["error"] | None = Field(
+        None, description="`error`: every outcome but ok and client_gone."
+    )
+
+    def choice(self) -> dict[str, str | None]:
+        """With the outcome."""
+        return {**super().choice(), "outcome": self.outcome}
+
+
+class RequestFilter(RequestChoice):
     """One page of requests. A request is shown with all its attempts when one of them is as asked."""
 
     limit: int = Field(50, ge=1, le=200)
     before: Annotated[str, Field(pattern=_RECORD_ID)] | None = Field(
         None, description="Only what is older: the `id` of the last request of the page before."
-    )
-    provider: ProviderId | None = None
-    task: Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)] | None = None
-    outcome: Outcome | Literal["error"] | None = Field(
-        None, description="`error`: every outcome but ok and client_gone."
     )
 
 
@@ -411,6 +493,12 @@ class AuditPageFilter(AuditFilter):
     before: int | None = Field(
         None, ge=1, le=2**63 - 1, description="Only what is older: the `id` of the last entry of the page before."
     )
+
+
+class SpendersFilter(Filter):
+    """How many users to list."""
+
+    limit: int = Field(100, ge=1, le=1000)
 
 
 class DaysFilter(Filter):

@@ -14,6 +14,14 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class CapsOut(Output):
+    """A user's limits on their own money, in micro-dollars by day and month of UTC. null: without a limit."""
+
+    day_microdollars: int | None
+    month_microdollars: int | None
+    action: str = Field(description="What happens there: warn or stop.")
+
+
 class SettingsOut(Output):
     """A user's general choices."""
 
@@ -21,6 +29,12 @@ class SettingsOut(Output):
     payer_chosen: bool = Field(description="false: you follow the administrator's default.")
     allow_fallback: bool
     default_task: str | None
+    shared_consent_at: datetime | None = Field(description="When you agreed that the operator's keys may serve you.")
+    shared_consent_needed: bool = Field(
+        description="Whether the administrators ask for that and you have not agreed: until then these keys do not "
+        "serve you."
+    )
+    caps: CapsOut
 
 
 class CredentialOut(Output):
@@ -109,6 +123,7 @@ class ModelOut(Output):
     id: str
     dialect: str | None = Field(description="The only one in which it can do everything; null: any.")
     context_tokens: int | None
+    output_tokens: int | None = Field(description="The longest answer.")
     tools: bool
     images: bool
     documents: bool
@@ -215,6 +230,7 @@ class UsageRowOut(Output):
     model: str | None
     task: str | None
     credential_id: str | None = Field(description="null also for the operator's key.")
+    credential_label: str | None = Field(description="null also for a key that was removed.")
     payer: str | None
     requests: int
     errors: int
@@ -225,14 +241,18 @@ class UsageRowOut(Output):
     output_reasoning: int
     cost_microdollars: int | None = Field(description="Of the priced requests; null when none has a known price.")
     unpriced_requests: int
+    estimated_requests: int = Field(
+        description="Of which the tokens, and with them the cost, are estimates: the client left before the end."
+    )
+    fallback_requests: int = Field(description="Calls that took over from another key or provider.")
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
-    fallback_requests: int | None = Field(
-        description="Calls that took over from another key or provider. null, as are the next two, for ranges of more "
-        "than 92 days and in the administrators' view."
-    )
-    p50_duration_ms: int | None
+    p50_duration_ms: int | None = Field(description="In milliseconds, as are the five that follow.")
     p95_duration_ms: int | None
+    p99_duration_ms: int | None
+    p50_first_byte_ms: int | None = Field(description="Until the first byte; in streams until the first content.")
+    p95_first_byte_ms: int | None
+    p99_first_byte_ms: int | None
 
 
 class UsageOut(Output):
@@ -241,6 +261,9 @@ class UsageOut(Output):
     start: date
     end: date
     group_by: list[str]
+    exact: bool = Field(
+        description="Whether the percentiles were measured call by call; else they are good to 2.2 per cent."
+    )
     rows: list[UsageRowOut]
     total: UsageRowOut
 
@@ -265,8 +288,14 @@ class LoggedAttemptOut(Output):
     output_text: int
     output_reasoning: int
     tokens_source: str = Field(description="reported by the provider, estimated, or none.")
+    service_tier: str | None = Field(description="The provider's word for how it served the call, where it said so.")
+    fallback: bool = Field(description="Whether it took over from another key or provider.")
     cost_microdollars: int | None = Field(description="null: unpriced, not free.")
-    price_version: str | None
+    cost_source: str | None = Field(
+        description="reported: the provider said what it charged. computed: from its token counts and a price. "
+        "estimated: from counts that are estimates. unpriced: nobody knows the price. null: nothing to price."
+    )
+    price_version: str | None = Field(description="Which price it was computed by.")
     provider_request_id: str | None = Field(description="What the provider's support asks for.")
     finish_reason: str | None
 
@@ -286,6 +315,7 @@ class LoggedRequestOut(Output):
     outcome: str
     duration_ms: int = Field(description="From the first attempt's begin to the last one's end.")
     cost_microdollars: int | None = Field(description="Of the priced attempts; null when none has a known price.")
+    cost_source: str | None = Field(description="That of the least certain of them.")
     attempts: list[LoggedAttemptOut]
 
 
@@ -372,6 +402,7 @@ class UserOut(Output):
     id: str
     role: str
     status: str = Field(description="active or suspended.")
+    group: str | None = Field(description="Whose budget the user shares.")
     created_at: datetime
     login: str | None = Field(description="null: signs in elsewhere.")
     display_name: str | None
@@ -476,6 +507,32 @@ class SharedAccessOut(Output):
 
     access: str = Field(description="everyone, nobody or listed.")
     users: list[str]
+    consent: bool = Field(description="Whether each user has to agree before these keys serve them.")
+
+
+class AllowanceOut(Output):
+    """How much may be spent, in micro-dollars by day and month of UTC. null: without a limit."""
+
+    day_microdollars: int | None
+    month_microdollars: int | None
+
+
+class BudgetsOut(Output):
+    """How much of the operator's money may be spent."""
+
+    per_user: AllowanceOut = Field(description="By each user.")
+    groups: dict[str, AllowanceOut] = Field(description="By the members of a group together.")
+    total: AllowanceOut = Field(description="By everybody together.")
+    assumed_output_tokens: int = Field(
+        description="Bounds the answer to a request that names no limit, of a model whose own is not known."
+    )
+
+
+class LimitsOut(Output):
+    """How fast each user may use the operator's keys. null: without a limit."""
+
+    requests_per_minute: int | None = Field(description="Calls to providers.")
+    tokens_per_minute: int | None = Field(description="In and out.")
 
 
 class TaskDefaultOut(Output):
@@ -504,6 +561,8 @@ class PolicyOut(Output):
 
     allowed_providers: list[str] | None = Field(description="null: all that the frame allows.")
     shared: SharedAccessOut
+    budgets: BudgetsOut
+    limits: LimitsOut
     defaults: PolicyDefaultsOut
     locks: list[str] = Field(description="`payer`, `preferences`, `tasks` or `tasks:<name>`.")
     reveal_keys: bool
@@ -523,3 +582,78 @@ class UserPolicyOut(Output):
     locked_by: str | None = Field(description="The administrator who decided the policy, where something is locked.")
     reveal_keys: bool
     custom_base_urls: bool
+
+
+class BudgetLineOut(Output):
+    """One limit on money in the period that is under way. Amounts are micro-dollars; null: not told to users."""
+
+    scope: Literal["user", "group", "total", "own"] = Field(
+        description="Yours, your group's or everybody's budget of the operator's money; own: your cap on your own."
+    )
+    period: Literal["day", "month"] = Field(description="Of UTC.")
+    action: Literal["stop", "warn"]
+    limit_microdollars: int | None
+    spent_microdollars: int | None
+    reserved_microdollars: int | None = Field(description="Promised to requests under way, from a bound on their cost.")
+    left_microdollars: int | None
+    reached: bool = Field(description="Whether nothing is left.")
+    resets_at: datetime
+
+
+class RateLineOut(Output):
+    """One limit on speed in the minute that is under way."""
+
+    unit: Literal["requests", "tokens"]
+    limit_per_minute: int
+    used: int = Field(description="What is promised to requests under way included.")
+    left: int
+    resets_at: datetime
+
+
+class BudgetStandingOut(Output):
+    """What you have left."""
+
+    group: str | None = Field(description="Whose budget you share.")
+    shared_consent_needed: bool = Field(description="As in the settings.")
+    shared: list[BudgetLineOut] = Field(description="Budgets that concern you, of the operator's money.")
+    own: list[BudgetLineOut] = Field(description="Your caps on your own money.")
+    rates: list[RateLineOut] = Field(description="How fast you may use the operator's keys.")
+
+
+class PotOut(Output):
+    """What was spent from one budget in the period that is under way; micro-dollars."""
+
+    period: Literal["day", "month"] = Field(description="Of UTC.")
+    limit_microdollars: int | None = Field(description="null: without a limit.")
+    spent_microdollars: int
+    reserved_microdollars: int = Field(description="Promised to requests under way, from a bound on their cost.")
+    resets_at: datetime
+
+
+class GroupBudgetOut(Output):
+    """One group: named by the policy, or by a user who is in it."""
+
+    name: str
+    members: int
+    pots: list[PotOut] = Field(description="The members together: day and month.")
+
+
+class SpenderOut(Output):
+    """What one user took from the operator's keys; micro-dollars."""
+
+    user_id: str
+    group: str | None
+    day_spent_microdollars: int
+    day_reserved_microdollars: int
+    month_spent_microdollars: int
+    month_reserved_microdollars: int
+    reached: bool = Field(description="Whether the user's own budget of a day or month is used up.")
+
+
+class BudgetOverviewOut(Output):
+    """The operator's money: budgets, and what is left of them."""
+
+    per_user: AllowanceOut
+    total: list[PotOut] = Field(description="Everybody together: day and month.")
+    groups: list[GroupBudgetOut]
+    users: list[SpenderOut] = Field(description="Who took something this month, the most expensive first.")

@@ -18,7 +18,7 @@ from ownkey.http.api_inputs import (
     SettingsChange,
     TaskChange,
 )
-from ownkey.http.api_outputs import AttemptOut, PreferenceOut, RouteOut, SettingsOut, SkippedOut, TaskOut
+from ownkey.http.api_outputs import AttemptOut, CapsOut, PreferenceOut, RouteOut, SettingsOut, SkippedOut, TaskOut
 from ownkey.http.if_match import (
     VERSIONED,
     VERSIONED_GONE,
@@ -143,6 +143,9 @@ def describe_settings(core: Core, chosen: Settings) -> SettingsOut:
         payer_chosen=chosen.payer is not None,
         allow_fallback=chosen.allow_fallback,
         default_task=chosen.default_task,
+        shared_consent_at=chosen.shared_consent_at,
+        shared_consent_needed=core.router.policy.consent and chosen.shared_consent_at is None,
+        caps=CapsOut.model_validate(chosen.caps),
     )
 
 

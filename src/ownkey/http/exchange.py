@@ -11,6 +11,7 @@ import msgspec
 from ownkey.domain.provider import Dialect
 from ownkey.domain.routing import Attempt
 from ownkey.errors import OwnkeyError, RequestError, TooLarge
+from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, error_status
 from ownkey.providers.gemini.json_array import JSONArrayStream
 from ownkey.services.answer import Answer, AnswerStream
@@ -152,7 +153,9 @@ def attempt_headers(attempt: Attempt) -> list[Header]:
 
 
 def _meta(answer: Answer) -> list[Header]:
+    limits = [] if answer.hold is None else hold_headers(answer.hold)
     return [
+        *limits,
         *attempt_headers(answer.attempt),
         (b"x-ownkey-attempts", b"%d" % answer.attempts),
         (b"x-ownkey-request-id", answer.request_id.encode()),

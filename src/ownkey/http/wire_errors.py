@@ -8,8 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from ownkey.domain.provider import Dialect
-from ownkey.errors import AuthError, OwnkeyError, RequestError, StorageError
+from ownkey.errors import AuthError, LimitReached, OwnkeyError, RequestError, StorageError
+from ownkey.http.limit_headers import refusal_headers
 
+# What OpenAI's clients know as "you have no money left", in difference to "you are too fast".
+_NO_MONEY: Final = ("insufficient_quota", "budget_spent", "own_cap_reached")
 _OPENAI_TYPES: Final = {
     402: "insufficient_quota",
     403: "permission_error",
@@ -66,8 +69,13 @@ def error_body(error: OwnkeyError, request_id: str, dialect: Dialect) -> bytes:
 
 
 def error_headers(error: OwnkeyError) -> list[tuple[bytes, bytes]]:
-    """`Retry-After` where waiting helps, `WWW-Authenticate` where a token is missing."""
+    """`Retry-After` where waiting helps, `WWW-Authenticate` where a token is missing, how limits stand."""
     headers = []
+    if isinstance(error, LimitReached):
+        headers += refusal_headers(error.counters, error.retry_after_seconds or 0)
+        if not error.passing:
+            # OpenAI's and Anthropic's libraries would try twice more within seconds.
+            headers.append((b"x-should-retry", b"false"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_seconds))).encode()))
     if error.status == 401:
@@ -117,7 +125,7 @@ def _google_body(error: OwnkeyError, request_id: str) -> bytes:
 
 
 def _openai_type(error: OwnkeyError) -> str:
-    if error.code == "insufficient_quota":
+    if error.code in _NO_MONEY:
         return "insufficient_quota"
     if error.status in _OPENAI_TYPES:
         return _OPENAI_TYPES[error.status]

@@ -329,6 +329,8 @@ def _model_problems(provider: Provider) -> Iterator[tuple[str, str]]:
             yield f"models.{model.id[:60]}", "must be a model's name"
         if model.context_tokens is not None and model.context_tokens < 1:
             yield f"models.{model.id}.context_tokens", "must be positive"
+        if model.output_tokens is not None and model.output_tokens < 1:
+            yield f"models.{model.id}.output_tokens", "must be positive"
     for task, model_id in provider.defaults.items():
         if not _TASK.fullmatch(task):
             yield f"defaults.{task}", "must be a task's name: lower-case letters, digits, hyphens, underscores"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET, UnsetType
+
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.budget import check_group
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import Conflict, NotFound
 from ownkey.services.changes import Change, Changes
@@ -19,12 +22,20 @@ class Administration:
         self._changes = changes
 
     async def change_user(
-        self, user_id: str, *, role: Role | None = None, status: UserStatus | None = None, actor: str
+        self,
+        user_id: str,
+        *,
+        role: Role | None = None,
+        status: UserStatus | None = None,
+        group: str | UnsetType | None = UNSET,
+        actor: str,
     ) -> User:
-        """Another role or status, from now on in every process. Who is suspended is signed out as well.
+        """Another role, status or group, from now on in every process. Who is suspended is signed out as well.
 
-        Raises NotFound(user_not_found) and Conflict(last_administrator).
+        `group` None takes the user out of any. Raises NotFound(user_not_found), Conflict(last_administrator) and
+        RequestError.
         """
+        wanted_group = check_group(group) if isinstance(group, str) else None
         async with self._changes.begin(user_id, actor, create=False) as change:
             weaker = role is Role.USER or status is UserStatus.SUSPENDED
             await self._get(change, keep_an_administrator=weaker)
@@ -34,6 +45,8 @@ class Administration:
                 await change.record(AuditAction.USER_UPDATED, user_id, status=status.value)
                 if status is UserStatus.SUSPENDED:
                     await end_everything(change)
+            if group is not UNSET and await rows.set_user_group(change.tx, user_id, wanted_group):
+                await change.record(AuditAction.USER_UPDATED, user_id, group=wanted_group)
             return await self._get(change)
 
     async def delete_user(self, user_id: str, *, actor: str) -> None:

@@ -12,6 +12,7 @@ from ownkey.domain.exchange import Failure
 from ownkey.domain.routing import Attempt
 from ownkey.domain.usage import Outcome
 from ownkey.providers.dialect import StreamDecoder
+from ownkey.services.spending import Hold
 from ownkey.upstream.pool import TransportFailure, UpstreamResponse
 
 _BROKE_OFF: Final = Failure(
@@ -107,7 +108,7 @@ class AnswerStream:
 class Answer(Struct, kw_only=True):
     """What goes to the client. Exactly one of `body` and `stream` is set.
 
-    `content_type` is set where the operation alone does not tell it.
+    `content_type` is set where the operation alone does not tell it; `hold` where a budget or cap concerned the call.
     """
 
     request_id: str
@@ -116,3 +117,4 @@ class Answer(Struct, kw_only=True):
     body: bytes | None = None
     stream: AnswerStream | None = None
     content_type: str | None = None
+    hold: Hold | None = None

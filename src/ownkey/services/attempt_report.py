@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ownkey.domain.budget import Refusal
 from ownkey.domain.exchange import MOST_ACTIONABLE, Failure
 from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
 from ownkey.errors import NoProvider, RouteExhausted
+from ownkey.services.spending_report import refused
 
 # The gateway token was fine, so a refused provider key is not the client's 401 but a failed dependency.
 _HTTP_STATUS: Final[dict[Outcome, int]] = {
@@ -81,14 +83,19 @@ class FailedAttempt(Struct, frozen=True):
     failure: Failure
 
 
-def exhausted(skipped: Sequence[Skipped], failed: Sequence[FailedAttempt]) -> RouteExhausted:
-    """The error for a request that nobody answered; its status is that of the most actionable failure."""
+def exhausted(
+    skipped: Sequence[Skipped], failed: Sequence[FailedAttempt], refusals: Sequence[Refusal] = ()
+) -> RouteExhausted:
+    """The error for a request that nobody answered; its status is that of the most actionable failure.
+
+    `refusals` are those of attempts that could not be paid for.
+    """
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
         "skipped": [_describe_skipped(one) for one in skipped],
     }
     if not failed:
-        return NoProvider(_nothing_to_try(skipped), extra=extra)
+        return refused(skipped, refusals, extra) or NoProvider(_nothing_to_try(skipped), extra=extra)
     worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
     if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
         message = worst.message

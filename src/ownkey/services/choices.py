@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from msgspec import Struct, structs
+from msgspec import Struct, ValidationError, convert, structs
 
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.budget import Caps
 from ownkey.domain.policy import LOCK_PAYER, LOCK_PREFERENCES, LOCK_TASKS
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.domain.routing import check_provider
@@ -20,8 +22,10 @@ from ownkey.domain.settings import (
     check_task,
 )
 from ownkey.errors import NotFound, RequestError
+from ownkey.services.amounts import check_microdollars
 from ownkey.services.changes import Change, Changes
 from ownkey.services.destination import check_allowed_provider
+from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.storage import credentials as credential_rows
 from ownkey.storage import settings as rows
@@ -34,8 +38,15 @@ _EMBEDDING: Final = "embedding"
 class ChoiceService:
     """The settings half of `UserLLMSettingsService`."""
 
-    def __init__(self, changes: Changes, *, catalog: Mapping[str, Provider], policies: PolicyBoard) -> None:
-        self._changes, self._catalog, self._policies = changes, catalog, policies
+    def __init__(
+        self,
+        changes: Changes,
+        *,
+        catalog: Mapping[str, Provider],
+        policies: PolicyBoard,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._changes, self._catalog, self._policies, self._now = changes, catalog, policies, now
 
     async def get_settings(self, user_id: str) -> Settings:
         """What the user chose in general; the defaults where they chose nothing. A payer of None follows the policy."""
@@ -43,13 +54,19 @@ class ChoiceService:
             return await rows.get_settings(tx)
 
     async def update_settings(self, user_id: str, *, actor: str | None = None, **changes: Any) -> Settings:
-        """Change payer (None: as the policy says), allow_fallback or default_task; only what differs is written.
+        """Change payer (None: as the policy says), allow_fallback, default_task, caps or shared_consent.
+
+        `caps` is a `Caps`, or the same as a mapping. `shared_consent` true keeps the moment in `shared_consent_at`,
+        false takes it back. Only what differs is written.
 
         Raises RequestError(invalid_request, locked_by_administrator).
         """
         wanted = _check_settings(changes)
+        consent = wanted.pop("shared_consent", None)
         async with self._changes.begin(user_id, actor) as change:
             before = await rows.get_settings(change.tx)
+            if consent is not None:
+                wanted["shared_consent_at"] = (before.shared_consent_at or self._now()) if consent else None
             differing = _differing(before, wanted)
             policy = self._policies.current
             locked = LOCK_PAYER in policy.locks and "payer" in differing
@@ -219,14 +236,29 @@ async def _check_pin(change: Change, override: TaskOverride) -> None:
 
 
 def _check_settings(changes: dict[str, Any]) -> dict[str, Any]:
-    _refuse_unknown(changes, Settings)
+    # When somebody agreed is not theirs to say.
+    chosen = {name: value for name, value in changes.items() if name != "shared_consent"}
+    _refuse_unknown(chosen, Settings, identity="shared_consent_at")
     wanted = dict(changes)
+    if "caps" in wanted:
+        wanted["caps"] = _check_caps(wanted["caps"])
     if wanted.get("default_task") is not None:
         wanted["default_task"] = _check_default_task(wanted["default_task"])
     if wanted.get("payer") is not None:
         wanted["payer"] = _check_payer(wanted["payer"])
-    _check_flags(wanted, "allow_fallback")
+    _check_flags(wanted, "allow_fallback", "shared_consent")
     return wanted
+
+
+def _check_caps(caps: Caps | Mapping[str, Any]) -> Caps:
+    try:
+        # As a mapping, so that what a Caps was made of is looked at as well.
+        checked = convert(structs.asdict(caps) if isinstance(caps, Caps) else caps, Caps)
+    except ValidationError:
+        raise RequestError("caps holds day_microdollars, month_microdollars and action.", param="caps") from None
+    for amount in (checked.day_microdollars, checked.month_microdollars):
+        check_microdollars(amount, "caps")
+    return checked
 
 
 def _refuse_unknown(changes: Mapping[str, Any], kind: type[Struct], *, identity: str = "") -> None:

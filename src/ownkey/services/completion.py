@@ -19,9 +19,18 @@ from msgspec.structs import replace
 
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
+from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
-from ownkey.domain.routing import TEXT_OPERATIONS, Attempt, Route, Skipped, shared_credential_id, skipped_as_down
+from ownkey.domain.routing import (
+    TEXT_OPERATIONS,
+    Attempt,
+    Route,
+    Skipped,
+    shared_credential_id,
+    skipped_as_down,
+    skipped_as_refused,
+)
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError
@@ -35,6 +44,7 @@ from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.metering import Metering
 from ownkey.services.router import Router
+from ownkey.services.spending import Hold, SpendingService
 from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamResponse
 
 # Second tries may add a tenth to the load of a provider in trouble, with a small reserve for quiet hours.
@@ -59,12 +69,13 @@ class CompletionService:
         pool: UpstreamPool,
         data_keys: DataKeys,
         metering: Metering,
+        spending: SpendingService,
         credential_health: CredentialHealth,
         shared_secrets: Mapping[str, Secret],
         deployment_id: str,
         retry_wait_seconds: float,
     ) -> None:
-        self.router, self.pool, self.metering = router, pool, metering
+        self.router, self.pool, self.metering, self.spending = router, pool, metering, spending
         self._data_keys, self._deployment_id = data_keys, deployment_id
         self._credential_health, self._shared_secrets = credential_health, shared_secrets
         self._retry_wait_seconds = retry_wait_seconds
@@ -145,10 +156,11 @@ class _Walk:
         self.route, self.request_id = route, request_id
         self.failed: list[FailedAttempt] = []
         self.late_skips: list[Skipped] = []
+        self.refusals: list[Refusal] = []
         self.dispatched = 0
 
     async def run(self) -> Answer:
-        """The first answer. Raises RouteExhausted."""
+        """The first answer. Raises RouteExhausted, and StorageError when nobody can say what a budget has left."""
         given_up: set[str] = set()
         for attempt in self.route.attempts:
             if attempt.provider.id in given_up:
@@ -165,7 +177,7 @@ class _Walk:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
-        raise exhausted((*self.route.skipped, *self.late_skips), self.failed)
+        raise exhausted((*self.route.skipped, *self.late_skips), self.failed, self.refusals)
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
@@ -199,10 +211,20 @@ class _Walk:
         except RequestError as error:
             # This dialect cannot carry the request; another one of the chain may.
             return self._fail(attempt, Failure(outcome=Outcome.CANNOT_CARRY, message=error.message))
+        event_id = new_id()
+        hold = await self.service.spending.reserve(
+            self.snapshot, attempt, self.request.route.operation, self.request.body, event_id
+        )
+        if isinstance(hold, Refusal):
+            self.refusals.append(hold)
+            self.late_skips.append(skipped_as_refused(attempt, hold))
+            return None
         if not self._may_try(attempt):
+            if hold is not None:
+                self.service.spending.release(hold)
             return None
         self.dispatched += 1
-        record = _CallRecord(self, attempt, secret)
+        record = _CallRecord(self, attempt, secret, event_id, hold)
         response: UpstreamResponse | None = None
         try:
             response = await self.service.pool.send(upstream_request, secret)
@@ -226,6 +248,7 @@ class _Walk:
                 attempts=self.dispatched,
                 body=decoded.body,
                 content_type=content_type,
+                hold=hold,
             )
         except TransportFailure as error:
             return record.fail(error.failure)
@@ -270,6 +293,7 @@ class _Walk:
             attempts=self.dispatched,
             stream=stream,
             content_type=content_type,
+            hold=record.hold,
         )
 
     def _fail(self, attempt: Attempt, failure: Failure) -> Failure:
@@ -281,13 +305,13 @@ class _Walk:
 class _CallRecord:
     """The usage event of one upstream call: its id exists before dispatch, it is settled exactly once."""
 
-    def __init__(self, walk: _Walk, attempt: Attempt, secret: Secret | None) -> None:
+    def __init__(self, walk: _Walk, attempt: Attempt, secret: Secret | None, event_id: str, hold: Hold | None) -> None:
         request = walk.request
-        self.walk, self.attempt, self.secret = walk, attempt, secret
+        self.walk, self.attempt, self.secret, self.hold = walk, attempt, secret, hold
         self._started = perf_counter()
         self._settled = False
         self.event = UsageEvent(
-            id=new_id(),
+            id=event_id,
             request_id=walk.request_id,
             user_id=walk.snapshot.user_id,
             occurred_at=datetime.now(UTC),
@@ -355,6 +379,8 @@ class _CallRecord:
             event.provider_request_id = failure.provider_request_id
         walk = self.walk
         walk.service.metering.record(event)
+        if self.hold is not None:
+            walk.service.spending.settle(self.hold, event)
         if failure is None or failure.outcome not in (Outcome.CLIENT_GONE, Outcome.INTERNAL):
             walk.service.learn(walk.snapshot, self.attempt, failure)
 

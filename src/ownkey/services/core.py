@@ -10,6 +10,7 @@ from ownkey.config import Config
 from ownkey.domain.provider import Provider
 from ownkey.services.administration import Administration
 from ownkey.services.audit_trail import AuditTrail
+from ownkey.services.budget_report import BudgetReport
 from ownkey.services.completion import CompletionService
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
@@ -56,6 +57,7 @@ class Core(Struct, frozen=True, kw_only=True):
     sign_in: SignInService
     links: OneTimeLinks
     usage_report: UsageReport
+    budgets: BudgetReport
     request_log: RequestLog
     export: Export
     audit: AuditTrail

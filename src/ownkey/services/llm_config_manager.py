@@ -40,7 +40,7 @@ class LoadedSettings(Struct, frozen=True, kw_only=True):
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """An answer in the OpenAI form, and how it came about."""
+    """An answer in the OpenAI form, and how it came about. `warnings` speak of the user's own caps."""
 
     data: dict[str, Any]
     provider: str
@@ -48,6 +48,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     credential: Payer
     attempts: int
     request_id: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -140,6 +141,7 @@ class LLMConfigManager:
             credential=answer.attempt.payer,
             attempts=answer.attempts,
             request_id=answer.request_id,
+            warnings=answer.hold.warnings if answer.hold is not None else (),
         )
 
     async def stream_chat(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from ownkey.domain.provider import Provider
-from ownkey.domain.usage import UsageEvent
+from ownkey.domain.usage import CostSource, UsageEvent
 from ownkey.errors import StorageError
 from ownkey.services.pricing import Pricing
 
@@ -23,8 +23,6 @@ from ownkey.services.pricing import Pricing
 _BATCH_LIMIT: Final = 250
 _BACKOFF_LIMIT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 10.0
-# In the others some tokens are of pictures or of sound, at prices of their own, and the counters do not tell which.
-_PRICED: Final = frozenset({"chat", "embeddings", "images", "moderations"})
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +57,8 @@ class Metering:
         # Finished calls by (provider, outcome), for /metrics.
         self.counts: Counter[tuple[str, str]] = Counter()
         self._closing = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._away = False
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -69,6 +69,7 @@ class Metering:
     async def close(self) -> None:
         """Write what is left. Events that cannot be written in time are logged as a count."""
         self._closing.set()
+        self._woken.set()
         if self._task is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_SECONDS)
@@ -93,6 +94,11 @@ class Metering:
         """Take over a finished event. Never blocks and never fails."""
         self._waiting.append(event)
         self.counts[event.provider, event.outcome.value] += 1
+
+    def flush_soon(self) -> None:
+        """Write without waiting for the next time: somebody's promise of money ends with it."""
+        if not self._away:
+            self._woken.set()
 
     async def flush(self) -> None:
         """Write everything that waits now. Raises StorageError when the database is away; nothing is lost then."""
@@ -120,28 +126,25 @@ class Metering:
 
     def _price(self, batch: Sequence[UsageEvent]) -> None:
         for event in batch:
-            if event.tokens is None or event.price_version is not None or event.operation not in _PRICED:
+            if event.cost_source is not None:
                 continue
-            provider = self._catalog.get(event.provider)
             try:
-                cost = self._pricing.cost(
-                    provider.prices if provider else None, event.model, event.tokens, event.occurred_at
-                )
+                self._pricing.price(event, self._catalog.get(event.provider))
             except Exception:  # a price that cannot be worked out must not hold up the record itself
                 logger.exception("usage event %s could not be priced", event.id)
-                continue
-            if cost is not None:
-                event.cost_microdollars, event.price_version = cost.microdollars, cost.price_version
+                event.cost_source = CostSource.UNPRICED
 
     async def _run(self) -> None:
         delay = self._flush_seconds
         while True:
             try:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), delay)
+                    await asyncio.wait_for(self._woken.wait(), delay)
+                self._woken.clear()
                 await self.flush()
-                delay = self._flush_seconds
+                delay, self._away = self._flush_seconds, False
             except StorageError as error:
+                self._away = True
                 delay = min(max(delay, 0.1) * 2, _BACKOFF_LIMIT_SECONDS)
                 logger.warning("%d usage events wait for the database: %s", len(self._waiting), error.message)
             except Exception:  # a bad event must not end metering for everybody

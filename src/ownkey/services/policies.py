@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
+from ownkey.domain.budget import Budgets, Limits, check_group
 from ownkey.domain.policy import (
     Policy,
     PolicyDefaults,
@@ -22,6 +23,7 @@ from ownkey.domain.routing import check_provider
 from ownkey.domain.settings import check_model, check_task
 from ownkey.domain.user import check_user_id
 from ownkey.errors import ChangedElsewhere, RequestError
+from ownkey.services.amounts import check_microdollars
 from ownkey.services.changes import Changes
 from ownkey.services.deployment import Deployment
 from ownkey.services.policy_board import PolicyBoard
@@ -31,7 +33,17 @@ from ownkey.storage.policy import StoredPolicy
 LISTED_USERS_LIMIT: Final = 10_000
 TASKS_LIMIT: Final = 100
 LOCKS_LIMIT: Final = 100
+GROUPS_LIMIT: Final = 1000
+RATE_LIMIT: Final = 10**12
 _NAMES_IN_AUDIT: Final = 50
+_GROUP_BUDGET: Final = "budgets.groups."
+_AMOUNTS: Final = (
+    "budgets.per_user",
+    "budgets.total",
+    "budgets.assumed_output_tokens",
+    "limits.requests_per_minute",
+    "limits.tokens_per_minute",
+)
 
 
 class UserPolicy(Struct, frozen=True, kw_only=True):
@@ -120,6 +132,8 @@ class PolicyService:
             document,
             allowed_providers=allowed,
             shared=_check_shared(document.shared),
+            budgets=_check_budgets(document.budgets),
+            limits=_check_limits(document.limits),
             locks=_check_locks(document.locks),
         )
         policy = narrow(self.frame, checked)
@@ -167,6 +181,26 @@ def _check_shared(shared: SharedAccess) -> SharedAccess:
     return structs.replace(shared, users=tuple(sorted({check_user_id(user) for user in shared.users})))
 
 
+def _check_budgets(budgets: Budgets) -> Budgets:
+    if len(budgets.groups) > GROUPS_LIMIT:
+        raise RequestError(f"At most {GROUPS_LIMIT} groups can have a budget.", param="budgets.groups")
+    if budgets.assumed_output_tokens < 1:
+        raise RequestError("assumed_output_tokens is at least 1.", param="budgets.assumed_output_tokens")
+    groups = {check_group(name): one for name, one in budgets.groups.items()}
+    for allowance in (budgets.per_user, budgets.total, *groups.values()):
+        for amount in (allowance.day_microdollars, allowance.month_microdollars):
+            check_microdollars(amount, "budgets")
+    return structs.replace(budgets, groups=dict(sorted(groups.items())))
+
+
+def _check_limits(limits: Limits) -> Limits:
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        limit = getattr(limits, name)
+        if limit is not None and not 1 <= limit <= RATE_LIMIT:
+            raise RequestError(f"{name} lies between 1 and {RATE_LIMIT}.", param=f"limits.{name}")
+    return limits
+
+
 def _check_locks(locks: Sequence[str]) -> tuple[str, ...]:
     if len(locks) > LOCKS_LIMIT:
         raise RequestError(f"At most {LOCKS_LIMIT} things can be locked.", param="locks")
@@ -182,10 +216,13 @@ def _describe_change(before: PolicyDocument, after: PolicyDocument, changed: lis
     for name in ("allowed_providers", "locks", "reveal_keys"):
         if name in changed:
             details[name] = getattr(after, name)
-    if "shared.access" in changed:
-        details["shared.access"] = after.shared.access
-    if "defaults.payer" in changed:
-        details["defaults.payer"] = after.defaults.payer
+    for path in ("shared.access", "shared.consent", "defaults.payer", *_AMOUNTS):
+        if path in changed:
+            part, _, name = path.partition(".")
+            details[path] = getattr(getattr(after, part), name)
+    for path in changed:
+        if path.startswith(_GROUP_BUDGET) and len(details) < _NAMES_IN_AUDIT:
+            details[path] = after.budgets.groups.get(path.removeprefix(_GROUP_BUDGET))
     if "shared.users" in changed:
         old, new = set(before.shared.users), set(after.shared.users)
         details["users_added"] = sorted(new - old)[:_NAMES_IN_AUDIT]

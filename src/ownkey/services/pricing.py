@@ -1,148 +1,185 @@
-"""What an upstream call cost, in integer micro-dollars, by the price table of `genai-prices`.
+"""What an upstream call cost, or may cost, in integer micro-dollars, and where the figure comes from.
 
-A price of x dollars per million tokens is x micro-dollars per token, so flat prices need one multiplication
-per counter. Prices with tiers or conditions go through the library itself (some 70 µs a call).
+In this order: the operator's own price (`price_book`), what the provider says it charged, the table of `genai-prices`
+(`price_table`). An own price comes first because it stands for a contract of which neither of the others knows.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
-from functools import cached_property
-from importlib import import_module
-from importlib.metadata import version
-from typing import Any, Final, Literal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ownkey.domain.usage import Tokens
+from ownkey.domain.provider import Provider
+from ownkey.domain.settings import Payer
+from ownkey.domain.usage import CostSource, Tokens, TokensSource, UsageEvent
+from ownkey.providers.billed_usage import BilledUsage, read_billed_usage, read_reported_cost
+from ownkey.services.price_book import OwnPrice, PriceBook
+from ownkey.services.price_table import ListPrice, PriceTable
 
-_CACHE_LIMIT: Final = 4096
+__all__ = ["ListPrice", "Pricing", "Quote"]
+
 _MILLION: Final = 1_000_000
+_PLAIN: Final = BilledUsage()
 
 
-class Cost(Struct, frozen=True):
-    """Micro-dollars, and the price table they come from."""
+class Quote(Struct, frozen=True, kw_only=True):
+    """What a call may cost before it is made, in micro-dollars.
 
-    microdollars: int
-    price_version: str
+    `lowest` is for the input as it is estimated and no answer, `highest` the most that it can be. The prices are per
+    million tokens; None where the model has none of that kind.
+    """
 
-
-class ListPrice(Struct, frozen=True):
-    """What the table says of a model: micro-dollars per million tokens, of the lowest tier where there are several."""
-
-    input_microdollars: int | None
-    output_microdollars: int | None
-    context_tokens: int | None
+    lowest: int
+    highest: int
+    input_price: int | None
+    output_price: int | None
 
 
-class _FlatPrice(Struct, frozen=True):
-    """Dollars per million tokens, in the order of the five counters."""
+class _Charge(Struct, frozen=True):
+    """Micro-dollars, not rounded; `version` names the price, where there was one to go by."""
 
-    rates: tuple[Decimal, Decimal, Decimal, Decimal, Decimal]
-
-    def microdollars(self, tokens: Tokens) -> int:
-        counts = (
-            tokens.input_uncached,
-            tokens.cache_read,
-            tokens.cache_write,
-            tokens.output_text,
-            tokens.output_reasoning,
-        )
-        total = sum((rate * count for rate, count in zip(self.rates, counts, strict=True)), Decimal(0))
-        return int(total.to_integral_value(ROUND_HALF_EVEN))
-
-
-_Price = _FlatPrice | Literal["library", "none"]
+    amount: Decimal
+    source: CostSource
+    version: str | None
 
 
 class Pricing:
-    """Prices by provider and model. The table is loaded at the first question: it takes half a second."""
+    """Prices by provider and model: of the operator's `book`, and of the table."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], _Price] = {}
+    def __init__(self, book: PriceBook | None = None) -> None:
+        self._book, self._table = book or PriceBook(), PriceTable()
 
-    @cached_property
-    def _library(self) -> Any:
-        return import_module("genai_prices")
+    def price(self, event: UsageEvent, provider: Provider | None) -> None:
+        """Set the event's cost, where that comes from and by which price; its tier of service, too.
 
-    @cached_property
-    def version(self) -> str:
-        """The price table's name and version, kept on every row that it priced."""
-        return f"genai-prices {version('genai-prices')}"
+        `provider` None: it is gone from the catalogue. Raises ValueError for counters that are none.
+        """
+        if event.tokens is not None and min(structs.astuple(event.tokens)) < 0:
+            raise ValueError("a number of tokens is negative")
+        billed = _PLAIN if event.raw_usage is None else read_billed_usage(event.raw_usage)
+        event.service_tier = event.service_tier or billed.service_tier
+        charge = self._charge(event, provider, structs.replace(billed, service_tier=event.service_tier))
+        if charge is not None:
+            event.cost_microdollars = int(charge.amount.to_integral_value(ROUND_HALF_EVEN))
+            event.cost_source, event.price_version = charge.source, charge.version
+        elif event.tokens is not None:
+            event.cost_source = CostSource.UNPRICED
 
-    def cost(self, price_provider: str | None, model: str, tokens: Tokens, at: datetime) -> Cost | None:
-        """The cost of a call, or None where no price is known: "unpriced" is not free."""
-        if price_provider is None:
+    def bound(
+        self,
+        provider: Provider,
+        model: str,
+        payer: Payer,
+        at: datetime,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        special: bool = False,
+    ) -> int | None:
+        """The most that a call can cost, in micro-dollars; None where no price is known.
+
+        `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
+        """
+        own = self._book.find(provider.id, model, payer, at)
+        if own is not None and own.factor is None:
+            amount: Decimal | None = own.bound(input_tokens, output_tokens)
+        elif provider.prices is None:
             return None
-        key = (price_provider, model)
-        price = self._known.get(key)
-        if price is None:
-            if len(self._known) >= _CACHE_LIMIT:
-                self._known.clear()
-            price = self._known[key] = self._find_price(price_provider, model, at)
-        if price == "none":
+        else:
+            amount = self._table.bound(
+                provider.prices, model, at, input_tokens=input_tokens, output_tokens=output_tokens, special=special
+            )
+        if amount is None:
             return None
-        if price == "library":
-            return self._ask_library(price_provider, model, tokens, at)
-        return Cost(price.microdollars(tokens), self.version)
+        return int(_times(amount, own).to_integral_value(ROUND_CEILING))
+
+    def quote(
+        self, provider: Provider, model: str, payer: Payer, at: datetime, *, input_tokens: int, output_tokens: int
+    ) -> Quote | None:
+        """What a call may cost with this much input and up to this much output; None where no price is known."""
+        own = self._book.find(provider.id, model, payer, at)
+        tokens = Tokens(input_uncached=input_tokens)
+        lowest = self._compute(provider.prices, model, at, tokens, _PLAIN, own)
+        highest = self.bound(provider, model, payer, at, input_tokens=input_tokens, output_tokens=output_tokens)
+        if lowest is None or highest is None:
+            return None
+        listed = self.show(provider, model, payer, at)
+        return Quote(
+            lowest=int(lowest[0].to_integral_value(ROUND_HALF_EVEN)),
+            highest=highest,
+            input_price=None if listed is None else listed.input_microdollars,
+            output_price=None if listed is None else listed.output_microdollars,
+        )
+
+    def show(self, provider: Provider, model: str, payer: Payer, at: datetime) -> ListPrice | None:
+        """The price to show before anything is spent: the operator's own, else the table's. Some 50 µs a call."""
+        own = self._book.find(provider.id, model, payer, at)
+        listed = self.list_price(provider.prices, model, at)
+        if own is not None and own.rates is not None:
+            context = None if listed is None else listed.context_tokens
+            return ListPrice(_per_million(own.rates.fresh.base), _per_million(own.rates.text.base), context)
+        if listed is None:
+            return None
+        prices = (listed.input_microdollars, listed.output_microdollars)
+        first, second = (None if one is None else int(_times(Decimal(one), own)) for one in prices)
+        return ListPrice(first, second, listed.context_tokens)
 
     def list_price(self, price_provider: str | None, model: str, at: datetime) -> ListPrice | None:
-        """The price to show before anything is spent; None where no price is known. Some 50 µs a call."""
+        """The table's price of a model; None where no price is known. Some 50 µs a call."""
+        return None if price_provider is None else self._table.list_price(price_provider, model, at)
+
+    def _charge(self, event: UsageEvent, provider: Provider | None, billed: BilledUsage) -> _Charge | None:
+        own = self._book.find(event.provider, event.model, event.payer, event.occurred_at)
+        if own is None or own.factor is not None:
+            reported = _read_reported(event, provider)
+            if reported is not None and own is None:
+                return _Charge(reported, CostSource.REPORTED, None)
+            if reported is not None and own is not None:
+                return _Charge(_times(reported, own), CostSource.COMPUTED, own.version)
+        tokens = event.tokens
+        if tokens is None and billed.audio_seconds:
+            tokens = Tokens()  # charged by time, and not counted in tokens
+        if tokens is None:
+            return None
+        prices = None if provider is None else provider.prices
+        computed = self._compute(prices, event.model, event.occurred_at, tokens, billed, own)
+        if computed is None:
+            return None
+        estimated = event.tokens_source is TokensSource.ESTIMATED
+        return _Charge(computed[0], CostSource.ESTIMATED if estimated else CostSource.COMPUTED, computed[1])
+
+    def _compute(
+        self,
+        price_provider: str | None,
+        model: str,
+        at: datetime,
+        tokens: Tokens,
+        billed: BilledUsage,
+        own: OwnPrice | None,
+    ) -> tuple[Decimal, str] | None:
+        """What these tokens cost, and by which price."""
+        if own is not None and own.factor is None:
+            return own.charge(tokens, billed.cache_write_hour), own.version
         if price_provider is None:
             return None
-        try:
-            _, found = self._snapshot.find_provider_model(model, None, price_provider, None)
-        except LookupError:
+        amount = self._table.charge(price_provider, model, tokens, at, billed)
+        if amount is None:
             return None
-        prices = found.get_prices(at)
-        context = found.context_window
-        return ListPrice(
-            _per_million(prices.input_mtok),
-            _per_million(prices.output_mtok),
-            context if isinstance(context, int) and context > 0 else None,
-        )
-
-    @property
-    def _snapshot(self) -> Any:
-        return import_module("genai_prices.data_snapshot").get_snapshot()
-
-    def _calculate(self, provider: str, model: str, tokens: Tokens, at: datetime) -> Any:
-        usage = self._library.Usage(
-            input_tokens=tokens.input_total,
-            cache_read_tokens=tokens.cache_read,
-            cache_write_tokens=tokens.cache_write,
-            output_tokens=tokens.output_total,
-        )
-        try:
-            return self._library.calc_price(usage, model, provider_id=provider, genai_request_timestamp=at)
-        except LookupError:
-            return None
-
-    def _ask_library(self, provider: str, model: str, tokens: Tokens, at: datetime) -> Cost | None:
-        result = self._calculate(provider, model, tokens, at)
-        if result is None:
-            return None
-        total = (result.total_price * _MILLION).to_integral_value(ROUND_HALF_EVEN)
-        return Cost(int(total), self.version)
-
-    def _find_price(self, provider: str, model: str, at: datetime) -> _Price:
-        """The flat rates of a model, or who knows better: tiers and conditions are the library's."""
-        result = self._calculate(provider, model, Tokens(input_uncached=1, output_text=1), at)
-        if result is None:
-            return "none"
-        if type(result.model.prices).__name__ != "ModelPrice":
-            return "library"
-        price = result.model_price
-        fresh, output = price.input_mtok, price.output_mtok
-        # Where the cache has no price of its own, cached input costs what fresh input costs.
-        read = fresh if price.cache_read_mtok is None else price.cache_read_mtok
-        write = fresh if price.cache_write_mtok is None else price.cache_write_mtok
-        rates = (fresh, read, write, Decimal(0) if output is None else output, Decimal(0) if output is None else output)
-        return _FlatPrice(rates) if all(isinstance(rate, Decimal) for rate in rates) else "library"
+        return _times(amount, own), self._table.version if own is None else f"{self._table.version}, {own.version}"
 
 
-def _per_million(rate: Any) -> int | None:
-    """Dollars as micro-dollars. A price with tiers says what the first tokens cost."""
-    base = getattr(rate, "base", rate)
-    return None if base is None else int((Decimal(base) * _MILLION).to_integral_value(ROUND_HALF_EVEN))
+def _read_reported(event: UsageEvent, provider: Provider | None) -> Decimal | None:
+    if provider is None or provider.reports_cost is None or event.raw_usage is None:
+        return None
+    return read_reported_cost(event.raw_usage, provider.reports_cost)
+
+
+def _times(amount: Decimal, own: OwnPrice | None) -> Decimal:
+    return amount if own is None or own.factor is None else amount * own.factor
+
+
+def _per_million(rate: Decimal) -> int:
+    return int((rate * _MILLION).to_integral_value(ROUND_HALF_EVEN))

@@ -1,25 +1,27 @@
-"""What was used, for a user and for the administrator, as rows and as a CSV file."""
+"""What was used, for a user and for the administrator, as rows and as files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
+from ownkey.domain.usage import is_record_id
 from ownkey.errors import RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.csv_table import write_table
 from ownkey.services.expiry import utc_now
 from ownkey.storage import usage as rows
-from ownkey.storage.usage import MeasuredCalls, UsageKey, UsageRow
+from ownkey.storage.usage import Latencies, UsageKey, UsageQuery, UsageRow
 
 USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("day", "provider", "model", "task", "credential", "payer")
 ADMIN_USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("user", *USAGE_KEYS)
 DEFAULT_DAYS: Final = 30
 RANGE_LIMIT_DAYS: Final = 732
-MEASURED_DAYS: Final = 92
+# So many calls are looked at one by one, in some 30 ms; of more, the daily histograms tell.
+EXACT_CALLS: Final = 20_000
 
 _COUNTS: Final = (
     "requests",
@@ -31,32 +33,35 @@ _COUNTS: Final = (
     "output_reasoning",
     "cost_microdollars",
     "unpriced_requests",
+    "estimated_requests",
+    "fallback_requests",
 )
 _SUMMED: Final = (*_COUNTS, "duration_ms", "first_byte_ms", "first_byte_requests")
-_KEY_COLUMNS: Final = {
-    "user": "user_id",
-    "day": "day",
-    "provider": "provider",
-    "model": "model",
-    "task": "task",
-    "credential": "credential_id",
-    "payer": "payer",
+_TIMES: Final = (
+    "p50_duration_ms",
+    "p95_duration_ms",
+    "p99_duration_ms",
+    "p50_first_byte_ms",
+    "p95_first_byte_ms",
+    "p99_first_byte_ms",
+)
+_KEY_COLUMNS: Final[dict[UsageKey, tuple[str, ...]]] = {
+    "user": ("user_id",),
+    "day": ("day",),
+    "provider": ("provider",),
+    "model": ("model",),
+    "task": ("task",),
+    "credential": ("credential_id", "credential_label"),
+    "payer": ("payer",),
 }
-
-
-class UsageQuery(Struct, frozen=True, kw_only=True):
-    """A range of whole UTC days, both ends included, and what to group by."""
-
-    start: date
-    end: date
-    group_by: tuple[UsageKey, ...]
 
 
 class UsageSums(Struct, frozen=True, kw_only=True):
     """One group. `cost_microdollars` covers the priced requests and is None where no request has a known price.
 
-    `fallback_requests` are calls that took over from another key or provider. They and the percentiles of the
-    duration are None unless they were asked for, and for long ranges.
+    `estimated_requests` have counters and costs that are estimates. `fallback_requests` are calls that took over from
+    another key or provider. The percentiles are None unless they were asked for. `credential_label` is None for a key
+    that was removed, too.
     """
 
     user_id: str | None = None
@@ -65,6 +70,7 @@ class UsageSums(Struct, frozen=True, kw_only=True):
     model: str | None = None
     task: str | None = None
     credential_id: str | None = None
+    credential_label: str | None = None
     payer: str | None = None
     requests: int = 0
     errors: int = 0
@@ -75,19 +81,25 @@ class UsageSums(Struct, frozen=True, kw_only=True):
     output_reasoning: int = 0
     cost_microdollars: int | None = None
     unpriced_requests: int = 0
+    estimated_requests: int = 0
+    fallback_requests: int = 0
     mean_duration_ms: int | None = None
     mean_first_byte_ms: int | None = None
-    fallback_requests: int | None = None
     p50_duration_ms: int | None = None
     p95_duration_ms: int | None = None
+    p99_duration_ms: int | None = None
+    p50_first_byte_ms: int | None = None
+    p95_first_byte_ms: int | None = None
+    p99_first_byte_ms: int | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """The answer to a query, its sum included."""
+    """The answer to a query, its sum included. `exact` says of the percentiles: measured, or good to 2.2 per cent."""
 
     query: UsageQuery
     rows: tuple[UsageSums, ...]
     total: UsageSums
+    exact: bool | None = None
 
 
 class UsageReport:
@@ -104,25 +116,16 @@ class UsageReport:
         end: date | None = None,
         group_by: Sequence[str] = ("day",),
         measure: bool = False,
+        **choice: str | None,
     ) -> Usage:
         """The user's own usage; by default of the last 30 days by day. Raises RequestError.
 
-        `measure` looks at the single calls as well, for fallbacks and percentiles, in a range of up to 92 days.
+        `choice` is what all of it has in common: provider, model, task, credential_id or payer. `measure` adds the
+        percentiles.
         """
-        query = self._check(start, end, group_by, USAGE_KEYS)
+        asked = self._check(start, end, group_by, USAGE_KEYS, choice)
         async with self._changes.read(user_id) as tx:
-            found = await rows.query_usage(tx, start=query.start, end=query.end, group_by=query.group_by)
-            usage = _with_total(query, found)
-            if not measure or (query.end - query.start).days >= MEASURED_DAYS:
-                return usage
-            by_key = await rows.measure_calls(tx, start=query.start, end=query.end, group_by=query.group_by)
-            whole = await rows.measure_calls(tx, start=query.start, end=query.end, group_by=())
-        measured = {_key(one): one for one in by_key}
-        return structs.replace(
-            usage,
-            rows=tuple(_measured(row, measured.get(_key(row))) for row in usage.rows),
-            total=_measured(usage.total, whole[0] if whole else None),
-        )
+            return await _report(tx, asked, measure=measure)
 
     async def query_all(
         self,
@@ -131,20 +134,30 @@ class UsageReport:
         start: date | None = None,
         end: date | None = None,
         group_by: Sequence[str] = ("user",),
+        measure: bool = False,
+        **choice: str | None,
     ) -> Usage:
-        """Everybody's usage, for an administrator; by default of the last 30 days by user. Raises RequestError."""
-        query = self._check(start, end, group_by, ADMIN_USAGE_KEYS)
+        """Everybody's usage, for an administrator; by default of the last 30 days by user. Raises RequestError.
+
+        `choice` may name a `user_id`, too.
+        """
+        asked = self._check(start, end, group_by, ADMIN_USAGE_KEYS, choice)
         async with self._changes.oversee(admin_id) as tx:
-            found = await rows.query_usage(tx, start=query.start, end=query.end, group_by=query.group_by)
-        return _with_total(query, found)
+            return await _report(tx, asked, measure=measure, everybody=not asked.names_people)
 
     def _check(
-        self, start: date | None, end: date | None, group_by: Sequence[str], known: Sequence[UsageKey]
+        self,
+        start: date | None,
+        end: date | None,
+        group_by: Sequence[str],
+        known: Sequence[UsageKey],
+        choice: dict[str, Any],
     ) -> UsageQuery:
         start, end = read_range(start, end, today=self._now().date())
         if not group_by or not set(group_by) <= set(known):
             raise RequestError(f"group_by holds one or more of: {', '.join(known)}.", param="group_by")
-        return UsageQuery(start=start, end=end, group_by=tuple(key for key in known if key in group_by))
+        check_record_id(choice.get("credential_id"), "credential_id")
+        return UsageQuery(start=start, end=end, group_by=tuple(key for key in known if key in group_by), **choice)
 
 
 def read_range(start: date | None, end: date | None, *, today: date) -> tuple[date, date]:
@@ -161,16 +174,52 @@ def read_range(start: date | None, end: date | None, *, today: date) -> tuple[da
     return start, end
 
 
+def check_record_id(text: str | None, field: str) -> None:
+    """Raises RequestError for what is not the form of an id."""
+    if text is not None and not is_record_id(text):
+        raise RequestError(f"{field} is not the form of an id.", param=field)
+
+
 def write_csv(usage: Usage) -> str:
     """The rows as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets a quote in front."""
-    columns = [_KEY_COLUMNS[key] for key in usage.query.group_by]
-    names = (*columns, *_COUNTS)
+    keys = [column for key in usage.query.group_by for column in _KEY_COLUMNS[key]]
+    names = (*keys, *_COUNTS, "mean_duration_ms", "mean_first_byte_ms", *(_TIMES if usage.exact is not None else ()))
     return write_table(names, ([getattr(row, name) for name in names] for row in usage.rows))
 
 
-def _with_total(query: UsageQuery, found: Sequence[UsageRow]) -> Usage:
-    whole = {name: sum(getattr(row, name) for row in found) for name in _SUMMED}
-    return Usage(query=query, rows=tuple(_sums(row) for row in found), total=_sums(UsageRow(**whole)))
+async def _report(tx: Any, asked: UsageQuery, *, measure: bool, everybody: bool = False) -> Usage:
+    found = await (rows.query_usage_total if everybody else rows.query_usage)(tx, asked)
+    whole = UsageRow(**{name: sum(getattr(row, name) for row in found) for name in _SUMMED})
+    usage = Usage(query=asked, rows=tuple(_sums(row) for row in found), total=_sums(whole))
+    if "credential" in asked.group_by:
+        ids = {row.credential_id for row in found if row.credential_id}
+        labels = await rows.list_credential_labels(tx, sorted(ids))
+        named = (structs.replace(one, credential_label=labels.get(one.credential_id or "")) for one in usage.rows)
+        usage = structs.replace(usage, rows=tuple(named))
+    return await _measure(tx, usage, everybody=everybody) if measure else usage
+
+
+async def _measure(tx: Any, usage: Usage, *, everybody: bool) -> Usage:
+    asked, whole = usage.query, structs.replace(usage.query, group_by=())
+    measured: list[Latencies] = []
+    total = Latencies()
+    exact = False
+    if usage.total.requests <= EXACT_CALLS:
+        total = next(iter(await rows.measure_calls(tx, whole)), Latencies(calls=0))
+        # Of days whose events are gone, only the sums are left.
+        exact = total.calls == usage.total.requests
+        measured = await rows.measure_calls(tx, asked) if exact else []
+    if not exact:
+        source = rows.measure_days_total if everybody else rows.measure_days
+        measured = await source(tx, asked)
+        total = next(iter(await source(tx, whole)), Latencies())
+    by_key = {_key(one): one for one in measured}
+    return structs.replace(
+        usage,
+        rows=tuple(_with_times(row, by_key.get(_key(row))) for row in usage.rows),
+        total=_with_times(usage.total, total),
+        exact=exact,
+    )
 
 
 def _sums(row: UsageRow) -> UsageSums:
@@ -185,16 +234,9 @@ def _sums(row: UsageRow) -> UsageSums:
     )
 
 
-def _key(row: UsageSums | MeasuredCalls) -> tuple[object, ...]:
-    return row.day, row.provider, row.model, row.task, row.credential_id, row.payer
+def _key(row: UsageSums | Latencies) -> tuple[object, ...]:
+    return row.user_id, row.day, row.provider, row.model, row.task, row.credential_id, row.payer
 
 
-def _measured(sums: UsageSums, calls: MeasuredCalls | None) -> UsageSums:
-    if calls is None:
-        return structs.replace(sums, fallback_requests=0)
-    return structs.replace(
-        sums,
-        fallback_requests=calls.fallback_requests,
-        p50_duration_ms=calls.p50_duration_ms,
-        p95_duration_ms=calls.p95_duration_ms,
-    )
+def _with_times(sums: UsageSums, times: Latencies | None) -> UsageSums:
+    return sums if times is None else structs.replace(sums, **{name: getattr(times, name) for name in _TIMES})

@@ -18,6 +18,7 @@ from ownkey.services.credential_test import CredentialProber, CredentialTestServ
 from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
+from ownkey.services.spending import SpendingService
 from ownkey.services.vault import Vault
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
@@ -34,7 +35,8 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
     `custom_base_urls` lets users set addresses of their own; `private_base_urls` lets those be http and inside
     the operator's network, and must agree with the address guard of the pool.
 
-    `on_change` is called with the user's id after every committed change: see `Changes`.
+    `on_change` is called with the user's id after every committed change: see `Changes`. `spending` lets previews show
+    what budgets and caps would refuse.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         private_base_urls: bool = False,
         on_change: Callable[[str], None] | None = None,
         now: Callable[[], datetime] = utc_now,
+        spending: SpendingService | None = None,
     ) -> None:
         changes = Changes(database, on_change)
         CredentialTestService.__init__(
@@ -65,8 +68,8 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             forgive=health.forgive,
             now=now,
         )
-        ChoiceService.__init__(self, changes, catalog=catalog, policies=policies)
-        self._database, self._health = database, health
+        ChoiceService.__init__(self, changes, catalog=catalog, policies=policies, now=now)
+        self._database, self._health, self._spending = database, health, spending
 
     def expecting(self, expectation: Expectation) -> Self:
         """The same service for one change, which is made only if what its author saw is still so.
@@ -90,14 +93,15 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         Raises RequestError(unknown_provider).
         """
         check_user_id(user_id)
-        snapshot = await snapshots.load_snapshot(self._database, user_id)
+        snapshot = await snapshots.load_snapshot(self._database, user_id) or _empty_snapshot(user_id)
         return attempts(
-            snapshot or _empty_snapshot(user_id),
+            snapshot,
             request,
             catalog=self._catalog,
             policy=self._policies.current,
             health=HealthView(self._health),
             now=self._now(),
+            spending=None if self._spending is None else await self._spending.look(snapshot, request),
         )
 
 

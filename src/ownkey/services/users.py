@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.budget import check_group
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import NotFound
 from ownkey.services.changes import Changes
@@ -45,6 +46,18 @@ class UserService:
             await _get(change.tx, user_id)
             if await rows.set_user_status(change.tx, user_id, UserStatus(status)):
                 await change.record(AuditAction.USER_UPDATED, user_id, status=UserStatus(status).value)
+            return await _get(change.tx, user_id)
+
+    async def set_group(self, user_id: str, group: str | None, *, actor: str | None = None) -> User:
+        """Put somebody into a group, whose budget they share from now on; None: into none.
+
+        Raises NotFound and RequestError.
+        """
+        wanted = None if group is None else check_group(group)
+        async with self._changes.begin(user_id, actor, create=False) as change:
+            await _get(change.tx, user_id)
+            if await rows.set_user_group(change.tx, user_id, wanted):
+                await change.record(AuditAction.USER_UPDATED, user_id, group=wanted)
             return await _get(change.tx, user_id)
 
     async def delete(self, user_id: str, *, actor: str | None = None) -> None:

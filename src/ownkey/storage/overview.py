@@ -28,6 +28,7 @@ class UserOverview(Struct, frozen=True, kw_only=True):
     id: str
     role: str
     status: str
+    group: str | None
     created_at: datetime
     login: str | None
     display_name: str | None

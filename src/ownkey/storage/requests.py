@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, TokensSource
+from ownkey.domain.usage import CostSource, Outcome, TokensSource, first_id
 from ownkey.storage.sql import query
 
 
@@ -36,7 +38,10 @@ class LoggedAttempt(Struct, frozen=True, kw_only=True):
     output_text: int
     output_reasoning: int
     tokens_source: TokensSource
+    service_tier: str | None
+    fallback: bool
     cost_microdollars: int | None
+    cost_source: CostSource | None
     price_version: str | None
     duration_ms: int
     first_byte_ms: int | None
@@ -44,20 +49,49 @@ class LoggedAttempt(Struct, frozen=True, kw_only=True):
     finish_reason: str | None
 
 
-async def list_requests(
-    tx: Any,
-    *,
-    limit: int,
-    before: str | None = None,
-    provider: str | None = None,
-    task: str | None = None,
-    outcome: str | None = None,
-) -> list[LoggedAttempt]:
-    """The attempts of at most `limit` requests that came before the one named, the newest request first.
+class RequestQuery(Struct, frozen=True, kw_only=True):
+    """Which requests: those of which an attempt, from `start` to before `end`, is as asked; None asks for nothing.
 
-    A request counts when one of its attempts is as asked; `outcome` "error" is every outcome but ok and client_gone.
+    `outcome` "error" is every outcome but ok and client_gone.
     """
-    rows = await tx.fetch(query("list_requests"), before, provider, task, outcome, limit)
+
+    start: datetime | None = None
+    end: datetime | None = None
+    provider: str | None = None
+    model: str | None = None
+    task: str | None = None
+    credential_id: str | None = None
+    payer: str | None = None
+    outcome: str | None = None
+
+
+async def list_requests(tx: Any, asked: RequestQuery, *, limit: int, before: str | None = None) -> list[LoggedAttempt]:
+    """The attempts of at most `limit` requests that came before the one named, the newest request first."""
+    if asked.end is not None:
+        # Ids grow with time: no request that began later has an attempt in the range.
+        before = min(first_id(asked.end), before or "z")
+    rows = await tx.fetch(
+        query("list_requests"),
+        before,
+        asked.start,
+        asked.end,
+        asked.provider,
+        asked.model,
+        asked.task,
+        UUID(asked.credential_id) if asked.credential_id else None,
+        asked.payer,
+        asked.outcome,
+        limit,
+    )
+    return _read(rows)
+
+
+async def find_request(tx: Any, request_id: str) -> list[LoggedAttempt]:
+    """The attempts of one request; empty where there is none, or none of this user's."""
+    return _read(await tx.fetch(query("find_request"), request_id))
+
+
+def _read(rows: Sequence[Any]) -> list[LoggedAttempt]:
     return [
         LoggedAttempt(
             **{
@@ -65,6 +99,7 @@ async def list_requests(
                 "payer": Payer(row["payer"]),
                 "outcome": Outcome(row["outcome"]),
                 "tokens_source": TokensSource(row["tokens_source"]),
+                "cost_source": CostSource(row["cost_source"]) if row["cost_source"] else None,
             }
         )
         for row in rows

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from ownkey.domain.budget import CapAction, Caps
 from ownkey.domain.settings import PayerRule, Preference, Settings, TaskOverride
 from ownkey.storage.sql import query
 
@@ -18,7 +19,19 @@ from ownkey.storage.sql import query
 async def get_settings(tx: Any) -> Settings:
     """The user's general settings; the defaults where they chose nothing."""
     row = await tx.fetchrow(query("get_settings"))
-    return Settings() if row is None else Settings(**{**row, "payer": _payer(row["payer"])})
+    if row is None:
+        return Settings()
+    return Settings(
+        payer=_payer(row["payer"]),
+        allow_fallback=row["allow_fallback"],
+        default_task=row["default_task"],
+        shared_consent_at=row["shared_consent_at"],
+        caps=Caps(
+            day_microdollars=row["cap_day_microdollars"],
+            month_microdollars=row["cap_month_microdollars"],
+            action=CapAction(row["cap_action"]),
+        ),
+    )
 
 
 async def update_settings(tx: Any, changes: Mapping[str, Any]) -> Settings:
@@ -30,7 +43,16 @@ async def update_settings(tx: Any, changes: Mapping[str, Any]) -> Settings:
     after = msgspec.structs.replace(before, **changes)
     if after != before:
         payer = str(after.payer) if after.payer is not None else None
-        await tx.execute(query("put_settings"), payer, after.allow_fallback, after.default_task)
+        await tx.execute(
+            query("put_settings"),
+            payer,
+            after.allow_fallback,
+            after.default_task,
+            after.shared_consent_at,
+            after.caps.day_microdollars,
+            after.caps.month_microdollars,
+            str(after.caps.action),
+        )
     return after
 
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
+from ownkey.domain.usage import CostSource, Outcome, Tokens, TokensSource, UsageEvent
 from ownkey.storage.database import Database
 from ownkey.storage.record_id import parse_record_id
 from ownkey.storage.sql import query
@@ -51,23 +51,52 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     output_reasoning: int
     cost_microdollars: int
     unpriced_requests: int
+    estimated_requests: int
+    fallback_requests: int
     duration_ms: int
     first_byte_ms: int
     first_byte_requests: int
 
 
-class MeasuredCalls(Struct, frozen=True, kw_only=True):
-    """What single calls say of one group; keys as in `UsageRow`. Times are milliseconds of whole calls."""
+class UsageQuery(Struct, frozen=True, kw_only=True):
+    """Whole UTC days, both ends included, what to group by, and which rows; None chooses all."""
 
-    day: date | None
-    provider: str | None
-    model: str | None
-    task: str | None
-    credential_id: str | None
-    payer: str | None
-    fallback_requests: int
-    p50_duration_ms: int
-    p95_duration_ms: int
+    start: date
+    end: date
+    group_by: tuple[UsageKey, ...] = ()
+    provider: str | None = None
+    model: str | None = None
+    task: str | None = None
+    credential_id: str | None = None
+    payer: str | None = None
+    user_id: str | None = None
+
+    @property
+    def names_people(self) -> bool:
+        """Whether users or their credentials matter: else the sums of everybody answer it."""
+        return bool({"user", "credential"} & set(self.group_by) or self.user_id or self.credential_id)
+
+
+class Latencies(Struct, frozen=True, kw_only=True):
+    """How long the middle and the slow calls of one group took, in milliseconds; keys as in `UsageRow`.
+
+    `calls` is how many were measured one by one; None: the figures are those of a histogram, good to 2.2 per cent.
+    """
+
+    user_id: str | None = None
+    day: date | None = None
+    provider: str | None = None
+    model: str | None = None
+    task: str | None = None
+    credential_id: str | None = None
+    payer: str | None = None
+    calls: int | None = None
+    p50_duration_ms: int | None = None
+    p95_duration_ms: int | None = None
+    p99_duration_ms: int | None = None
+    p50_first_byte_ms: int | None = None
+    p95_first_byte_ms: int | None = None
+    p99_first_byte_ms: int | None = None
 
 
 class UsageDay(Struct, frozen=True, kw_only=True):
@@ -88,6 +117,8 @@ class UsageDay(Struct, frozen=True, kw_only=True):
     output_reasoning: int
     cost_microdollars: int
     unpriced_requests: int
+    estimated_requests: int
+    fallback_requests: int
     duration_ms: int
     first_byte_ms: int
     first_byte_requests: int
@@ -123,17 +154,42 @@ async def insert_events(db: Database, events: Sequence[UsageEvent]) -> int:
     raise AssertionError("unreachable")
 
 
-async def query_usage(
-    tx: Any, *, start: date, end: date, group_by: Sequence[UsageKey], limit: int = 100_000
-) -> list[UsageRow]:
-    """Sums over the days (UTC) from `start` to `end`, both included, of all users that the transaction may see."""
-    rows = await tx.fetch(query("query_usage"), start, end, list(group_by), limit)
+async def query_usage(tx: Any, asked: UsageQuery, *, limit: int = 100_000) -> list[UsageRow]:
+    """Sums of all users that the transaction may see."""
+    rows = await tx.fetch(query("query_usage"), asked.start, asked.end, list(asked.group_by), limit, *_choice(asked))
     return [UsageRow(**row) for row in rows]
 
 
-async def measure_calls(tx: Any, *, start: date, end: date, group_by: Sequence[UsageKey]) -> list[MeasuredCalls]:
-    """What only the single calls of those days (UTC) say. Reads each of them: some 50 ms for 40,000."""
-    return [MeasuredCalls(**row) for row in await tx.fetch(query("measure_calls"), start, end, list(group_by))]
+async def query_usage_total(tx: Any, asked: UsageQuery, *, limit: int = 100_000) -> list[UsageRow]:
+    """Sums of everybody, for the role `ownkey_admin`, where the query names no people."""
+    choice = (asked.provider, asked.model, asked.task, asked.payer)
+    rows = await tx.fetch(query("query_usage_total"), asked.start, asked.end, list(asked.group_by), limit, *choice)
+    return [UsageRow(**row) for row in rows]
+
+
+async def measure_calls(tx: Any, asked: UsageQuery) -> list[Latencies]:
+    """From the single calls, exactly. Reads each of them: some 50 ms for 40,000."""
+    rows = await tx.fetch(query("measure_calls"), asked.start, asked.end, list(asked.group_by), *_choice(asked))
+    return [Latencies(**row) for row in rows]
+
+
+async def measure_days(tx: Any, asked: UsageQuery) -> list[Latencies]:
+    """From the daily histograms, however many calls there were."""
+    rows = await tx.fetch(query("measure_days"), asked.start, asked.end, list(asked.group_by), *_choice(asked))
+    return [_read_buckets(row) for row in rows]
+
+
+async def measure_days_total(tx: Any, asked: UsageQuery) -> list[Latencies]:
+    """From the daily histograms of everybody, for the role `ownkey_admin`, where the query names no people."""
+    choice = (asked.provider, asked.model, asked.task, asked.payer)
+    rows = await tx.fetch(query("measure_days_total"), asked.start, asked.end, list(asked.group_by), *choice)
+    return [_read_buckets(row) for row in rows]
+
+
+async def list_credential_labels(tx: Any, ids: Sequence[str]) -> dict[str, str]:
+    """What these credentials are called, by id; those that were removed are missing."""
+    rows = await tx.fetch(query("list_credential_labels"), [UUID(one) for one in ids])
+    return {row["id"]: row["label"] for row in rows}
 
 
 async def list_days(tx: Any, *, after: UsageDay | None = None, limit: int = 1000) -> list[UsageDay]:
@@ -158,6 +214,33 @@ async def list_events(tx: Any, *, start: datetime, end: datetime, limit: int = 1
 async def ensure_partitions(db: Database, months: int = 3) -> int:
     """Make the partitions for the months ahead; says how many were missing. Raises StorageError."""
     return int(await db.fetch_value("ensure_usage_partitions", months))
+
+
+async def drop_old_usage(db: Database, months: int) -> int:
+    """Drop the events of months that ended that many months ago; says how many partitions went. Raises StorageError.
+
+    This month and the one before stay whatever is asked for, and so do all daily sums.
+    """
+    return int(await db.fetch_value("drop_old_usage", months))
+
+
+def _choice(asked: UsageQuery) -> tuple[object, ...]:
+    credential = UUID(asked.credential_id) if asked.credential_id else None
+    return asked.provider, asked.model, asked.task, credential, asked.payer, asked.user_id
+
+
+def _read_buckets(row: Any) -> Latencies:
+    values = dict(row)
+    for measure in ("duration", "first_byte"):
+        for quantile in ("p50", "p95", "p99"):
+            bucket = values.pop(f"{quantile}_{measure}")
+            values[f"{quantile}_{measure}_ms"] = None if bucket is None else _middle(bucket)
+    return Latencies(**values)
+
+
+def _middle(bucket: int) -> int:
+    """The milliseconds in the middle of a bucket of a histogram, see `ownkey_private.latency_bucket`."""
+    return round(2 ** ((bucket - 0.5) / 16)) if bucket else 0
 
 
 def _event_row(event: UsageEvent) -> dict[str, object]:
@@ -191,7 +274,10 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
         "output_reasoning": _number(tokens.output_reasoning),
         "tokens_source": event.tokens_source,
         "raw_usage": b64encode(event.raw_usage[:_RAW_LIMIT]).decode() if event.raw_usage is not None else None,
+        "service_tier": _optional_text(event.service_tier),
+        "fallback": event.fallback,
         "cost_microdollars": _optional_number(event.cost_microdollars),
+        "cost_source": event.cost_source,
         "price_version": _optional_text(event.price_version),
         "duration_ms": _number(event.duration_ms),
         "first_byte_ms": _optional_number(event.first_byte_ms),
@@ -211,6 +297,7 @@ def _event(row: Any) -> UsageEvent:
             "outcome": Outcome(values["outcome"]),
             "tokens": tokens if source is not TokensSource.NONE else None,
             "tokens_source": source,
+            "cost_source": CostSource(values["cost_source"]) if values["cost_source"] else None,
         }
     )
 

@@ -12,11 +12,12 @@ from ownkey.storage.sql import query
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """One user. Times are UTC."""
+    """One user. Times are UTC; `group` is for budgets."""
 
     id: str
     role: Role
     status: UserStatus
+    group: str | None
     generation: int
     created_at: datetime
     updated_at: datetime
@@ -54,6 +55,11 @@ async def set_user_role(tx: Any, user_id: str, role: str) -> bool:
     return await tx.fetchval(query("set_user_role"), user_id, str(role)) is not None
 
 
+async def set_user_group(tx: Any, user_id: str, group: str | None) -> bool:
+    """Put the user into a group for budgets, or out of any; says whether that changed anything."""
+    return await tx.fetchval(query("set_user_group"), user_id, group) is not None
+
+
 async def delete_user(tx: Any) -> bool:
     """Delete the transaction's user, their data key and all their rows but the audit trail.
 
@@ -73,6 +79,7 @@ def _user(row: Any) -> User:
         id=row["id"],
         role=Role(row["role"]),
         status=UserStatus(row["status"]),
+        group=row["spending_group"],
         generation=row["generation"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

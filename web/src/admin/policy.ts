@@ -151,7 +151,7 @@ export class PolicyView extends View<AdminSurroundings> {
               .value=${this.#listed}
               @input=${(event: Event) => {
                 this.#listed = (event.target as HTMLTextAreaElement).value;
-                this.#set({ shared: { access, users: lines(this.#listed) } });
+                this.#set({ shared: { ...draft.shared, users: lines(this.#listed) } });
               }}
             ></textarea>`,
           })
@@ -332,7 +332,9 @@ export class PolicyView extends View<AdminSurroundings> {
 function draftOf(stored: Stored): Draft {
   return {
     allowed_providers: stored.allowed_providers,
-    shared: { access: stored.shared.access as Access, users: stored.shared.users },
+    shared: { ...stored.shared, access: stored.shared.access as Access },
+    budgets: stored.budgets,
+    limits: stored.limits,
     defaults: {
       payer: stored.defaults.payer as Rule,
       tasks: Object.fromEntries(

@@ -107,6 +107,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Budgets
+         * @description What is spent and promised of every budget in this day and month (UTC), and who spends the most.
+         */
+        get: operations["get_budgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/encryption": {
         parameters: {
             query?: never;
@@ -385,7 +405,7 @@ export interface paths {
         head?: never;
         /**
          * Change User
-         * @description Another role or status, now and in every process. Who is suspended is signed out as well.
+         * @description Another role, status or group, now and in every process. Who is suspended is signed out as well.
          *
          *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
          */
@@ -446,6 +466,26 @@ export interface paths {
          * @description What was done to your settings, keys and tokens, and by whom; newest first.
          */
         get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/budget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Budget
+         * @description What you have left, and when it begins anew: budgets of the operator's money, your own caps, calls per minute.
+         */
+        get: operations["get_budget"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1232,6 +1272,32 @@ export interface components {
             stored: boolean;
         };
         /**
+         * AllowanceInput
+         * @description How much may be spent, by day and month of UTC.
+         */
+        AllowanceInput: {
+            /**
+             * Day Microdollars
+             * @description null: without a limit.
+             */
+            day_microdollars?: number | null;
+            /**
+             * Month Microdollars
+             * @description null: without a limit.
+             */
+            month_microdollars?: number | null;
+        };
+        /**
+         * AllowanceOut
+         * @description How much may be spent, in micro-dollars by day and month of UTC. null: without a limit.
+         */
+        AllowanceOut: {
+            /** Day Microdollars */
+            day_microdollars: number | null;
+            /** Month Microdollars */
+            month_microdollars: number | null;
+        };
+        /**
          * AttemptCredentialOut
          * @description Which of the user's keys an attempt would use.
          */
@@ -1304,6 +1370,152 @@ export interface components {
             reason: string;
         };
         /**
+         * BudgetLineOut
+         * @description One limit on money in the period that is under way. Amounts are micro-dollars; null: not told to users.
+         */
+        BudgetLineOut: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "stop" | "warn";
+            /** Left Microdollars */
+            left_microdollars: number | null;
+            /** Limit Microdollars */
+            limit_microdollars: number | null;
+            /**
+             * Period
+             * @description Of UTC.
+             * @enum {string}
+             */
+            period: "day" | "month";
+            /**
+             * Reached
+             * @description Whether nothing is left.
+             */
+            reached: boolean;
+            /**
+             * Reserved Microdollars
+             * @description Promised to requests under way, from a bound on their cost.
+             */
+            reserved_microdollars: number | null;
+            /**
+             * Resets At
+             * Format: date-time
+             */
+            resets_at: string;
+            /**
+             * Scope
+             * @description Yours, your group's or everybody's budget of the operator's money; own: your cap on your own.
+             * @enum {string}
+             */
+            scope: "user" | "group" | "total" | "own";
+            /** Spent Microdollars */
+            spent_microdollars: number | null;
+        };
+        /**
+         * BudgetOverviewOut
+         * @description The operator's money: budgets, and what is left of them.
+         */
+        BudgetOverviewOut: {
+            /** Groups */
+            groups: components["schemas"]["GroupBudgetOut"][];
+            per_user: components["schemas"]["AllowanceOut"];
+            /**
+             * Total
+             * @description Everybody together: day and month.
+             */
+            total: components["schemas"]["PotOut"][];
+            /**
+             * Users
+             * @description Who took something this month, the most expensive first.
+             */
+            users: components["schemas"]["SpenderOut"][];
+        };
+        /**
+         * BudgetsInput
+         * @description How much of the operator's money may be spent. Requests on users' own keys are outside of it.
+         */
+        BudgetsInput: {
+            /**
+             * Assumed Output Tokens
+             * @description Bounds the answer to a request that names no limit, of a model whose own is not known.
+             * @default 16384
+             */
+            assumed_output_tokens: number;
+            /**
+             * Groups
+             * @description By the members of a group together.
+             * @default {}
+             */
+            groups: {
+                [key: string]: components["schemas"]["AllowanceInput"];
+            };
+            /**
+             * @description By each user.
+             * @default {}
+             */
+            per_user: components["schemas"]["AllowanceInput"];
+            /**
+             * @description By everybody together.
+             * @default {}
+             */
+            total: components["schemas"]["AllowanceInput"];
+        };
+        /**
+         * BudgetsOut
+         * @description How much of the operator's money may be spent.
+         */
+        BudgetsOut: {
+            /**
+             * Assumed Output Tokens
+             * @description Bounds the answer to a request that names no limit, of a model whose own is not known.
+             */
+            assumed_output_tokens: number;
+            /**
+             * Groups
+             * @description By the members of a group together.
+             */
+            groups: {
+                [key: string]: components["schemas"]["AllowanceOut"];
+            };
+            /** @description By each user. */
+            per_user: components["schemas"]["AllowanceOut"];
+            /** @description By everybody together. */
+            total: components["schemas"]["AllowanceOut"];
+        };
+        /**
+         * BudgetStandingOut
+         * @description What you have left.
+         */
+        BudgetStandingOut: {
+            /**
+             * Group
+             * @description Whose budget you share.
+             */
+            group: string | null;
+            /**
+             * Own
+             * @description Your caps on your own money.
+             */
+            own: components["schemas"]["BudgetLineOut"][];
+            /**
+             * Rates
+             * @description How fast you may use the operator's keys.
+             */
+            rates: components["schemas"]["RateLineOut"][];
+            /**
+             * Shared
+             * @description Budgets that concern you, of the operator's money.
+             */
+            shared: components["schemas"]["BudgetLineOut"][];
+            /**
+             * Shared Consent Needed
+             * @description As in the settings.
+             */
+            shared_consent_needed: boolean;
+        };
+        /**
          * CallableModelOut
          * @description A model that a key can call, and what is known of it. null: nobody says.
          */
@@ -1348,6 +1560,44 @@ export interface components {
             source: "provider" | "catalog";
         };
         /**
+         * CapsInput
+         * @description Your limits on your own money, by day and month of UTC.
+         */
+        CapsInput: {
+            /**
+             * Action
+             * @description warn: requests go on, and their answers say so in `X-Ownkey-Warning`.
+             * @default stop
+             * @enum {string}
+             */
+            action: "warn" | "stop";
+            /**
+             * Day Microdollars
+             * @description null: without a limit.
+             */
+            day_microdollars?: number | null;
+            /**
+             * Month Microdollars
+             * @description null: without a limit.
+             */
+            month_microdollars?: number | null;
+        };
+        /**
+         * CapsOut
+         * @description A user's limits on their own money, in micro-dollars by day and month of UTC. null: without a limit.
+         */
+        CapsOut: {
+            /**
+             * Action
+             * @description What happens there: warn or stop.
+             */
+            action: string;
+            /** Day Microdollars */
+            day_microdollars: number | null;
+            /** Month Microdollars */
+            month_microdollars: number | null;
+        };
+        /**
          * ChangedUserOut
          * @description A user after a change.
          */
@@ -1357,6 +1607,8 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Group */
+            group: string | null;
             /** Id */
             id: string;
             /** Role */
@@ -1655,6 +1907,21 @@ export interface components {
             pattern: string;
         };
         /**
+         * GroupBudgetOut
+         * @description One group: named by the policy, or by a user who is in it.
+         */
+        GroupBudgetOut: {
+            /** Members */
+            members: number;
+            /** Name */
+            name: string;
+            /**
+             * Pots
+             * @description The members together: day and month.
+             */
+            pots: components["schemas"]["PotOut"][];
+        };
+        /**
          * HeldCredentialsOut
          * @description How many keys at one provider have one status.
          */
@@ -1665,6 +1932,38 @@ export interface components {
             provider: string;
             /** Status */
             status: string;
+        };
+        /**
+         * LimitsInput
+         * @description How fast each user may use the operator's keys.
+         */
+        LimitsInput: {
+            /**
+             * Requests Per Minute
+             * @description Calls to providers; null: no limit.
+             */
+            requests_per_minute?: number | null;
+            /**
+             * Tokens Per Minute
+             * @description In and out; null: no limit.
+             */
+            tokens_per_minute?: number | null;
+        };
+        /**
+         * LimitsOut
+         * @description How fast each user may use the operator's keys. null: without a limit.
+         */
+        LimitsOut: {
+            /**
+             * Requests Per Minute
+             * @description Calls to providers.
+             */
+            requests_per_minute: number | null;
+            /**
+             * Tokens Per Minute
+             * @description In and out.
+             */
+            tokens_per_minute: number | null;
         };
         /**
          * LinkInput
@@ -2414,11 +2713,22 @@ export interface components {
             allowed_providers?: string[] | null;
             /**
              * @default {
+             *       "assumed_output_tokens": 16384,
+             *       "groups": {},
+             *       "per_user": {},
+             *       "total": {}
+             *     }
+             */
+            budgets: components["schemas"]["BudgetsInput"];
+            /**
+             * @default {
              *       "payer": "own_then_shared",
              *       "tasks": {}
              *     }
              */
             defaults: components["schemas"]["PolicyDefaultsInput"];
+            /** @default {} */
+            limits: components["schemas"]["LimitsInput"];
             /**
              * Locks
              * @description `payer`, `preferences`, `tasks` (all of them) or `tasks:<name>`.
@@ -2434,6 +2744,7 @@ export interface components {
             /**
              * @default {
              *       "access": "everyone",
+             *       "consent": false,
              *       "users": []
              *     }
              */
@@ -2449,6 +2760,7 @@ export interface components {
              * @description null: all that the frame allows.
              */
             allowed_providers: string[] | null;
+            budgets: components["schemas"]["BudgetsOut"];
             defaults: components["schemas"]["PolicyDefaultsOut"];
             frame: components["schemas"]["PolicyFrameOut"];
             /**
@@ -2456,6 +2768,7 @@ export interface components {
              * @description The ETag of this answer; 0: nothing was decided yet.
              */
             generation: number;
+            limits: components["schemas"]["LimitsOut"];
             /**
              * Locks
              * @description `payer`, `preferences`, `tasks` or `tasks:<name>`.
@@ -2468,6 +2781,35 @@ export interface components {
             updated_at: string | null;
             /** Updated By */
             updated_by: string | null;
+        };
+        /**
+         * PotOut
+         * @description What was spent from one budget in the period that is under way; micro-dollars.
+         */
+        PotOut: {
+            /**
+             * Limit Microdollars
+             * @description null: without a limit.
+             */
+            limit_microdollars: number | null;
+            /**
+             * Period
+             * @description Of UTC.
+             * @enum {string}
+             */
+            period: "day" | "month";
+            /**
+             * Reserved Microdollars
+             * @description Promised to requests under way, from a bound on their cost.
+             */
+            reserved_microdollars: number;
+            /**
+             * Resets At
+             * Format: date-time
+             */
+            resets_at: string;
+            /** Spent Microdollars */
+            spent_microdollars: number;
         };
         /**
          * PreferenceChange
@@ -2766,6 +3108,31 @@ export interface components {
             shared_key: boolean;
         };
         /**
+         * RateLineOut
+         * @description One limit on speed in the minute that is under way.
+         */
+        RateLineOut: {
+            /** Left */
+            left: number;
+            /** Limit Per Minute */
+            limit_per_minute: number;
+            /**
+             * Resets At
+             * Format: date-time
+             */
+            resets_at: string;
+            /**
+             * Unit
+             * @enum {string}
+             */
+            unit: "requests" | "tokens";
+            /**
+             * Used
+             * @description What is promised to requests under way included.
+             */
+            used: number;
+        };
+        /**
          * ReplacedSecret
          * @description The new key; id, label, order and history stay. The address stays too, unless one is given.
          */
@@ -2942,6 +3309,13 @@ export interface components {
              */
             allow_fallback: boolean;
             /**
+             * @description All of them at once.
+             * @default {
+             *       "action": "stop"
+             *     }
+             */
+            caps: components["schemas"]["CapsInput"];
+            /**
              * Default Task
              * @description The task of requests that name none.
              * @example chat
@@ -2952,6 +3326,12 @@ export interface components {
              * @description Who may pay for requests in general; null: as the administrator decides.
              */
             payer?: ("own_only" | "own_then_shared" | "shared_only") | null;
+            /**
+             * Shared Consent
+             * @description Whether the operator's keys may serve you, where the administrators ask; false takes it back.
+             * @default false
+             */
+            shared_consent: boolean;
         };
         /**
          * SettingsOut
@@ -2960,6 +3340,7 @@ export interface components {
         SettingsOut: {
             /** Allow Fallback */
             allow_fallback: boolean;
+            caps: components["schemas"]["CapsOut"];
             /** Default Task */
             default_task: string | null;
             /**
@@ -2972,6 +3353,16 @@ export interface components {
              * @description false: you follow the administrator's default.
              */
             payer_chosen: boolean;
+            /**
+             * Shared Consent At
+             * @description When you agreed that the operator's keys may serve you.
+             */
+            shared_consent_at: string | null;
+            /**
+             * Shared Consent Needed
+             * @description Whether the administrators ask for that and you have not agreed: until then these keys do not serve you.
+             */
+            shared_consent_needed: boolean;
         };
         /**
          * SharedAccessInput
@@ -2984,6 +3375,12 @@ export interface components {
              * @enum {string}
              */
             access: "everyone" | "nobody" | "listed";
+            /**
+             * Consent
+             * @description Whether each user has to agree before these keys serve them.
+             * @default false
+             */
+            consent: boolean;
             /**
              * Users
              * @description Ids of users; they count while `access` is `listed`.
@@ -3001,6 +3398,11 @@ export interface components {
              * @description everyone, nobody or listed.
              */
             access: string;
+            /**
+             * Consent
+             * @description Whether each user has to agree before these keys serve them.
+             */
+            consent: boolean;
             /** Users */
             users: string[];
         };
@@ -3145,6 +3547,29 @@ export interface components {
              * @description When it may work again, where known.
              */
             until: string | null;
+        };
+        /**
+         * SpenderOut
+         * @description What one user took from the operator's keys; micro-dollars.
+         */
+        SpenderOut: {
+            /** Day Reserved Microdollars */
+            day_reserved_microdollars: number;
+            /** Day Spent Microdollars */
+            day_spent_microdollars: number;
+            /** Group */
+            group: string | null;
+            /** Month Reserved Microdollars */
+            month_reserved_microdollars: number;
+            /** Month Spent Microdollars */
+            month_spent_microdollars: number;
+            /**
+             * Reached
+             * @description Whether the user's own budget of a day or month is used up.
+             */
+            reached: boolean;
+            /** User Id */
+            user_id: string;
         };
         /**
          * TaskChange
@@ -3383,6 +3808,11 @@ export interface components {
          * @description What is left out stays as it is.
          */
         UserChange: {
+            /**
+             * Group
+             * @description Whose budget the user shares; null, where given: none.
+             */
+            group?: string | null;
             /** Role */
             role?: ("user" | "admin") | null;
             /** Status */
@@ -3407,6 +3837,11 @@ export interface components {
              * @description Those that failed.
              */
             errors: number;
+            /**
+             * Group
+             * @description Whose budget the user shares.
+             */
+            group: string | null;
             /** Id */
             id: string;
             /**
@@ -3982,6 +4417,118 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VerificationOut"];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_budgets: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOverviewOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
@@ -6370,6 +6917,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditEntryOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetStandingOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */

@@ -1,6 +1,6 @@
 -- name: list_overviews
 -- A page of users whose id or name holds $3, with what they hold and what they used since $4, for administrators.
-select u.id, u.role, u.status, u.created_at, a.login, a.display_name,
+select u.id, u.role, u.status, u.spending_group as group, u.created_at, a.login, a.display_name,
        (select max(t.last_used_at) from ownkey.gateway_tokens t where t.user_id = u.id) as last_active_at,
        coalesce((
            select json_agg(json_build_object('provider', held.provider, 'status', held.status, 'count', held.count))

@@ -1,12 +1,17 @@
 -- name: get_settings
 -- The user's general settings; no row means the defaults.
-select payer, allow_fallback, default_task from ownkey.user_llm_settings;
+select payer, allow_fallback, default_task, shared_consent_at, cap_day_microdollars, cap_month_microdollars, cap_action
+from ownkey.user_llm_settings;
 
 -- name: put_settings
 -- All of the user's general settings.
-insert into ownkey.user_llm_settings (payer, allow_fallback, default_task) values ($1, $2, $3)
+insert into ownkey.user_llm_settings (
+    payer, allow_fallback, default_task, shared_consent_at, cap_day_microdollars, cap_month_microdollars, cap_action
+) values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (user_id) do update set
-    payer = excluded.payer, allow_fallback = excluded.allow_fallback, default_task = excluded.default_task;
+    payer = excluded.payer, allow_fallback = excluded.allow_fallback, default_task = excluded.default_task,
+    shared_consent_at = excluded.shared_consent_at, cap_day_microdollars = excluded.cap_day_microdollars,
+    cap_month_microdollars = excluded.cap_month_microdollars, cap_action = excluded.cap_action;
 
 -- name: list_preferences
 -- What the user wishes of each provider.

@@ -2,12 +2,16 @@
 -- Store a JSON array of events of any users; gives how many were new.
 select ownkey_private.record_usage($1);
 
+-- name: drop_old_usage
+-- Drop the partitions of months that ended that many months ago; says how many.
+select ownkey_private.drop_old_usage($1);
+
 -- name: ensure_usage_partitions
 -- Make the monthly partitions for the months ahead.
 select ownkey_private.ensure_usage_partitions($1);
 
 -- name: query_usage
--- Sums over days from $1 to $2, by the keys that $3 names; the other keys are NULL.
+-- Sums over days from $1 to $2, by the keys that $3 names; the other keys are NULL. $5 to $10 choose rows, where given.
 select
     case when 'user' = any ($3::text[]) then user_id end as user_id,
     case when 'day' = any ($3) then day end as day,
@@ -26,44 +30,176 @@ select
     sum(output_reasoning)::bigint as output_reasoning,
     sum(cost_microdollars)::bigint as cost_microdollars,
     sum(unpriced_requests)::bigint as unpriced_requests,
+    sum(estimated_requests)::bigint as estimated_requests,
+    sum(fallback_requests)::bigint as fallback_requests,
     sum(duration_ms)::bigint as duration_ms,
     sum(first_byte_ms)::bigint as first_byte_ms,
     sum(first_byte_requests)::bigint as first_byte_requests
 from ownkey.usage_daily
 where day between $1 and $2
+    and ($5::text is null or provider = $5)
+    and ($6::text is null or model = $6)
+    and ($7::text is null or task = $7)
+    and ($8::uuid is null or credential_id = $8)
+    and ($9::text is null or payer = $9)
+    and ($10::text is null or user_id = $10)
 group by 1, 2, 3, 4, 5, 6, 7
 order by 2 nulls first, sum(cost_microdollars) desc, sum(requests) desc, 1, 3, 4, 5, 6, 7
 limit $4;
 
--- name: measure_calls
--- What the daily sums cannot say, from the single calls of the days from $1 to $2 and by the keys that $3 names: how many took
--- over from another key or provider, and how long the middle and the slow ones took.
+-- name: query_usage_total
+-- The same of everybody together, where neither users nor credentials matter: few rows, however many users there are.
 select
-    case when 'day' = any ($3::text[]) then (e.occurred_at at time zone 'UTC')::date end as day,
+    case when 'day' = any ($3::text[]) then day end as day,
+    case when 'provider' = any ($3) then provider end as provider,
+    case when 'model' = any ($3) then model end as model,
+    case when 'task' = any ($3) then nullif(task, '') end as task,
+    case when 'payer' = any ($3) then payer end as payer,
+    sum(requests)::bigint as requests,
+    sum(errors)::bigint as errors,
+    sum(input_uncached)::bigint as input_uncached,
+    sum(cache_read)::bigint as cache_read,
+    sum(cache_write)::bigint as cache_write,
+    sum(output_text)::bigint as output_text,
+    sum(output_reasoning)::bigint as output_reasoning,
+    sum(cost_microdollars)::bigint as cost_microdollars,
+    sum(unpriced_requests)::bigint as unpriced_requests,
+    sum(estimated_requests)::bigint as estimated_requests,
+    sum(fallback_requests)::bigint as fallback_requests,
+    sum(duration_ms)::bigint as duration_ms,
+    sum(first_byte_ms)::bigint as first_byte_ms,
+    sum(first_byte_requests)::bigint as first_byte_requests
+from ownkey_private.usage_daily_total
+where day between $1 and $2
+    and ($5::text is null or provider = $5)
+    and ($6::text is null or model = $6)
+    and ($7::text is null or task = $7)
+    and ($8::text is null or payer = $8)
+group by 1, 2, 3, 4, 5
+order by 1 nulls first, sum(cost_microdollars) desc, sum(requests) desc, 2, 3, 4, 5
+limit $4;
+
+-- name: measure_days
+-- The buckets of the histograms in which the middle and the slow calls are; days, keys and rows as in query_usage.
+with parts as (
+    select
+        case when 'user' = any ($3::text[]) then d.user_id end as user_id,
+        case when 'day' = any ($3) then d.day end as day,
+        case when 'provider' = any ($3) then d.provider end as provider,
+        case when 'model' = any ($3) then d.model end as model,
+        case when 'task' = any ($3) then nullif(d.task, '') end as task,
+        case when 'credential' = any ($3)
+            then nullif(d.credential_id, '00000000-0000-0000-0000-000000000000')::text end as credential_id,
+        case when 'payer' = any ($3) then d.payer end as payer,
+        m.measure, p % 1024 as bucket, sum(p / 1024) as calls
+    from ownkey.usage_daily d
+    cross join lateral (values (1, d.duration_histogram), (2, d.first_byte_histogram)) m (measure, histogram)
+    cross join lateral unnest(m.histogram) p
+    where d.day between $1 and $2
+        and ($4::text is null or d.provider = $4)
+        and ($5::text is null or d.model = $5)
+        and ($6::text is null or d.task = $6)
+        and ($7::uuid is null or d.credential_id = $7)
+        and ($8::text is null or d.payer = $8)
+        and ($9::text is null or d.user_id = $9)
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+),
+running as (
+    select
+        user_id, day, provider, model, task, credential_id, payer, measure, bucket, sum(calls) over up as upto,
+        sum(calls) over (partition by user_id, day, provider, model, task, credential_id, payer, measure) as calls
+    from parts
+    window up as (partition by user_id, day, provider, model, task, credential_id, payer, measure order by bucket)
+)
+select
+    user_id, day, provider, model, task, credential_id, payer,
+    min(bucket) filter (where measure = 1 and upto >= 0.5 * calls) as p50_duration,
+    min(bucket) filter (where measure = 1 and upto >= 0.95 * calls) as p95_duration,
+    min(bucket) filter (where measure = 1 and upto >= 0.99 * calls) as p99_duration,
+    min(bucket) filter (where measure = 2 and upto >= 0.5 * calls) as p50_first_byte,
+    min(bucket) filter (where measure = 2 and upto >= 0.95 * calls) as p95_first_byte,
+    min(bucket) filter (where measure = 2 and upto >= 0.99 * calls) as p99_first_byte
+from running
+group by 1, 2, 3, 4, 5, 6, 7;
+
+-- name: measure_days_total
+-- The same of everybody together; as query_usage_total.
+with parts as (
+    select
+        case when 'day' = any ($3::text[]) then d.day end as day,
+        case when 'provider' = any ($3) then d.provider end as provider,
+        case when 'model' = any ($3) then d.model end as model,
+        case when 'task' = any ($3) then nullif(d.task, '') end as task,
+        case when 'payer' = any ($3) then d.payer end as payer,
+        m.measure, p % 1024 as bucket, sum(p / 1024) as calls
+    from ownkey_private.usage_daily_total d
+    cross join lateral (values (1, d.duration_histogram), (2, d.first_byte_histogram)) m (measure, histogram)
+    cross join lateral unnest(m.histogram) p
+    where d.day between $1 and $2
+        and ($4::text is null or d.provider = $4)
+        and ($5::text is null or d.model = $5)
+        and ($6::text is null or d.task = $6)
+        and ($7::text is null or d.payer = $7)
+    group by 1, 2, 3, 4, 5, 6, 7
+),
+running as (
+    select
+        day, provider, model, task, payer, measure, bucket, sum(calls) over up as upto,
+        sum(calls) over (partition by day, provider, model, task, payer, measure) as calls
+    from parts
+    window up as (partition by day, provider, model, task, payer, measure order by bucket)
+)
+select
+    day, provider, model, task, payer,
+    min(bucket) filter (where measure = 1 and upto >= 0.5 * calls) as p50_duration,
+    min(bucket) filter (where measure = 1 and upto >= 0.95 * calls) as p95_duration,
+    min(bucket) filter (where measure = 1 and upto >= 0.99 * calls) as p99_duration,
+    min(bucket) filter (where measure = 2 and upto >= 0.5 * calls) as p50_first_byte,
+    min(bucket) filter (where measure = 2 and upto >= 0.95 * calls) as p95_first_byte,
+    min(bucket) filter (where measure = 2 and upto >= 0.99 * calls) as p99_first_byte
+from running
+group by 1, 2, 3, 4, 5;
+
+-- name: measure_calls
+-- How long the middle and the slow ones of the single calls took, in the days from $1 to $2; keys and rows as in
+-- query_usage. Reads every one of them.
+select
+    case when 'user' = any ($3::text[]) then e.user_id end as user_id,
+    case when 'day' = any ($3) then (e.occurred_at at time zone 'UTC')::date end as day,
     case when 'provider' = any ($3) then e.provider end as provider,
     case when 'model' = any ($3) then e.model end as model,
     case when 'task' = any ($3) then e.task end as task,
     case when 'credential' = any ($3) then e.credential_id::text end as credential_id,
     case when 'payer' = any ($3) then e.payer end as payer,
-    count(*) filter (where e.attempt > 1 and exists (
-        select from ownkey.usage_events earlier
-        where earlier.request_id collate "C" = e.request_id collate "C" and earlier.attempt < e.attempt
-            and (earlier.provider, earlier.credential_id) is distinct from (e.provider, e.credential_id)
-    )) as fallback_requests,
+    count(*) as calls,
     percentile_disc(0.5) within group (order by e.duration_ms) as p50_duration_ms,
-    percentile_disc(0.95) within group (order by e.duration_ms) as p95_duration_ms
+    percentile_disc(0.95) within group (order by e.duration_ms) as p95_duration_ms,
+    percentile_disc(0.99) within group (order by e.duration_ms) as p99_duration_ms,
+    percentile_disc(0.5) within group (order by e.first_byte_ms) as p50_first_byte_ms,
+    percentile_disc(0.95) within group (order by e.first_byte_ms) as p95_first_byte_ms,
+    percentile_disc(0.99) within group (order by e.first_byte_ms) as p99_first_byte_ms
 from ownkey.usage_events e
 where e.occurred_at >= $1::date::timestamp at time zone 'UTC'
     and e.occurred_at < ($2::date + 1)::timestamp at time zone 'UTC'
-group by 1, 2, 3, 4, 5, 6;
+    and ($4::text is null or e.provider = $4)
+    and ($5::text is null or e.model = $5)
+    and ($6::text is null or e.task = $6)
+    and ($7::uuid is null or e.credential_id = $7)
+    and ($8::text is null or e.payer = $8)
+    and ($9::text is null or e.user_id = $9)
+group by 1, 2, 3, 4, 5, 6, 7;
+
+-- name: list_credential_labels
+-- What the user calls these credentials; one that was removed has no row any more.
+select id::text, label from ownkey.credentials where id = any ($1::uuid[]);
 
 -- name: list_usage_events
 -- Single events from $1 to before $2, the newest first.
 select
     id::text, request_id, user_id, occurred_at, attempt, task, provider, model, requested_model, credential_id::text,
     payer, operation, streamed, outcome, http_status, input_uncached, cache_read, cache_write, output_text,
-    output_reasoning, tokens_source, raw_usage, cost_microdollars, price_version, duration_ms, first_byte_ms,
-    provider_request_id, finish_reason
+    output_reasoning, tokens_source, raw_usage, service_tier, coalesce(fallback, false) as fallback, cost_microdollars,
+    cost_source, price_version, duration_ms, first_byte_ms, provider_request_id, finish_reason
 from ownkey.usage_events
 where occurred_at >= $1 and occurred_at < $2
 order by occurred_at desc, id desc
@@ -75,7 +211,7 @@ select
     day, provider, model, nullif(task, '') as task,
     nullif(credential_id, '00000000-0000-0000-0000-000000000000')::text as credential_id, payer, requests, errors,
     input_uncached, cache_read, cache_write, output_text, output_reasoning, cost_microdollars, unpriced_requests,
-    duration_ms, first_byte_ms, first_byte_requests
+    estimated_requests, fallback_requests, duration_ms, first_byte_ms, first_byte_requests
 from ownkey.usage_daily
 where (day, provider, model, task, credential_id, payer) > ($1::date, $2::text, $3::text, $4::text, $5::uuid, $6::text)
 order by usage_daily.day, usage_daily.provider, usage_daily.model, usage_daily.task, usage_daily.credential_id,

@@ -8,11 +8,11 @@ select id from ownkey.users where id = $1 for no key update;
 
 -- name: find_user
 -- One user, as far as the identity of the transaction reaches.
-select id, role, status, generation, created_at, updated_at from ownkey.users where id = $1;
+select id, role, status, spending_group, generation, created_at, updated_at from ownkey.users where id = $1;
 
 -- name: list_users
 -- Users in the order of their ids, after a given one; with a role that sees several.
-select id, role, status, generation, created_at, updated_at from ownkey.users
+select id, role, status, spending_group, generation, created_at, updated_at from ownkey.users
 where id > $1
 order by id
 limit $2;
@@ -24,6 +24,10 @@ update ownkey.users set status = $2 where id = $1 and status <> $2 returning id;
 -- name: set_user_role
 -- Make a user an administrator or not.
 update ownkey.users set role = $2 where id = $1 and role <> $2 returning id;
+
+-- name: set_user_group
+-- Put a user into a group for budgets; NULL takes them out of any.
+update ownkey.users set spending_group = $2 where id = $1 and spending_group is distinct from $2 returning id;
 
 -- name: delete_user
 -- The user with everything that is theirs. Without their data key, backups of their secrets cannot be opened.

@@ -1,0 +1,174 @@
+"""What a raw usage object says beyond the five counters: the provider's own cost, and tokens that have other prices.
+
+All of it is read from the object as the provider sent it and as it is kept with the event, in whatever dialect: fields
+of that name mean the same wherever they occur.
+
+* OpenRouter (https://openrouter.ai/docs/use-cases/usage-accounting): `cost` is what the account was charged, in credits
+  of one dollar. With a key of one's own there (`is_byok`) that is only the fee, and the provider behind charges
+  `cost_details.upstream_inference_cost` besides.
+* xAI (https://docs.x.ai/developers/cost-tracking): `cost_in_usd_ticks`, of which a dollar has 10^10.
+* Anthropic: writes to the cache that last an hour cost more than the others (`cache_creation`); `service_tier`, `speed`
+  and searches (`server_tool_use`) have prices of their own.
+* OpenAI: tokens of sound and of pictures in the details; Gemini: the same in lists by modality.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, DecimalException
+from math import ceil
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from ownkey.domain.provider import CostField
+from ownkey.providers.counters import COUNT_LIMIT, USAGE_LIMIT_BYTES, Count, read_count
+from ownkey.providers.unreadable import UNREADABLE
+
+_MICRODOLLARS: Final = Decimal(1_000_000)
+_TICKS_PER_MICRODOLLAR: Final = Decimal(10_000)
+# No call costs a million dollars: what says so is no cost.
+_COST_LIMIT_MICRODOLLARS: Final = Decimal(10**12)
+
+T = TypeVar("T")
+
+
+class BilledUsage(Struct, frozen=True, kw_only=True):
+    """Parts of the five counters, and what is counted beside them. 0: none, or nobody says."""
+
+    cache_write_hour: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    input_video: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    cached_video: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    output_video: int = 0
+    output_citation: int = 0
+    web_searches: int = 0
+    audio_seconds: int = 0
+    service_tier: str | None = None
+    speed: str | None = None
+
+
+class _CostDetails(Struct):
+    upstream_inference_cost: Decimal | None = None
+
+
+class _Cost(Struct):
+    cost: Decimal | None = None
+    cost_in_usd_ticks: Decimal | None = None
+    is_byok: bool | None = None
+    cost_details: _CostDetails | None = None
+
+
+class _Parts(Struct):
+    audio_tokens: Count = None
+    image_tokens: Count = None
+    video_tokens: Count = None
+    cached_tokens_details: _Parts | None = None
+
+
+class _CacheCreation(Struct):
+    ephemeral_1h_input_tokens: Count = None
+
+
+class _Searches(Struct):
+    web_search_requests: Count = None
+
+
+class _Modality(Struct):
+    modality: str = ""
+    token_count: Count = field(default=None, name="tokenCount")
+
+
+class _Usage(Struct):
+    prompt_tokens_details: _Parts | None = None
+    completion_tokens_details: _Parts | None = None
+    input_tokens_details: _Parts | None = None
+    output_tokens_details: _Parts | None = None
+    input_token_details: _Parts | None = None  # OpenAI's transcriptions
+    cache_creation: _CacheCreation | None = None
+    server_tool_use: _Searches | None = None
+    citation_tokens: Count = None
+    seconds: Count = None
+    service_tier: str | None = None
+    speed: str | None = None
+    prompt: list[_Modality] | None = field(default=None, name="promptTokensDetails")
+    tool_use: list[_Modality] | None = field(default=None, name="toolUsePromptTokensDetails")
+    cache: list[_Modality] | None = field(default=None, name="cacheTokensDetails")
+    candidates: list[_Modality] | None = field(default=None, name="candidatesTokensDetails")
+
+
+_COST: Final = msgspec.json.Decoder(_Cost)
+_USAGE: Final = msgspec.json.Decoder(_Usage)
+_NOTHING: Final = BilledUsage()
+
+
+def read_reported_cost(raw: bytes, named: CostField) -> Decimal | None:
+    """What the provider says it charged, in micro-dollars; None where it says nothing that can be a cost."""
+    said = _decode(_COST, raw)
+    if said is None:
+        return None
+    try:
+        amount = _read_ticks(said) if named is CostField.COST_IN_USD_TICKS else _read_dollars(said)
+    except DecimalException:
+        return None
+    if amount is None or not amount.is_finite() or not 0 <= amount < _COST_LIMIT_MICRODOLLARS:
+        return None
+    return amount
+
+
+def read_billed_usage(raw: bytes) -> BilledUsage:
+    """What has a price of its own. Never raises, and no number is negative."""
+    said = _decode(_USAGE, raw)
+    if said is None:
+        return _NOTHING
+    taken = said.prompt_tokens_details or said.input_tokens_details or said.input_token_details or _Parts()
+    given = said.completion_tokens_details or said.output_tokens_details or _Parts()
+    cached = taken.cached_tokens_details or _Parts()
+    inputs = [*(said.prompt or ()), *(said.tool_use or ())]
+    return BilledUsage(
+        cache_write_hour=read_count(said.cache_creation.ephemeral_1h_input_tokens) if said.cache_creation else 0,
+        input_audio=read_count(taken.audio_tokens) + _sum(inputs, "AUDIO"),
+        input_image=read_count(taken.image_tokens) + _sum(inputs, "IMAGE"),
+        input_video=read_count(taken.video_tokens) + _sum(inputs, "VIDEO"),
+        cached_audio=read_count(cached.audio_tokens) + _sum(said.cache, "AUDIO"),
+        cached_image=read_count(cached.image_tokens) + _sum(said.cache, "IMAGE"),
+        cached_video=read_count(cached.video_tokens) + _sum(said.cache, "VIDEO"),
+        output_audio=read_count(given.audio_tokens) + _sum(said.candidates, "AUDIO"),
+        output_image=read_count(given.image_tokens) + _sum(said.candidates, "IMAGE"),
+        output_video=read_count(given.video_tokens) + _sum(said.candidates, "VIDEO"),
+        output_citation=read_count(said.citation_tokens),
+        web_searches=read_count(said.server_tool_use.web_search_requests) if said.server_tool_use else 0,
+        # Sound is charged by the second that has begun.
+        audio_seconds=ceil(max(0.0, min(said.seconds or 0, COUNT_LIMIT))),
+        service_tier=said.service_tier,
+        speed=said.speed,
+    )
+
+
+def _decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:
+    if len(raw) > USAGE_LIMIT_BYTES:
+        return None
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+def _read_ticks(said: _Cost) -> Decimal | None:
+    return None if said.cost_in_usd_ticks is None else said.cost_in_usd_ticks / _TICKS_PER_MICRODOLLAR
+
+
+def _read_dollars(said: _Cost) -> Decimal | None:
+    if said.cost is None:
+        return None
+    behind = said.cost_details.upstream_inference_cost if said.is_byok and said.cost_details is not None else None
+    return (said.cost + (behind or 0)) * _MICRODOLLARS
+
+
+def _sum(counts: list[_Modality] | None, modality: str) -> int:
+    return sum(read_count(one.token_count) for one in counts or () if one.modality == modality)

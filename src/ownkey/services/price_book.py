@@ -1,0 +1,185 @@
+"""Prices of the operator's own, in place of the table's: a TOML file named by OWNKEY_PRICES.
+
+    [[price]]
+    provider = "openai"      # the provider's id in the catalogue
+    model = "gpt-5*"         # a shell pattern; every model where it is left out
+    from = 2026-11-01        # the first day (UTC) on which it holds; always, where left out
+    until = 2027-01-01       # the first day on which it does not hold any more
+    payer = "shared"         # only calls on the operator's key; "own": only on users' keys
+    input = 1.25             # dollars per million tokens
+    cache_read = 0.125       # where left out: as input
+    cache_write = 1.25       # where left out: as input
+    cache_write_hour = 2.50  # where left out: as cache_write
+    output = 10.00
+    reasoning = 10.00        # where left out: as output
+    request = 0.001          # dollars per call, besides
+    factor = 0.8             # in place of all these: so many times what would be charged otherwise
+
+Of several entries that fit a call, the last one in the file holds. Numbers are decimal and exact.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal, DecimalException
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ownkey.domain.settings import Payer
+from ownkey.domain.usage import Tokens
+from ownkey.errors import ConfigError
+from ownkey.services.price_table import Rate, Rates
+
+_MILLION: Final = Decimal(1_000_000)
+_ZERO: Final = Decimal(0)
+_LIMIT: Final = Decimal(1_000_000)
+_PER_TOKEN: Final = ("input", "cache_read", "cache_write", "cache_write_hour", "output", "reasoning")
+_NUMBERS: Final = (*_PER_TOKEN, "request", "factor")
+_FIELDS: Final = frozenset({"provider", "model", "from", "until", "payer", *_NUMBERS})
+
+
+class OwnPrice(Struct, frozen=True, kw_only=True):
+    """One entry. Either `factor` is set, or `rates` with `request` (micro-dollars per call)."""
+
+    provider: str
+    model: str = "*"
+    start: date | None = None
+    end: date | None = None
+    payer: Payer | None = None
+    rates: Rates | None = None
+    request: Decimal = _ZERO
+    factor: Decimal | None = None
+
+    @property
+    def version(self) -> str:
+        """How rows name the price that they were charged by."""
+        since = f" since {self.start}" if self.start else ""
+        times = f" times {self.factor}" if self.factor is not None else ""
+        return f"own price of {self.provider}/{self.model}{since}{times}"
+
+    def fits(self, provider: str, model: str, payer: Payer, day: date) -> bool:
+        """Whether a call of that day (UTC) is charged by it."""
+        return (
+            self.provider == provider
+            and self.payer in (None, payer)
+            and (self.start is None or day >= self.start)
+            and (self.end is None or day < self.end)
+            and fnmatchcase(model, self.model)
+        )
+
+    def charge(self, tokens: Tokens, hour: int = 0) -> Decimal:
+        """Micro-dollars for a call; only where there are rates."""
+        return (_ZERO if self.rates is None else self.rates.charge(tokens, hour)) + self.request
+
+    def bound(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """The most that a call can cost, in micro-dollars; only where there are rates."""
+        if self.rates is None:
+            return self.request
+        rates = self.rates
+        dearest = max(one.base for one in (rates.fresh, rates.cache_read, rates.cache_write, rates.cache_write_hour))
+        return dearest * input_tokens + max(rates.text.base, rates.reasoning.base) * output_tokens + self.request
+
+
+class PriceBook:
+    """The entries of one file."""
+
+    def __init__(self, prices: Sequence[OwnPrice] = ()) -> None:
+        self._by_provider: dict[str, list[OwnPrice]] = {}
+        for price in prices:
+            # The last one of the file is asked first.
+            self._by_provider.setdefault(price.provider, []).insert(0, price)
+
+    @classmethod
+    def load(cls, path: Path | None) -> PriceBook:
+        """Read the file; without one, an empty book. Raises ConfigError, which says where the file is wrong."""
+        if path is None:
+            return cls()
+        try:
+            document = tomllib.loads(path.expanduser().read_text(encoding="utf-8"), parse_float=Decimal)
+        except OSError as error:
+            raise ConfigError(f"OWNKEY_PRICES: {path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, DecimalException) as error:
+            raise ConfigError(f"OWNKEY_PRICES: {path} is not valid TOML: {error}.") from None
+        entries = document.pop("price", [])
+        if document or not isinstance(entries, list):
+            raise ConfigError(f"OWNKEY_PRICES: {path} holds tables [[price]] and nothing else.")
+        return cls([_read(entry, f"OWNKEY_PRICES: {path}: [[price]] {n}") for n, entry in enumerate(entries, 1)])
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """The ids of providers that have a price here."""
+        return frozenset(self._by_provider)
+
+    def find(self, provider: str, model: str, payer: Payer, at: datetime) -> OwnPrice | None:
+        """The entry that holds for a call, or None."""
+        prices = self._by_provider.get(provider)
+        if not prices:
+            return None
+        day = (at if at.tzinfo is None else at.astimezone(UTC)).date()
+        return next((price for price in prices if price.fits(provider, model, payer, day)), None)
+
+
+def _read(entry: Any, place: str) -> OwnPrice:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{place} is not a table.")
+    for name in entry:
+        if name not in _FIELDS:
+            raise ConfigError(f"{place}: {name[:40]!r} is not a field. The fields are: {', '.join(sorted(_FIELDS))}.")
+    numbers = {name: _read_number(entry[name], f"{place}: {name}") for name in _NUMBERS if name in entry}
+    factor = numbers.get("factor")
+    if not numbers or (factor is not None and len(numbers) > 1):
+        raise ConfigError(f"{place} has either a factor, or prices such as input and output.")
+    start, end = _read_day(entry, "from", place), _read_day(entry, "until", place)
+    if start is not None and end is not None and end <= start:
+        raise ConfigError(f"{place}: it ends before it begins.")
+    payer = entry.get("payer")
+    if payer is not None and payer not in list(Payer):
+        raise ConfigError(f"{place}: payer is own or shared.")
+    return OwnPrice(
+        provider=_read_text(entry.get("provider"), f"{place}: provider"),
+        model=_read_text(entry.get("model", "*"), f"{place}: model"),
+        start=start,
+        end=end,
+        payer=None if payer is None else Payer(payer),
+        rates=None if factor is not None else _make_rates(numbers),
+        request=numbers.get("request", _ZERO) * _MILLION,
+        factor=factor,
+    )
+
+
+def _make_rates(numbers: dict[str, Decimal]) -> Rates:
+    fresh, text = numbers.get("input", _ZERO), numbers.get("output", _ZERO)
+    written = numbers.get("cache_write", fresh)
+    return Rates(
+        fresh=Rate(fresh),
+        cache_read=Rate(numbers.get("cache_read", fresh)),
+        cache_write=Rate(written),
+        cache_write_hour=Rate(numbers.get("cache_write_hour", written)),
+        text=Rate(text),
+        reasoning=Rate(numbers.get("reasoning", text)),
+    )
+
+
+def _read_number(value: Any, place: str) -> Decimal:
+    number = Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else Decimal("NaN")
+    if not number.is_finite() or not 0 <= number <= _LIMIT:
+        raise ConfigError(f"{place} is a number from 0 to {_LIMIT:,}.")
+    return number
+
+
+def _read_day(entry: dict[str, Any], name: str, place: str) -> date | None:
+    value = entry.get(name)
+    if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
+        raise ConfigError(f"{place}: {name} is a day such as 2026-11-01.")
+    return value
+
+
+def _read_text(value: Any, place: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
+        raise ConfigError(f"{place} is a text of up to 200 characters.")
+    return value
