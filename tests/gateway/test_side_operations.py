@@ -79,8 +79,8 @@ async def test_transcripts(platform: Platform, user: User) -> None:
     events = await events_of(platform, user)
     assert [event["operation"] for event in events] == ["transcriptions", "transcriptions", "translations"]
     assert (events[0]["input_uncached"], events[0]["output_text"]) == (14, 9)
-    # Tokens of sound have another price than those of text, and seconds are no tokens.
-    assert [event["cost_microdollars"] for event in events] == [None, None, None]
+    # Tokens of sound have a price of their own, Groq charges at least ten seconds, and subtitles tell no usage.
+    assert [event["cost_microdollars"] for event in events] == [174, 111, None]
     assert json.loads(events[1]["raw_usage"]) == {"type": "duration", "seconds": 3}
 
 
