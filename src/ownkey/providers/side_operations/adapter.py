@@ -61,8 +61,9 @@ class SideOperations:
         if offer is None:
             raise RequestError(f"{provider.label} has no {operation.replace('_', ' ')}.", param="model")
         if operation in FORMS:
-            body: bytes | Pieces = read_form(call.body, call.content_type).replace("model", call.model)
-            content_type = call.content_type
+            form = read_form(call.body, call.content_type)
+            body: bytes | Pieces = form.replace("model", call.model)
+            content_type = form.content_type
         else:
             body, content_type = _with_model(call.body, call.model), "application/json"
         headers = (("content-type", content_type), ("accept", "*/*"), *provider.headers.items())
