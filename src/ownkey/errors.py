@@ -104,6 +104,12 @@ class NotFound(RequestError):
     http_status = 404
 
 
+class ThreadUnsupported(RequestError):
+    """A conversation that one provider stores cannot go to another one. The client has to send all of it."""
+
+    code = "thread_unsupported_request"
+
+
 class Conflict(RequestError):
     """The change contradicts what is already stored."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ownkey.domain.provider import Dialect
-from ownkey.errors import AuthError, LimitReached, OwnkeyError, RequestError, StorageError
+from ownkey.errors import AuthError, LimitReached, OwnkeyError, RequestError, StorageError, ThreadUnsupported
 from ownkey.http.limit_headers import refusal_headers
 
 # What OpenAI's clients know as "you have no money left", in difference to "you are too fast".
@@ -97,6 +97,9 @@ def _anthropic_body(error: OwnkeyError, request_id: str) -> bytes:
         "code": error.code,
         "param": error.param,
     }
+    if isinstance(error, ThreadUnsupported):
+        # Where Anthropic's libraries look for what they can mend by themselves.
+        content["details"] = {"error_code": error.code}
     if error.extra:
         content["ownkey"] = error.extra
     return msgspec.json.encode({"type": "error", "error": content, "request_id": request_id})

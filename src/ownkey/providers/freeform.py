@@ -5,6 +5,7 @@ Who writes a provider's request wraps, who writes the client's answer unwraps.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,6 +29,10 @@ class _Arguments(Struct):
 _ARGUMENTS: Final = msgspec.json.Decoder(_Arguments)
 _TEXT: Final = msgspec.json.Decoder(str)
 _BLANK: Final = " \t\r\n"
+# One search for both: two would run over all the escapes in front of a quote far away, again and again.
+_MARK: Final = re.compile(r'["\\]')
+# Nobody writes so many blanks.
+_OPENING_LIMIT: Final = 1024
 # How the arguments begin, without the blanks between these.
 _OPENING: Final = ("{", '"input"', ":", '"')
 
@@ -56,15 +61,19 @@ def unwrap(arguments: str) -> str:
 class Unwrapper:
     """Opens arguments that arrive in pieces. What is not of the expected form comes out whole at the end."""
 
-    __slots__ = ("_given", "_state")
+    __slots__ = ("_given", "_others", "_state")
 
     def __init__(self) -> None:
         self._given = ""  # what has not come out yet
+        self._others: list[str] = []  # what follows it where the arguments have another form
         self._state: Literal["opening", "text", "closed", "other"] = "opening"
 
     def feed(self, piece: str) -> str:
         """More of the input, as far as it can be told."""
         if self._state == "closed":
+            return ""
+        if self._state == "other":
+            self._others.append(piece)
             return ""
         self._given += piece
         if self._state == "opening" and not self._open():
@@ -73,12 +82,15 @@ class Unwrapper:
 
     def finish(self) -> str:
         """What is left: something only where the arguments had another form."""
-        rest, self._given = self._given, ""
+        rest, self._given = "".join((self._given, *self._others)), ""
         return unwrap(rest) if self._state in ("opening", "other") else ""
 
     def _open(self) -> bool:
         """Whether the text has begun. The opening itself is kept, in case it turns out to be something else."""
         rest = self._given
+        if len(rest) > _OPENING_LIMIT and not rest[:_OPENING_LIMIT].strip(_BLANK):
+            self._state = "other"
+            return False
         for part in _OPENING:
             rest = rest.lstrip(_BLANK)
             if not rest.startswith(part):
@@ -113,8 +125,8 @@ class Unwrapper:
 
 def _next_mark(text: str, start: int) -> int:
     """Where the next quote or backslash is, or -1."""
-    quote, escape = text.find('"', start), text.find("\\", start)
-    return max(quote, escape) if min(quote, escape) < 0 else min(quote, escape)
+    found = _MARK.search(text, start)
+    return -1 if found is None else found.start()
 
 
 def _escape_length(text: str, position: int) -> int:

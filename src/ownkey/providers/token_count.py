@@ -8,35 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ownkey.domain.exchange import UpstreamRequest
 from ownkey.domain.provider import Dialect, Provider
 from ownkey.errors import RequestError
-from ownkey.providers.adapters import get_adapter, get_inbound, get_outbound
+from ownkey.providers.adapters import get_adapter
 from ownkey.providers.counters import Count, read_count
 from ownkey.providers.dialect import Call
+from ownkey.providers.gemini.count_tokens import write_counted as write_google_count
 from ownkey.providers.unreadable import UNREADABLE
 
 COUNT: Final = "count_tokens"
-
-# What OpenAI's endpoint takes: the rest says how to answer.
-_RESPONSES_FIELDS: Final = frozenset(
-    {
-        "conversation",
-        "input",
-        "instructions",
-        "model",
-        "parallel_tool_calls",
-        "previous_response_id",
-        "reasoning",
-        "text",
-        "tool_choice",
-        "tools",
-        "truncation",
-    }
-)
 
 
 class _Counted(Struct):
@@ -44,7 +28,6 @@ class _Counted(Struct):
     total_tokens: Count = field(default=None, name="totalTokens")
 
 
-_BODY: Final = msgspec.json.Decoder(dict[str, Raw])
 _COUNTED: Final = msgspec.json.Decoder(_Counted)
 
 
@@ -59,14 +42,7 @@ def choose_count_dialect(provider: Provider) -> Dialect | None:
 
 def build_count_request(provider: Provider, base_url: str, call: Call, dialect: Dialect) -> UpstreamRequest:
     """The request to the endpoint. Raises RequestError for what the dialect cannot carry."""
-    counting = replace(call, operation=COUNT)
-    if dialect is not Dialect.OPENAI_RESPONSES or call.dialect is dialect:
-        return get_adapter(call.dialect, dialect, COUNT).encode(provider, base_url, counting)
-    conversation = get_inbound(call.dialect).read_request(counting)
-    request = get_outbound(dialect).write_request(provider, base_url, call, conversation)
-    fields = _BODY.decode(request.body if isinstance(request.body, bytes) else b"".join(request.body))
-    kept = {name: value for name, value in fields.items() if name in _RESPONSES_FIELDS}
-    return replace(request, url=request.url + "/input_tokens", body=msgspec.json.encode(kept))
+    return get_adapter(call.dialect, dialect, COUNT).encode(provider, base_url, replace(call, operation=COUNT))
 
 
 def read_counted(body: bytes) -> int:
@@ -84,7 +60,7 @@ def read_counted(body: bytes) -> int:
 def write_counted(tokens: int, dialect: Dialect) -> bytes:
     """The answer in a client's form."""
     if dialect is Dialect.GEMINI:
-        return msgspec.json.encode({"totalTokens": tokens})
+        return write_google_count(tokens)
     if dialect is Dialect.ANTHROPIC_MESSAGES:
         return msgspec.json.encode({"input_tokens": tokens})
     if dialect is Dialect.OPENAI_RESPONSES:

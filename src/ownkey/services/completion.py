@@ -33,7 +33,7 @@ from ownkey.domain.routing import (
 )
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
-from ownkey.errors import CredentialUnreadable, RequestError
+from ownkey.errors import CredentialUnreadable, RequestError, ThreadUnsupported
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
 from ownkey.providers.side_operations.adapter import is_stream, read_content_type
@@ -160,7 +160,10 @@ class _Walk:
         self.dispatched = 0
 
     async def run(self) -> Answer:
-        """The first answer. Raises RouteExhausted, and StorageError when nobody can say what a budget has left."""
+        """The first answer.
+
+        Raises RouteExhausted, ThreadUnsupported, and StorageError when nobody can say what a budget has left.
+        """
         given_up: set[str] = set()
         for attempt in self.route.attempts:
             if attempt.provider.id in given_up:
@@ -208,6 +211,9 @@ class _Walk:
                 upstream_request = add_headers(upstream_request, request.headers)
         except CredentialUnreadable as error:
             return self._fail(attempt, Failure(outcome=Outcome.UNREADABLE, message=error.message))
+        except ThreadUnsupported:
+            # The client's library knows this one: it asks again, with a request that every dialect can carry.
+            raise
         except RequestError as error:
             # This dialect cannot carry the request; another one of the chain may.
             return self._fail(attempt, Failure(outcome=Outcome.CANNOT_CARRY, message=error.message))

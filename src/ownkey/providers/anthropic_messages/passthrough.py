@@ -23,6 +23,7 @@ from ownkey.providers.anthropic_messages.stop_reasons import read_stop_reason
 from ownkey.providers.anthropic_messages.usage import decode_usage
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder
 from ownkey.providers.failures import read_failure, read_failure_in_answer
+from ownkey.providers.lookalikes import refuse_lookalikes
 from ownkey.providers.translation import FINISH_WORDS
 from ownkey.providers.unreadable import UNREADABLE
 
@@ -53,6 +54,7 @@ class AnthropicPassthrough:
             body = _BODY.decode(call.body)
         except UNREADABLE:
             raise RequestError("The body is not a JSON object.") from None
+        refuse_lookalikes(body)
         body["model"] = Raw(_encode(call.model))
         messages = take_out(body["messages"]) if "messages" in body else None
         if messages is not None:

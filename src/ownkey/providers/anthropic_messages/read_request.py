@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from ownkey.errors import RequestError
+from ownkey.errors import RequestError, ThreadUnsupported
 from ownkey.providers.anthropic_messages.read_messages import read_messages, read_system, read_ttl
 from ownkey.providers.conversation import (
     CacheTTL,
@@ -31,6 +31,7 @@ from ownkey.providers.unreadable import UNREADABLE
 # Read elsewhere (`model`, `stream`), or about how the answer is to be explained.
 _LEFT_OUT: Final = frozenset({"model", "messages", "stream", "diagnostics", "cache_control"})
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+_NULL: Final = Raw(b"null")
 _BODY: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -40,6 +41,12 @@ def read_request(body: bytes) -> Conversation:
         fields = _BODY.decode(body)
     except UNREADABLE:
         raise RequestError("The body is not a JSON object.") from None
+    if bytes(fields.get("thread", _NULL)) != b"null":
+        raise ThreadUnsupported(
+            "Anthropic alone can go on with a conversation that it has stored. Send the whole conversation, without "
+            "`thread`.",
+            param="thread",
+        )
     if "messages" not in fields:
         raise RequestError("`messages` is missing.", param="messages")
     reader = _Reader()

@@ -171,7 +171,10 @@ class AnthropicStreamReader:
             events.append(Started(message.id, message.model, int(time.time()), self._usage.tokens))
 
     def _start_part(self, index: int, block: _Block, events: list[StreamEvent]) -> None:
+        if self._ended:
+            return  # why the answer ended was said before
         self._start(_Message(), events)
+        self._make_room(index, block.type, events)
         if block.type == "tool_use":
             part = _OpenPart(self._take_index(), "tool_call", begun=True, input=bytes(block.input))
             self._parts[index] = part
@@ -188,6 +191,14 @@ class AnthropicStreamReader:
             self._seal(part, sign(block.signature), events)
         if block.data:
             self._seal(part, Seal(Dialect.ANTHROPIC_MESSAGES, block.data, redacted=True), events)
+
+    def _make_room(self, index: int, kind: str, events: list[StreamEvent]) -> None:
+        """End what a provider has left open. Only calls may be open beside each other."""
+        self._end_part(index, events)
+        other = next(iter(self._parts.values()), None)
+        if other is not None and not (kind == "tool_use" and other.kind == "tool_call"):
+            for open_index in list(self._parts):
+                self._end_part(open_index, events)
 
     def _read_delta(self, index: int, delta: _Delta, events: list[StreamEvent]) -> None:
         part = self._parts.get(index)

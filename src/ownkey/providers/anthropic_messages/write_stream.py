@@ -97,7 +97,7 @@ class AnthropicStreamWriter:
                 case Delta() | Cited() | Sealed():
                     self._continue(event, output)
                 case PartStarted():
-                    self._start_part(event, events[position:], output)
+                    self._start_part(event, events, position, output)
                 case PartEnded():
                     self._end_part(event, tokens, output)
                 case Started():
@@ -123,7 +123,9 @@ class AnthropicStreamWriter:
         }
         output += (b"event: message_start\ndata: ", _encode({"type": "message_start", "message": message}), b"\n\n")
 
-    def _start_part(self, event: PartStarted, rest: Sequence[StreamEvent], output: list[bytes]) -> None:
+    def _start_part(
+        self, event: PartStarted, events: Sequence[StreamEvent], position: int, output: list[bytes]
+    ) -> None:
         if self._part is not None:
             self._held[event.index] = [event]
             return
@@ -133,7 +135,7 @@ class AnthropicStreamWriter:
                 self._refused = self._refused or event.kind == "refusal"
                 self._begin({"type": "text", "text": ""}, output)
             case "tool_call":
-                seal = next((one.seal for one in rest if type(one) is Sealed and one.index == event.index), None)
+                seal = _find_seal(events, position)
                 if is_foreign(seal):
                     # It is known already: a client may not keep a thought that comes after its call.
                     self._write_seal(seal, part.call_id, output)
@@ -211,3 +213,16 @@ class AnthropicStreamWriter:
     def _close_block(self, output: list[bytes]) -> None:
         output.append(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % self._block)
         self._block += 1
+
+
+def _find_seal(events: Sequence[StreamEvent], position: int) -> Seal | None:
+    """The seal of the part that begins at a position, if it is among these events; none comes after its end."""
+    started = events[position]
+    index = started.index if isinstance(started, PartStarted) else -1
+    for place in range(position + 1, len(events)):
+        event = events[place]
+        if isinstance(event, Sealed) and event.index == index:
+            return event.seal
+        if isinstance(event, PartEnded) and event.index == index:
+            return None
+    return None

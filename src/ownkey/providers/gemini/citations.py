@@ -54,6 +54,8 @@ class _Citations(Struct, rename="camel"):
     citation_sources: list[_Cited] = []  # how the first version of the API called them
 
 
+# No answer has a tenth of them, and for each one the text is counted anew.
+MOST_CITATIONS: Final = 1_000
 _GROUNDING: Final = msgspec.json.Decoder(_Grounding)
 _CITATIONS: Final = msgspec.json.Decoder(_Citations)
 
@@ -72,7 +74,7 @@ def read_citations(
             found += _read_grounding(_GROUNDING.decode(grounding), encoded, starts)
         if citations is not None:
             cited = _CITATIONS.decode(citations)
-            for source in (*cited.citations, *cited.citation_sources):
+            for source in (*cited.citations, *cited.citation_sources)[:MOST_CITATIONS]:
                 if source.uri:
                     start, end = _place(encoded, source.start_index, source.end_index)
                     found.append(Citation(url=source.uri, title=source.title or "", start=start, end=end))
@@ -84,12 +86,12 @@ def read_citations(
 def _read_grounding(grounding: _Grounding, encoded: bytes, starts: Sequence[int]) -> list[Citation]:
     sources = [chunk.web or chunk.maps or chunk.retrieved_context or _Source() for chunk in grounding.grounding_chunks]
     found, placed = [], set()
-    for support in grounding.grounding_supports:
+    for support in grounding.grounding_supports[:MOST_CITATIONS]:
         segment = support.segment or _Segment()
         shift = starts[segment.part_index] if 0 <= segment.part_index < len(starts) else 0
         end = None if segment.end_index is None else segment.end_index + shift
         first, last = _place(encoded, segment.start_index + shift, end)
-        for index in support.grounding_chunk_indices:
+        for index in support.grounding_chunk_indices[:MOST_CITATIONS]:
             source = sources[index] if 0 <= index < len(sources) else _Source()
             if source.uri:
                 placed.add(index)

@@ -15,7 +15,7 @@ from ownkey.providers.conversation import Logprob, Seal
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.gemini import response as wire
-from ownkey.providers.gemini.citations import read_citations
+from ownkey.providers.gemini.citations import MOST_CITATIONS, read_citations
 from ownkey.providers.gemini.finish import has_ended, read_failed_finish, read_finish, refusal_words
 from ownkey.providers.gemini.read_answer import shown_text
 from ownkey.providers.gemini.usage import read_usage
@@ -52,6 +52,7 @@ class GeminiStreamReader:
         self._texts: list[str] = []  # of the open text
         self._text_seals: list[Seal] = []
         self._logprobs: list[Logprob] = []
+        self._cited = 0
         self._answered = False
         self._called = False
         self._ids = wire.CallIds()
@@ -231,7 +232,10 @@ class GeminiStreamReader:
 
     def _cite(self, candidate: wire.Candidate) -> None:
         grounding, cited = wire.present(candidate.grounding_metadata), wire.present(candidate.citation_metadata)
-        if self._open == "text" and (grounding is not None or cited is not None):
+        if grounding is None and cited is None:
+            return
+        self._cited += 1
+        if self._open == "text" and self._cited <= MOST_CITATIONS:
             # A stream's positions are those in the whole text, as though it were one part.
             for citation in read_citations(grounding, cited, "".join(self._texts), ()):
                 self._events.append(Cited(self._count - 1, citation))

@@ -19,6 +19,7 @@ from ownkey.domain.usage import Tokens
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
+from ownkey.providers.lookalikes import refuse_lookalikes
 from ownkey.providers.openai_chat.finish_word import finish_word
 from ownkey.providers.openai_chat.passing_stream import OpenAIStreamDecoder
 from ownkey.providers.openai_chat.reasoning_details import holds_foreign, take_out_foreign
@@ -69,6 +70,7 @@ class OpenAIChat:
             body = dict(call.fields) if call.fields is not None else _BODY.decode(call.body)
         except UNREADABLE:
             raise RequestError("The body is not a JSON object.") from None
+        refuse_lookalikes(body)
         body["model"] = Raw(_encode(call.model))
         if call.operation == "chat":
             if call.stream:

@@ -34,6 +34,7 @@ from ownkey.providers.openai_chat.answer_wire import (
 )
 from ownkey.providers.openai_chat.chat_seals import seal_text, seal_value
 from ownkey.providers.openai_chat.stream_calls import CallCollector
+from ownkey.providers.openai_chat.stream_details import DetailCollector
 from ownkey.providers.openai_chat.usage import read_usage
 from ownkey.providers.sse import EventSplitter, EventTooLong, read_event, split_events
 from ownkey.providers.stream_events import (
@@ -77,6 +78,8 @@ class _Chunk(Struct):
     type: str | None = None
 
 
+# No answer has a tenth of them, and each new one is compared with those before it.
+_MOST_CALLS: Final = 1_000
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 
 
@@ -102,7 +105,7 @@ class ChatStreamReader:
         self._calls = CallCollector(call.model)
         self._waiting: list[tuple[PartKind, str, tuple[Logprob, ...]]] = []  # what came between a call's pieces
         self._thinking_field = ""
-        self._details: list[dict[str, Any]] = []
+        self._details = DetailCollector()
         self._refused = False
         self._ended = False
 
@@ -220,7 +223,7 @@ class ChatStreamReader:
             self._thinking_field = field
             self._say("thinking", thinking or inner, ())
         if delta.reasoning_details:
-            self._add_details(details_of(delta))
+            self._details.add(details_of(delta))
         self._say("text", text, logprobs)
         if delta.refusal:
             self._refused = True
@@ -232,6 +235,8 @@ class ChatStreamReader:
             self._close()
             for call in calls:
                 self._next = self._calls.add(call, self._next, self._events)
+            if self._calls.count > _MOST_CALLS:
+                self.failure = Failure(outcome=Outcome.STREAM_BROKEN, message="The provider sent calls without end.")
 
     def _say(self, kind: PartKind, text: str, logprobs: tuple[Logprob, ...]) -> None:
         if not text:
@@ -261,21 +266,8 @@ class ChatStreamReader:
 
     def _thinking_seal(self) -> Seal | None:
         if self._details:
-            details, self._details = self._details, []
-            return seal_value(details, self._model)
+            return seal_value(self._details.take(), self._model)
         return seal_text(self._thinking_field, self._model) if self._thinking_field else None
-
-    def _add_details(self, given: list[dict[str, Any]]) -> None:
-        """Put the pieces of one entry together: its texts follow each other, its other fields come once."""
-        for entry in given:
-            last = self._details[-1] if self._details else {}
-            if last and all(last.get(name) == entry.get(name) for name in ("type", "index")):
-                for name, value in entry.items():
-                    old = last.get(name)
-                    grows = name in ("text", "summary", "data") and isinstance(old, str) and isinstance(value, str)
-                    last[name] = old + value if grows else old if value is None else value
-            else:
-                self._details.append(dict(entry))
 
     def _end(self, word: str | None) -> None:
         """The answer is at its end: everything that is open ends with it."""

@@ -26,13 +26,18 @@ class _OpenCall(Struct):
     freeform: bool = False
     pieces: list[str] = []
     extra: dict[str, Any] | None = None
+    looked_at: bool = True  # whether it is known that its arguments are not whole yet
 
 
 class CallCollector:
-    """Collects the calls of one stream. `any` tells whether there was one, `open` whether one still goes on."""
+    """Collects the calls of one stream.
+
+    `any` tells whether there was one, `open` whether one still goes on; `count` includes those without a name.
+    """
 
     def __init__(self, model: str) -> None:
         self.any = False
+        self.count = 0
         self._model = model
         self._calls: list[_OpenCall] = []
         self._ended: list[_OpenCall] = []
@@ -49,6 +54,7 @@ class CallCollector:
             if self._is_rest(piece):
                 return next_part
             self.end_whole(events)
+            self.count += 1
             call = _OpenCall(piece.index, piece.id or "")
             self._calls.append(call)
         if isinstance(piece.extra_content, dict):
@@ -60,6 +66,7 @@ class CallCollector:
             next_part = self._start(call, next_part, events)
         if text:
             call.pieces.append(text)
+            call.looked_at = False
             if call.part is not None:
                 events.append(Delta(call.part, text))
         return next_part
@@ -67,7 +74,10 @@ class CallCollector:
     def end_whole(self, events: list[StreamEvent]) -> None:
         """End the calls whose arguments are a whole object: nothing can follow it."""
         for call in list(self._calls):
-            if call.part is not None and not call.freeform and _is_whole(call.pieces):
+            if call.part is None or call.freeform or call.looked_at:
+                continue
+            call.looked_at = True
+            if _is_whole(call.pieces):
                 self._end(call, events)
 
     def end(self, next_part: int, events: list[StreamEvent]) -> int:
@@ -130,9 +140,10 @@ def _read(piece: WireCall, call: _OpenCall) -> tuple[str, str]:
 
 
 def _is_whole(pieces: list[str]) -> bool:
-    text = "".join(pieces)
-    if not text.rstrip().endswith("}"):
+    last = next((piece for piece in reversed(pieces) if not piece.isspace()), "")
+    if not last.rstrip().endswith("}"):
         return False
+    text = "".join(pieces)
     try:
         _OBJECT.decode(text)
     except UNREADABLE:

@@ -18,6 +18,7 @@ from ownkey.errors import RequestError
 from ownkey.providers.counters import Count
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
+from ownkey.providers.lookalikes import refuse_lookalikes
 from ownkey.providers.openai_responses.foreign_items import take_out
 from ownkey.providers.openai_responses.ids import is_ours
 from ownkey.providers.openai_responses.outbound import PATHS, request_headers
@@ -47,6 +48,7 @@ class ResponsesPassthrough:
             body = _BODY.decode(call.body)
         except UNREADABLE:
             raise RequestError("The body is not a JSON object.") from None
+        refuse_lookalikes(body)
         body["model"] = Raw(_encode(call.model))
         _refuse_later_answers(body)
         given = take_out(body["input"]) if "input" in body else None
@@ -86,7 +88,8 @@ class ResponsesPassthrough:
 
 
 def _refuse_later_answers(body: dict[str, Raw]) -> None:
-    if bytes(body.get("background", b"false")) == b"true":
+    # Some providers take a 1 or a text for it as well.
+    if bytes(body.get("background", b"null")) not in (b"null", b"false"):
         raise RequestError(
             "`background` is not passed on: the answer would come later, past the gateway, where nobody counts what it "
             "costs. Leave it out, or stream.",

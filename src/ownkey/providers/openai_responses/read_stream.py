@@ -94,6 +94,7 @@ class ResponsesStreamReader:
         self._called = self._refused = False
         # By output index, and the content index of a message's part.
         self._parts: dict[tuple[int, int], _OpenPart] = {}
+        self._open_parts: dict[int, _OpenPart] = {}
         self._last: _OpenPart | None = None
 
     def feed(self, data: bytes) -> list[StreamEvent]:
@@ -163,16 +164,18 @@ class ResponsesStreamReader:
             self._close_all()
         self._last = part = _OpenPart(len(self._parts), started.kind)
         self._parts[key] = part
+        self._open_parts[part.index] = part
         self._events.append(started)
         return part
 
     def _close(self, part: _OpenPart) -> None:
         if not part.ended:
             part.ended = True
+            del self._open_parts[part.index]
             self._events.append(PartEnded(part.index))
 
     def _close_all(self) -> None:
-        for part in self._parts.values():
+        for part in list(self._open_parts.values()):
             self._close(part)
 
     def _find(self, event: _Event, kind: PartKind) -> _OpenPart:

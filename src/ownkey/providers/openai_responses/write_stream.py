@@ -67,6 +67,7 @@ class _Part(Struct):
     item: str = ""
     head: bytes = b""
     pieces: list[str] = []
+    length: int = 0
     citations: list[Citation] = []
     logprobs: list[Logprob] = []
     seal: Seal | None = None
@@ -237,6 +238,7 @@ class ResponsesStreamWriter:
         if part.kind == "thinking" and not part.pieces:
             begun += self._event("response.reasoning_summary_part.added", {**part.place, "part": _summary("")})
         part.pieces.append(text)
+        part.length += len(text)
         if part.kind != "text":
             return begun + self._write_delta(part, text, b"")
         if not event.logprobs:
@@ -259,7 +261,7 @@ class ResponsesStreamWriter:
         fields = {
             **part.place,
             "annotation_index": len(part.citations) - 1,
-            "annotation": write_citation(event.citation, len(part.text)),
+            "annotation": write_citation(event.citation, part.length),
         }
         return begun + self._event("response.output_text.annotation.added", fields)
 

@@ -15,6 +15,7 @@ from ownkey.domain.provider import Offer, Provider, SideOperation
 from ownkey.errors import RequestError
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder, auth_header, request_url
 from ownkey.providers.failures import read_failure, read_failure_in_answer
+from ownkey.providers.lookalikes import refuse_lookalikes
 from ownkey.providers.side_operations.forms import Pieces, read_form
 from ownkey.providers.side_operations.peek import FORMS
 from ownkey.providers.side_operations.streams import EventStream, SoundStream
@@ -61,8 +62,9 @@ class SideOperations:
         if offer is None:
             raise RequestError(f"{provider.label} has no {operation.replace('_', ' ')}.", param="model")
         if operation in FORMS:
-            body: bytes | Pieces = read_form(call.body, call.content_type).replace("model", call.model)
-            content_type = call.content_type
+            form = read_form(call.body, call.content_type)
+            body: bytes | Pieces = form.replace("model", call.model)
+            content_type = form.content_type
         else:
             body, content_type = _with_model(call.body, call.model), "application/json"
         headers = (("content-type", content_type), ("accept", "*/*"), *provider.headers.items())
@@ -118,6 +120,7 @@ def _with_model(body: bytes, model: str) -> bytes:
         fields = _BODY.decode(body)
     except UNREADABLE:
         raise RequestError("The body is not a JSON object.") from None
+    refuse_lookalikes(fields)
     fields["model"] = Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
 

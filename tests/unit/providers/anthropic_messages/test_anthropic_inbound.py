@@ -10,7 +10,7 @@ import pytest
 from claude_wire import claude_call
 
 from ownkey.domain.provider import Dialect
-from ownkey.errors import RequestError
+from ownkey.errors import RequestError, ThreadUnsupported
 from ownkey.providers.anthropic_messages.inbound import AnthropicInbound
 from ownkey.providers.conversation import (
     Citation,
@@ -278,6 +278,13 @@ def test_what_says_what_happens_anyway_is_left_out() -> None:
 
     assert foreign(**anyway) == []
     assert read(**anyway).service_tier is None
+
+
+def test_what_anthropic_stores_is_no_whole_conversation() -> None:
+    with pytest.raises(ThreadUnsupported) as refused:
+        read(thread={"type": "continue", "previous_message_id": "msg_01"})
+    assert (refused.value.code, refused.value.param) == ("thread_unsupported_request", "thread")
+    assert read(thread=None).turns
 
 
 def test_a_tool_that_would_be_found_later_is_there_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from time import process_time
 
 import httpx2
 import pytest
@@ -124,3 +125,96 @@ def test_a_quoted_boundary_and_a_field_that_is_not_utf8() -> None:
     with pytest.raises(RequestError) as caught:
         read.value("model")
     assert caught.value.param == "model"
+
+
+MODEL = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nallowed\r\n'
+
+
+def part(head: bytes, value: bytes = b"other") -> bytes:
+    return b"--x\r\n" + head + b"\r\n\r\n" + value + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        part(b'Content-Disposition: form-data; name="model"'),
+        part(b"content-disposition:form-data;name=model"),
+        part(b'Content-Disposition: form-data; name="model"; filename="a"'),
+        part(b'Content-Disposition: form-data; name="model"', b"other" * 300),
+        part(b'Content-Disposition: form-data;\r\n name="model"'),
+        part(b'Content-Disposition: form-data; name="a"\nContent-Disposition: form-data; name="model"'),
+        part(b'Content-Disposition: form-data; name="a"\r\nContent-Disposition: form-data; name="model"'),
+        part(b'Content-Disposition: form-data; name="mod\\el"'),
+        part(b"Content-Disposition: form-data; name=\"a\"; name*=utf-8''model"),
+        part(b'Content-Disposition: form-data; name="a"; name="model"'),
+        part(b'Content-Disposition : form-data; name="model"'),
+        part(b"Content-Type: text/plain"),
+        part(b'Content-Disposition: attachment; name="model"'),
+        part(
+            b'Content-Disposition: form-data; name="a"', b'--x\nContent-Disposition: form-data; name="model"\n\nother'
+        ),
+        part(b'Content-Disposition: form-data; name="a"', b"a\n--x\n"),
+        b'--xy\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n',
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_form_that_a_provider_could_read_in_another_way_is_refused(other: bytes, first: bool) -> None:
+    """What decides here where a form goes, and for which model, must be what the provider reads."""
+    body = (other + MODEL if first else MODEL + other) + b"--x--\r\n"
+
+    with pytest.raises(RequestError):
+        read_form(body, "multipart/form-data; boundary=x").replace("model", "upstream")
+
+
+@pytest.mark.parametrize("after", [b"--x--\r\n" + MODEL + b"--x--\r\n", b"--x--\r\n--x\r\n"])
+def test_a_form_behind_the_end_of_a_form_is_refused(after: bytes) -> None:
+    with pytest.raises(RequestError):
+        read_form(MODEL + after, "multipart/form-data; boundary=x")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data; boundary=y; boundary=x",
+        "multipart/form-data; boundary=x; boundary=y",
+        "multipart/form-data; x-boundary=x; boundary=y",
+        "multipart/form-data; a=boundary=x",
+        'multipart/form-data; a="; boundary=x',
+        "multipart/form-data, boundary=x",
+        "multipart/form-data; boundary=x, multipart/form-data; boundary=y",
+        "multipart/form-data; boundary*=utf-8''x",
+    ],
+)
+def test_a_boundary_that_could_be_another_is_refused(kind: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_form(MODEL + b"--x--\r\n", kind)
+
+    assert caught.value.param is None or caught.value.param == "Content-Type"
+
+
+def test_the_type_of_a_form_says_its_boundary_and_nothing_else() -> None:
+    plain = read_form(MODEL + b"--x--\r\n", 'Multipart/Form-Data ;charset=utf-8; Boundary="x"')
+    spaced = read_form(MODEL.replace(b"--x", b"--a b") + b"--a b--\r\n", 'multipart/form-data; boundary="a b"')
+
+    assert plain.content_type == "multipart/form-data; boundary=x"
+    assert spaced.content_type == 'multipart/form-data; boundary="a b"'
+
+
+def test_a_field_that_nobody_asks_for_may_be_there_twice() -> None:
+    twice = part(b'Content-Disposition: form-data; name="timestamp_granularities[]"', b"word") * 2
+    read = read_form(MODEL + twice + b"--x--\r\n", "multipart/form-data; boundary=x")
+
+    assert read.value("model") == "allowed"
+    assert joined(read.replace("model", "m")).count(b"word") == 2
+
+
+def test_heads_full_of_blanks_take_no_time() -> None:
+    head = b'Content-Disposition: form-data; name="a"' + b" " * 8_000 + b"!"
+    begun = process_time()
+    with pytest.raises(RequestError):
+        read_form(part(head) * 150 + b"--x--\r\n", "multipart/form-data; boundary=x")
+    blank = part(b'Content-Disposition: form-data; name="a"' + b" ;" * 3_900)
+    with pytest.raises(RequestError):
+        read_form(blank * 150 + b"--x--\r\n", "multipart/form-data; boundary=x")
+
+    assert process_time() - begun < 0.5
