@@ -29,6 +29,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "snapshot_max_age_seconds": (0.1, 3600),
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
+    "usage_retention_months": (0, 1200),
     "jwt_max_lifetime_seconds": (60, 30 * 86_400),
     "session_idle_seconds": (60, 31_536_000),
     "session_lifetime_seconds": (60, 31_536_000),
@@ -120,6 +121,8 @@ class Config(Struct, frozen=True, kw_only=True):
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
     usage_queue_size: int = 100_000
+    # How many whole months of single calls are kept behind this one; 0: all. Their daily sums stay in any case.
+    usage_retention_months: int = 0
     # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:
     # PostgreSQL counts them.
     limits_url: str | None = None

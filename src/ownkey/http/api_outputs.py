@@ -234,7 +234,9 @@ class UsageRowOut(Output):
     fallback_requests: int = Field(description="Calls that took over from another key or provider.")
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
-    p50_duration_ms: int | None = Field(description="In milliseconds, as are the five that follow.")
+    p50_duration_ms: int | None = Field(
+        description="In milliseconds, as are the five that follow. null in tables of more than 2,000 rows."
+    )
     p95_duration_ms: int | None
     p99_duration_ms: int | None
     p50_first_byte_ms: int | None = Field(description="Until the first byte; in streams until the first content.")
@@ -249,7 +251,7 @@ class UsageOut(Output):
     end: date
     group_by: list[str]
     exact: bool = Field(
-        description="Whether the percentiles were measured call by call; else they are good to 2.2 per cent."
+        description="Whether the percentiles were measured call by call; else they are good to 4.5 per cent."
     )
     rows: list[UsageRowOut]
     total: UsageRowOut
