@@ -227,7 +227,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         policies,
         pricing,
         metering,
-        lifetime_seconds=config.total_timeout_seconds,
+        lifetime_seconds=(
+            config.connect_timeout_seconds + config.first_byte_timeout_seconds + config.total_timeout_seconds
+        ),
         rates=rates,
     )
     spending.start()

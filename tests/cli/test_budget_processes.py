@@ -133,8 +133,8 @@ def test_what_a_killed_process_was_promised_comes_back(shell: Shell, providers: 
         assert "under way" in refused["error"]["message"]
         assert query(shell, TOTAL) == [(0, COST)]
         # As long as a call may take, and then some: by the clock that the database goes by.
-        assert query(shell, "select ownkey_private.expire_spending(now() + interval '19 minutes')") == [(0,)]
-        assert query(shell, "select ownkey_private.expire_spending(now() + interval '21 minutes')") == [(1,)]
+        assert query(shell, "select ownkey_private.expire_spending(now() + interval '21 minutes')") == [(0,)]
+        assert query(shell, "select ownkey_private.expire_spending(now() + interval '23 minutes')") == [(1,)]
         assert get(f"{living.url}/v1/chat/completions", token, body())[0] == 200
         assert living.stop() == 0
         assert query(shell, TOTAL) == [(COST, 0)]
