@@ -126,6 +126,15 @@ class Config(Struct, frozen=True, kw_only=True):
     # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:
     # PostgreSQL counts them.
     limits_url: str | None = None
+    # Whether a key without credit is tried again with a request of a few tokens, which costs its owner some millionths
+    # of a dollar once there is credit again; else only its owner's requests find that out.
+    credit_probes: bool = True
+    # Where the host application hears of events: an http or https URL of the operator's own, which may be in their
+    # network. See docs/reference/webhooks.md.
+    webhook_url: str | None = None
+    # What signs them: `whsec_` and the base64 of 24 to 64 random bytes; several with commas while a receiver changes
+    # over.
+    webhook_secret: str | None = None
     # Who signs the host application's tokens (JWT): the exact text of their claim `iss`.
     jwt_issuer: str | None = None
     # What must be among the audiences (`aud`) of those tokens.
