@@ -1,4 +1,4 @@
-"""PostgreSQL servers and a PgBouncer for tests: each in a directory of its own, on Unix sockets, without fsync.
+"""PostgreSQL, PgBouncer and Redis for tests: each in a directory of its own, on Unix sockets, without fsync.
 
 Every function is a context manager and leaves nothing behind. Started as root, the programs run under an account of
 the system, because PostgreSQL and PgBouncer refuse to be root.
@@ -131,6 +131,50 @@ def start_pgbouncer(server: PostgresServer, tmp: Path | None = None, *, pool_siz
         finally:
             process.terminate()
             process.wait(10)
+
+
+class RedisServer:
+    """A Redis that can be stopped and started again at the same place."""
+
+    def __init__(self, program: str, directory: Path) -> None:
+        self._program, self._socket = program, directory / "redis.sock"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For OWNKEY_LIMITS_URL."""
+        return f"redis+unix://{self._socket}?db=0"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._program, "--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", self._directory],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(self._socket, self._process)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextmanager
+def start_redis(tmp: Path | None = None) -> Iterator[RedisServer]:
+    """Redis or Valkey, without a disk; the test is skipped where neither is installed."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("Redis is not installed (Debian: redis-server)")
+    with _directory(tmp) as directory:
+        server = RedisServer(program, directory)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:

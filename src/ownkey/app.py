@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -26,10 +26,13 @@ from ownkey.services.core import Core
 from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_reveal import CredentialReveal
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber
+from ownkey.services.credit_probe import CreditProbe
 from ownkey.services.deployment import Deployment
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.host_events import Callback, HostEvents
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -41,6 +44,7 @@ from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.provider_forms import ProviderForms
 from ownkey.services.rate_keeper import RateKeeper
+from ownkey.services.recovery import RecoveryProber
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
@@ -149,6 +153,15 @@ class Ownkey:
         """
         return await self.core.sessions.open_panel(user_id, scopes=scopes, ttl_seconds=ttl_seconds, origin=origin)
 
+    def on_event(self, callback: Callback) -> Callable[[], None]:
+        """Call `callback(event)`, a function or a coroutine function, for every event; what is returned ends that.
+
+        Of several processes that have callbacks one gets each event, whichever process it happened in. It is handed
+        over again, under the same `event.id`, if a callback raises, takes more than 15 seconds, or the process dies
+        meanwhile. Events are kept from a moment after the first callback on, and for a week while no process has one.
+        """
+        return self.core.events.add_callback(callback)
+
     def openai_client(self, user_id: str) -> AsyncOpenAI:
         """A real `openai.AsyncOpenAI` whose requests are served in this process with the user's keys.
 
@@ -171,6 +184,7 @@ class Ownkey:
 
 async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> Ownkey:
     catalog = LiveCatalog(load_catalog(config.catalog))
+    webhook = startup.open_webhook(config)
     wrapping = startup.load_wrapping_keys(config)
     startup.check_provider_names(config, catalog)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
@@ -202,8 +216,24 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     cache.start()
     stack.push_async_callback(cache.close)
-    listener = await snapshots.listen(database.listen_dsn, cache.drop, cache.drop_all, deployment.wake)
+    events = HostEvents(database.pool, catalog, webhook)
+
+    def forget_all() -> None:
+        cache.drop_all()
+        # Among what was not heard may be that credentials work again.
+        router.health.forgive_all()
+
+    listener = await snapshots.listen(
+        database.listen_dsn,
+        cache.drop,
+        forget_all,
+        deployment.wake,
+        on_recovery=router.health.forgive,
+        on_event=events.wake,
+    )
     stack.push_async_callback(listener.close)
+    events.start()
+    stack.push_async_callback(events.close)
     await deployment.start()
     stack.push_async_callback(deployment.close)
     pricing = Pricing(startup.load_prices(config, catalog))
@@ -216,7 +246,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     await metering.start()
     stack.push_async_callback(metering.close)
-    credential_health = CredentialHealth(database.pool)
+    keeper = StatusKeeper()
+    credential_health = CredentialHealth(database.pool, keeper)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
     token_uses = TokenUses(database.pool)
@@ -228,7 +259,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         policies,
         pricing,
         metering,
-        lifetime_seconds=config.total_timeout_seconds,
+        lifetime_seconds=(
+            config.connect_timeout_seconds + config.first_byte_timeout_seconds + config.total_timeout_seconds
+        ),
         rates=rates,
     )
     spending.start()
@@ -246,6 +279,18 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     changes = Changes(database.pool, cache.drop)
     vault = Vault(data_keys, config.deployment_id)
+    prober = CredentialProber(pool)
+    recovery = RecoveryProber(
+        database.pool,
+        vault,
+        prober,
+        keeper,
+        catalog=catalog,
+        policies=policies,
+        credit=CreditProbe(database.pool, completion) if config.credit_probes else None,
+    )
+    recovery.start()
+    stack.push_async_callback(recovery.close)
     host_tokens = startup.open_host_tokens(config, cache, changes)
     if host_tokens is not None:
         stack.push_async_callback(host_tokens.close)
@@ -277,7 +322,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             catalog=catalog,
             policies=policies,
             health=router.health,
-            prober=CredentialProber(pool),
+            prober=prober,
             deployment_id=config.deployment_id,
             custom_base_urls=config.custom_base_urls,
             private_base_urls=config.private_base_urls,
@@ -304,6 +349,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         counter=TokenCounter(router, pool, completion.open_secret),
         metering=metering,
         credential_health=credential_health,
+        recovery=recovery,
+        events=events,
         models=models,
         credential_models=credential_models,
         credential_reveal=CredentialReveal(changes, vault, catalog=catalog, policies=policies),

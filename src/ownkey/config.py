@@ -29,6 +29,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "snapshot_max_age_seconds": (0.1, 3600),
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
+    "usage_retention_months": (0, 1200),
     "jwt_max_lifetime_seconds": (60, 30 * 86_400),
     "session_idle_seconds": (60, 31_536_000),
     "session_lifetime_seconds": (60, 31_536_000),
@@ -120,9 +121,20 @@ class Config(Struct, frozen=True, kw_only=True):
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
     usage_queue_size: int = 100_000
+    # How many whole months of single calls are kept behind this one; 0: all. Their daily sums stay in any case.
+    usage_retention_months: int = 0
     # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:
     # PostgreSQL counts them.
     limits_url: str | None = None
+    # Whether a key without credit is tried again with a request of a few tokens, which costs its owner some millionths
+    # of a dollar once there is credit again; else only its owner's requests find that out.
+    credit_probes: bool = True
+    # Where the host application hears of events: an http or https URL of the operator's own, which may be in their
+    # network. See docs/reference/webhooks.md.
+    webhook_url: str | None = None
+    # What signs them: `whsec_` and the base64 of 24 to 64 random bytes; several with commas while a receiver changes
+    # over.
+    webhook_secret: str | None = None
     # Who signs the host application's tokens (JWT): the exact text of their claim `iss`.
     jwt_issuer: str | None = None
     # What must be among the audiences (`aud`) of those tokens.

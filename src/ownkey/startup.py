@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from ownkey.config import Config
+from ownkey.crypto.webhook_signature import parse_secrets
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
@@ -24,6 +25,7 @@ from ownkey.services.oidc_rules import read_oidc_rules
 from ownkey.services.price_book import PriceBook
 from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
+from ownkey.services.webhook import Webhook, check_webhook_url
 from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
 from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
@@ -190,6 +192,15 @@ def open_oidc(config: Config, sessions: SessionService, changes: Changes) -> Oid
     except ModuleNotFoundError:
         raise ConfigError("OpenID Connect is not installed: pip install 'ownkey[oidc]'.") from None
     return OidcService(rules, library.IdentityProvider(rules), sessions, changes)
+
+
+def open_webhook(config: Config) -> Webhook | None:
+    """The host's receiver of events, where there is one. Raises ConfigError."""
+    if config.webhook_url is None:
+        if config.webhook_secret is not None:
+            raise ConfigError("OWNKEY_WEBHOOK_SECRET is set without OWNKEY_WEBHOOK_URL.")
+        return None
+    return Webhook(check_webhook_url(config.webhook_url), parse_secrets(config.webhook_secret or ""))
 
 
 def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:

@@ -41,6 +41,16 @@ def test_a_users_life(running: Shell) -> None:
     assert running.refuse(1, "user", "show", "ben@example.com").count("ben@example.com") == 2
 
 
+def test_a_user_is_put_into_a_group(running: Shell, alice: str) -> None:
+    assert "research" in running.succeed("user", "set-group", alice, "Research")
+    assert running.read_json("user", "show", alice)["group"] == "research"
+    assert "no group" in running.succeed("user", "set-group", alice, "--none")
+    assert running.read_json("user", "show", alice)["group"] is None
+    assert "letter" in running.refuse(1, "user", "set-group", alice, "2nd")
+    for wrong in ((alice,), (alice, "research", "--none")):
+        assert running.run("user", "set-group", *wrong).returncode == 2
+
+
 def test_erasing_asks_first(running: Shell, alice: str) -> None:
     done = running.run("user", "delete", alice, text="n\n")
     assert done.returncode == 1

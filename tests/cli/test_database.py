@@ -12,7 +12,7 @@ import pytest
 
 from ownkey.storage.migration_files import load_migrations
 from tests.cli.shell import Shell, only, postgres_processes
-from tests.servers import PostgresServer, run_sync, start_wheel_postgres
+from tests.servers import PostgresServer, run_sync, start_redis, start_wheel_postgres
 
 _numbers = itertools.count(1)
 
@@ -148,6 +148,19 @@ def test_the_doctor_of_an_embedded_database(running: Shell) -> None:
         "indexes and partitions", "clock", "sealed keys",
     } == checks.keys()  # fmt: skip
     assert "in use" in checks["embedded PostgreSQL"]["message"]
+
+
+def test_the_doctor_looks_for_redis(shell: Shell) -> None:
+    def looked(url: str) -> tuple[str, str]:
+        found = only(shell.with_variables(OWNKEY_LIMITS_URL=url).run_json("doctor"), name="limits")
+        assert "pass-word" not in str(found)
+        return found["level"], found["fix"] or ""
+
+    with start_redis() as redis:
+        assert looked(redis.url) == ("ok", "")
+    assert looked("redis://:pass-word@127.0.0.1:1/0")[0] == "warn"
+    level, fix = looked("http://x:pass-word@127.0.0.1")
+    assert (level, "OWNKEY_LIMITS_URL" in fix) == ("fail", True)
 
 
 def test_the_doctor_sees_what_is_wrong_on_the_machine(shell: Shell) -> None:

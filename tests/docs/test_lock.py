@@ -24,7 +24,8 @@ def asked(*texts: str) -> list[Requirement]:
 
 
 RUN = asked(*PROJECT["project"]["dependencies"])
-DEV = [*RUN, *asked(*PROJECT["project"]["optional-dependencies"]["demo"], *PROJECT["dependency-groups"]["dev"])]
+EXTRAS = [one for name in ("demo", "redis") for one in PROJECT["project"]["optional-dependencies"][name]]
+DEV = [*RUN, *asked(*EXTRAS, *PROJECT["dependency-groups"]["dev"])]
 
 
 @pytest.mark.parametrize(("lock", "requirements"), [("run.txt", RUN), ("dev.txt", DEV)])

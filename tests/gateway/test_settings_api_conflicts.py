@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from ownkey.domain.credential import CredentialStatus
-from ownkey.storage import credentials as credential_rows
 from tests.gateway.api_client import ApiClient, caller, unique
 from tests.gateway.conftest import Platform
 
@@ -117,9 +116,9 @@ async def test_what_nobody_edited_is_no_conflict(platform: Platform, ann: ApiCli
     await ann.put("/api/tasks/coding", {"provider": "groq"})
     tags = {path: await etag_of(ann, path) for path in LISTS}
     # A request teaches that the key is out of credit, a test that it works, a token is made: all raise the generation.
-    assert await credential_rows.set_status(
-        platform.ok.database, ann.user_id, key["id"], CredentialStatus.OUT_OF_CREDIT, "credit_exhausted"
-    )
+    [held] = (await platform.ok.manager.get_snapshot(ann.user_id)).credentials
+    platform.ok.core.credential_health.note(ann.user_id, held, CredentialStatus.OUT_OF_CREDIT, "credit_exhausted")
+    await platform.ok.core.credential_health.flush()
     assert (await ann.post(f"/api/credentials/{key['id']}/test")).status_code == 200
     await ann.post("/api/tokens", {"name": "another"})
     await ann.post("/api/session")

@@ -139,7 +139,7 @@ async def test_of_days_whose_events_are_gone_the_histograms_still_tell(platform:
         told = {row["model"]: row for row in usage["rows"]}
         quantiles = ("p50_duration_ms", "p95_duration_ms", "p99_duration_ms", "p50_first_byte_ms", "p99_first_byte_ms")
         for name in quantiles:
-            assert told[model][name] == pytest.approx(measured[model][name], rel=0.025), name
+            assert told[model][name] == pytest.approx(measured[model][name], rel=0.045, abs=1), name
             assert measured[model][name] > 0
         assert told["llama-3.1-8b-instant"]["p50_duration_ms"] == 0
         # Administrators see the same from the sums of everybody, and of this user alone.

@@ -10,8 +10,11 @@ from msgspec import Struct
 
 from ownkey.domain.account import LinkPurpose
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.credential import CredentialStatus
+from ownkey.domain.recovery import Finding
 from ownkey.domain.settings import Payer, Preference, TaskOverride
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.storage import accounts, audit, credentials, data_keys, links, sessions, settings, tokens, usage, users
 from ownkey.storage.database import Database
 
@@ -76,6 +79,23 @@ class Store:
             )
         await usage.insert_events(self.db, [usage_event(user_id, credential_id=person.credential_id)])
         return person
+
+
+async def set_status(
+    db: Database, person: Person, status: CredentialStatus, reason: str | None = None, until: datetime | None = None
+) -> bool:
+    """What a request has taught about a person's credential; says whether the status is another one now."""
+    async with db.transaction(person.id) as tx:
+        await users.lock_user(tx, person.id)
+        return await keep_status(tx, person, status, reason, until)
+
+
+async def keep_status(
+    tx: Any, person: Person, status: CredentialStatus, reason: str | None = None, until: datetime | None = None
+) -> bool:
+    """The same inside a transaction."""
+    finding = Finding(status=status, reason=reason, until=until)
+    return await StatusKeeper().keep(tx, person.id, person.credential_id, finding)
 
 
 async def add_credential(tx: Any, person: Person, provider: str = "groq") -> None:

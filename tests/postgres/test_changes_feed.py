@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.settings import Preference, TaskOverride
@@ -17,7 +18,7 @@ from ownkey.domain.usage import new_id
 from ownkey.errors import StorageError
 from ownkey.storage import credentials, data_keys, settings, snapshots, tokens, usage, users
 from ownkey.storage.changes_feed import ChangesFeed
-from tests.postgres.people import Person, Store, digest, usage_event
+from tests.postgres.people import Person, Store, digest, keep_status, set_status, usage_event
 from tests.servers import start_wheel_postgres
 
 Change = Callable[[Any, Person], Awaitable[Any]]
@@ -95,9 +96,7 @@ CHANGES: dict[str, Change] = {
     "credential expiry": lambda tx, p: credentials.update_credential(
         tx, p.credential_id, {"expires_at": datetime.now(UTC) + timedelta(days=1)}
     ),
-    "credential status": lambda tx, p: credentials.update_credential(
-        tx, p.credential_id, {"status": CredentialStatus.INVALID}
-    ),
+    "credential status": lambda tx, p: keep_status(tx, p, CredentialStatus.INVALID),
     "secret replaced": _replace,
     "secret erased": lambda tx, p: credentials.clear_secret(tx, p.credential_id, None),
     "credential removed": lambda tx, p: credentials.delete_credential(tx, p.credential_id),
@@ -114,9 +113,9 @@ NOTHING: dict[str, Change] = {
         tx, TaskOverride(task="coding", provider="groq", credential_id=p.credential_id)
     ),
     "same settings": lambda tx, _: settings.update_settings(tx, {"default_task": "coding"}),
-    "tested, same status": lambda tx, p: credentials.update_credential(
-        tx, p.credential_id, {"status": CredentialStatus.UNVERIFIED, "last_tested_at": datetime.now(UTC)}
-    ),
+    "tested": lambda tx, p: credentials.note_test(tx, p.credential_id, datetime.now(UTC)),
+    "same status": lambda tx, p: keep_status(tx, p, CredentialStatus.UNVERIFIED, "again"),
+    "next try": lambda tx, p: credentials.plan_probe(tx, p.credential_id, datetime.now(UTC)),
     "same user": lambda tx, p: users.ensure_user(tx, p.id),
     "reading": lambda tx, _: credentials.list_credentials(tx),
 }
@@ -146,9 +145,7 @@ async def test_what_changes_nothing_is_not_heard(store: Store, heard: Heard) -> 
         async with store.db.transaction("ann") as tx:
             await change(tx, person)
         assert await snapshots.load_generations(store.db, ["ann"]) == before, name
-    await credentials.set_status(
-        store.db, "ann", person.credential_id, CredentialStatus.UNVERIFIED, "again", datetime.now(UTC)
-    )
+    await set_status(store.db, person, CredentialStatus.UNVERIFIED, "again", datetime.now(UTC))
     await usage.insert_events(store.db, [usage_event("ann", credential_id=person.credential_id)])
     await tokens.touch_tokens(store.db, [("ann", person.token_id, datetime.now(UTC))])
     assert await snapshots.load_generations(store.db, ["ann"]) == before
@@ -181,12 +178,10 @@ async def test_health_written_back_from_the_hot_path_is_heard_if_it_changes_the_
 ) -> None:
     person = await store.add_person("ann")
     before = (await snapshots.load_generations(store.db, ["ann"]))["ann"]
-    assert await credentials.set_status(
-        store.db, "ann", person.credential_id, CredentialStatus.OUT_OF_CREDIT, "no money"
-    )
+    assert await set_status(store.db, person, CredentialStatus.OUT_OF_CREDIT, "no money")
     await heard.until(lambda: heard.after("ann", before))
-    assert not await credentials.set_status(store.db, "ann", new_id(), CredentialStatus.OK)
-    assert not await credentials.set_status(store.db, "bob", person.credential_id, CredentialStatus.OK)
+    assert not await set_status(store.db, structs.replace(person, credential_id=new_id()), CredentialStatus.OK)
+    assert not await set_status(store.db, structs.replace(person, id="bob"), CredentialStatus.OK)
 
 
 async def test_a_user_who_comes_back_starts_above_what_caches_have_seen(store: Store) -> None:

@@ -15,7 +15,7 @@ from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import Conflict
 from ownkey.storage import credentials, data_keys, settings, tokens, users
 from ownkey.storage.database import Database
-from tests.postgres.people import Store, add_credential, digest
+from tests.postgres.people import Store, add_credential, digest, set_status
 
 NOT_IDS = ["", "x", "1' or '1'='1", "0000000g-0000-0000-0000-000000000000", "0" * 32, "{" + "0" * 34 + "}", "é" * 36]
 
@@ -126,8 +126,6 @@ async def test_only_named_columns_of_a_credential_change(store: Store) -> None:
         changes = {
             "label": "home",
             "expires_at": expires_at,
-            "status": CredentialStatus.INVALID,
-            "status_reason": "401",
         }
         assert await credentials.update_credential(tx, person.credential_id, changes)
         after = await credentials.find_credential(tx, person.credential_id)
@@ -140,7 +138,7 @@ async def test_only_named_columns_of_a_credential_change(store: Store) -> None:
         found = await credentials.find_credential(tx, person.credential_id)
         assert found is not None
         assert found.expires_at is None
-        for refused in ("id", "user_id", "provider", "base_url", "request_count", "sealed"):
+        for refused in ("id", "user_id", "provider", "base_url", "request_count", "status", "sealed"):
             with pytest.raises(ValueError, match=refused):
                 await credentials.update_credential(tx, person.credential_id, {refused: "x"})
 
@@ -161,7 +159,8 @@ async def test_an_id_that_is_none_belongs_to_no_row(store: Store, text: str) -> 
         await credentials.reorder(tx, "groq", [text])
         with pytest.raises(LookupError):
             await credentials.get_generation(tx, text)
-    assert not await credentials.set_status(store.db, "ann", text, CredentialStatus.OK)
+    async with store.db.transaction("ann") as tx:
+        assert await credentials.find_standing(tx, text) is None
 
 
 async def test_a_secret_is_stored_once_per_user(store: Store) -> None:
@@ -338,7 +337,7 @@ async def test_changes_of_one_user_from_all_sides_never_deadlock(store: Store) -
 
     async def note(number: int) -> None:
         status = CredentialStatus.OK if number % 2 else CredentialStatus.RATE_LIMITED
-        assert await credentials.set_status(store.db, "ann", person.credential_id, status, str(number))
+        await set_status(store.db, person, status, str(number))
 
     await asyncio.gather(*(work for number in range(25) for work in (edit(number), note(number), sign_out())))
 

@@ -15,7 +15,7 @@ from ownkey.domain.user import Role
 from ownkey.errors import PermissionDenied
 from ownkey.storage import credentials, settings, snapshots, tokens, users
 from ownkey.storage.database import Database
-from tests.postgres.people import Store, digest
+from tests.postgres.people import Store, digest, keep_status
 
 
 async def test_a_snapshot_holds_what_the_user_chose_and_sealed_secrets(store: Store) -> None:
@@ -43,11 +43,8 @@ async def test_a_snapshot_equals_what_the_single_reads_give(store: Store) -> Non
     person = await store.add_person("ann")
     until = datetime.now(UTC).replace(microsecond=123456) + timedelta(hours=1)
     async with store.db.transaction("ann") as tx:
-        await credentials.update_credential(
-            tx,
-            person.credential_id,
-            {"status": CredentialStatus.RATE_LIMITED, "status_until": until, "expires_at": until},
-        )
+        await credentials.update_credential(tx, person.credential_id, {"expires_at": until})
+        await keep_status(tx, person, CredentialStatus.RATE_LIMITED, until=until)
         await settings.update_settings(tx, {"payer": PayerRule.OWN_ONLY})
     snapshot = await snapshots.load_snapshot(store.db, "ann")
     assert snapshot is not None

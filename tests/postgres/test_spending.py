@@ -27,6 +27,7 @@ USER_DAY = Ceiling(Scope.USER, Period.DAY, 1000)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 LAST_OF_MONTH = datetime(2026, 10, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 FIRST_OF_MONTH = LAST_OF_MONTH + timedelta(microseconds=1)
+USED = "select user_id, payer, sum(cost_microdollars)::bigint as cost from ownkey.usage_daily group by 1, 2"
 COUNTERS = "select scope, owner, period, starts, spent, reserved from ownkey_private.spend_counters"
 
 
@@ -72,7 +73,7 @@ async def check_books(superuser: asyncpg.Connection) -> None:
             amount = row["tokens"] if scope == "tokens" else row["cost_microdollars"]
             promised[scope, owner, period, Period(period).start(row["reserved_at"])] += amount
     spent = Tally[tuple[str, str, str]]()
-    for row in await superuser.fetch("select user_id, payer, sum(cost_microdollars)::bigint as cost from ownkey.usage_daily group by 1, 2"):  # fmt: skip
+    for row in await superuser.fetch(USED):
         for key in [("user", row["user_id"]), ("total", "")] if row["payer"] == "shared" else [("own", row["user_id"])]:
             spent[(*key, "month")] += row["cost"]
     counted = Tally[tuple[str, str, str]]()
@@ -245,7 +246,8 @@ async def test_old_periods_are_forgotten(store: Store, superuser: asyncpg.Connec
         await reserve(store.db, calls, USER_DAY, Ceiling(Scope.TOTAL, Period.MONTH, 900), at=NOON - ago)
     await spending.expire(store.db, NOON)
     left = await superuser.fetch("select period, count(*) as count from ownkey_private.spend_counters group by 1")
-    assert {row["period"]: row["count"] for row in left} == {"minute": 1, "day": 1, "month": len({Period.MONTH.start(NOON), Period.MONTH.start(NOON - timedelta(days=9))})}  # fmt: skip
+    months = {Period.MONTH.start(NOON), Period.MONTH.start(NOON - timedelta(days=9))}
+    assert {row["period"]: row["count"] for row in left} == {"minute": 1, "day": 1, "month": len(months)}
 
 
 async def test_a_group_shares_one_budget(store: Store, superuser: asyncpg.Connection) -> None:
@@ -331,8 +333,9 @@ async def test_the_database_judges_as_the_preview_does(store: Store) -> None:
         ceilings = [
             Ceiling(scope, period, chance.randrange(0, 300), chance.random() < 0.8)
             for scope, period in (
-                (Scope.USER, Period.DAY), (Scope.USER, Period.MONTH), (Scope.GROUP, Period.DAY), (Scope.TOTAL, Period.MONTH),
-                (Scope.OWN, Period.DAY), (Scope.REQUESTS, Period.MINUTE), (Scope.TOKENS, Period.MINUTE),
+                (Scope.USER, Period.DAY), (Scope.USER, Period.MONTH), (Scope.GROUP, Period.DAY),
+                (Scope.TOTAL, Period.MONTH), (Scope.OWN, Period.DAY), (Scope.REQUESTS, Period.MINUTE),
+                (Scope.TOKENS, Period.MINUTE),
             )
             if chance.random() < 0.5
         ]  # fmt: skip
@@ -436,7 +439,8 @@ async def test_an_upgrade_counts_what_was_spent_this_month(server: PostgresServe
         superuser = await asyncpg.connect(dsn)
         found = await counters(superuser)
         assert {key: spent for key, (spent, _) in found.items() if key[2] == "month"} == {
-            ("user", "ann", "month"): 5, ("user", "bob", "month"): 7, ("total", "", "month"): 12, ("own", "ann", "month"): 3,
+            ("user", "ann", "month"): 5, ("user", "bob", "month"): 7, ("total", "", "month"): 12,
+            ("own", "ann", "month"): 3,
         }  # fmt: skip
         assert found["user", "ann", "day"] == (5, 0)
         await superuser.close()

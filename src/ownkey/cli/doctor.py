@@ -49,12 +49,15 @@ async def _examine_all(config: Config) -> list[Check]:
     from ownkey.cli import doctor_machine as machine
     from ownkey.cli.doctor_database import check_database
     from ownkey.cli.doctor_embedded import check_embedded
+    from ownkey.cli.doctor_limits import check_limits
 
     checks = [ok("configuration", "Every OWNKEY_* variable is understood.")]
     catalog_check, catalog = machine.check_catalog(config)
     key_check, keys = machine.check_wrapping_key(config)
     checks += [catalog_check, machine.check_provider_keys(config, catalog, os.environ), key_check]
     checks.append(machine.check_port(config))
+    if config.limits_url is not None:
+        checks.append(await check_limits(config))
     if config.embedded:
         checks += [machine.check_data_dir(config), check_embedded(config)]
         if not machine.has_embedded_data(config):

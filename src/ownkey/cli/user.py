@@ -96,6 +96,7 @@ def show(user_id: UserArgument, as_json: JsonOption = False) -> None:
             "id": user.id,
             "role": user.role.value,
             "status": user.status.value,
+            "group": user.group,
             "created_at": user.created_at,
             "credentials": _count_by_provider(credentials),
             "tokens": sum(token.revoked_at is None for token in tokens),
@@ -138,6 +139,26 @@ def reset_password(user_id: UserArgument, as_json: JsonOption = False) -> None:
         return await ok.core.links.reset(user_id, actor=current_actor()), _base_url(ok)
 
     _print_link(*with_ownkey(work), as_json=as_json)
+
+
+@app.command("set-group", epilog=examples("ownkey user set-group alice research", "ownkey user set-group alice --none"))
+def set_group(
+    user_id: UserArgument,
+    group: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="Letters, digits, '-', '_'; the policy gives it a budget.")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Into no group.")] = False,
+) -> None:
+    """Put a user into a group, whose budget of the operator's money its members share from now on."""
+    if (group is None) != none:
+        raise typer.BadParameter("name a group, or take --none", param_hint="GROUP")
+
+    async def work(ok: Ownkey) -> User:
+        await require_user(ok, user_id)
+        return await ok.users.set_group(user_id, group, actor=current_actor())
+
+    changed = with_ownkey(work)
+    print(f"{user_id} is in no group." if changed.group is None else f"{user_id} is in the group {changed.group}.")
 
 
 @app.command(epilog=examples("ownkey user suspend alice"))

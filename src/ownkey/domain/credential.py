@@ -79,7 +79,8 @@ class CredentialStatus(StrEnum):
 class Credential(Struct, frozen=True, kw_only=True):
     """The masked view of a credential: everything but the secret. Times are UTC.
 
-    The sums of the month are of the calendar month in UTC; the cost is None where nothing has a known price.
+    `probe_at` is when it is tried again by itself, if it is. The sums of the month are of the calendar month in UTC;
+    the cost is None where nothing has a known price.
     """
 
     id: str
@@ -92,6 +93,8 @@ class Credential(Struct, frozen=True, kw_only=True):
     status: CredentialStatus = CredentialStatus.UNVERIFIED
     status_reason: str | None = None
     status_until: datetime | None = None
+    status_since: datetime | None = None
+    probe_at: datetime | None = None
     expires_at: datetime | None = None
     created_at: datetime
     updated_at: datetime

@@ -86,6 +86,7 @@ class Provider(Struct, frozen=True, kw_only=True):
 
     `auth` is `bearer`, `none` or `header:<name>`. `base_url` has no trailing slash and may hold `{field}`.
     `environment` names the variable with the operator's key. `defaults` maps a task (or `default`) to a model.
+    `billing_url` and `limits_url` are where an account is topped up and where its limits are seen.
     `serves` are shell patterns of model names that belong here when a client names no provider.
     """
 
@@ -98,6 +99,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     environment: str | None = None
     get_key_url: str | None = None
     docs_url: str | None = None
+    billing_url: str | None = None
+    limits_url: str | None = None
     probe: str = "GET /models"
     headers: dict[str, str] = {}
     key_prefixes: tuple[str, ...] = ()

@@ -37,6 +37,17 @@ class SettingsOut(Output):
     caps: CapsOut
 
 
+class HealthOut(Output):
+    """How a key fares, for its owner."""
+
+    code: str = Field(
+        description="Stable: ok, unverified, credit_unproved, expires_soon, limited, list_refused, rate_limited, "
+        "quota_daily, out_of_credit, invalid, base_url_changed, provider_gone, expired or unreadable."
+    )
+    message: str = Field(description="The same in English.")
+    link: str | None = Field(description="The provider's page where something can be done about it.")
+
+
 class CredentialOut(Output):
     """Everything about a stored key but the key."""
 
@@ -53,6 +64,11 @@ class CredentialOut(Output):
     )
     status_reason: str | None = Field(description="A stable code: what a test or a request found.")
     status_until: datetime | None
+    status_since: datetime | None
+    health: HealthOut
+    next_probe_at: datetime | None = Field(
+        description="When the server tries the key again by itself. null: it does not; a test or a request can."
+    )
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -247,7 +263,9 @@ class UsageRowOut(Output):
     fallback_requests: int = Field(description="Calls that took over from another key or provider.")
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
-    p50_duration_ms: int | None = Field(description="In milliseconds, as are the five that follow.")
+    p50_duration_ms: int | None = Field(
+        description="In milliseconds, as are the five that follow. null in tables of more than 2,000 rows."
+    )
     p95_duration_ms: int | None
     p99_duration_ms: int | None
     p50_first_byte_ms: int | None = Field(description="Until the first byte; in streams until the first content.")
@@ -262,7 +280,7 @@ class UsageOut(Output):
     end: date
     group_by: list[str]
     exact: bool = Field(
-        description="Whether the percentiles were measured call by call; else they are good to 2.2 per cent."
+        description="Whether the percentiles were measured call by call; else they are good to 4.5 per cent."
     )
     rows: list[UsageRowOut]
     total: UsageRowOut

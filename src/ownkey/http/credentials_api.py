@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from msgspec import structs
 
 from ownkey.domain.credential import Credential
+from ownkey.domain.credential_advice import advise
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk
 from ownkey.domain.version import credential_version, credentials_version
@@ -39,6 +40,8 @@ from ownkey.http.if_match import (
     put_etag,
 )
 from ownkey.http.problems import problems_at
+from ownkey.services.core import Core
+from ownkey.services.expiry import utc_now
 
 router = APIRouter(prefix="/api", tags=["API keys"])
 
@@ -58,7 +61,7 @@ async def list_credentials(core: CoreDep, caller: Caller, response: Response) ->
     """Your API keys by provider and order, masked."""
     held = await core.settings.list_credentials(caller.user_id)
     put_etag(response, credentials_version(held))
-    return [_describe(one) for one in held]
+    return [_describe(core, one) for one in held]
 
 
 @router.post("/credentials", status_code=201, responses=VERSIONED_NEW)
@@ -78,7 +81,7 @@ async def add_credential(
         actor=caller.actor,
     )
     put_etag(response, seen.version)
-    return _describe(stored)
+    return _describe(core, stored)
 
 
 @router.post("/credentials/test")
@@ -103,7 +106,7 @@ async def order_credentials(
         caller.user_id, order.provider, order.credential_ids, actor=caller.actor
     )
     put_etag(response, seen.version)
-    return [_describe(one) for one in ordered]
+    return [_describe(core, one) for one in ordered]
 
 
 @router.patch("/credentials/{credential_id}", responses=VERSIONED)
@@ -120,7 +123,7 @@ async def update_credential(
         caller.user_id, credential_id, actor=caller.actor, **change.model_dump(exclude_unset=True)
     )
     put_etag(response, seen.version)
-    return _describe(changed)
+    return _describe(core, changed)
 
 
 @router.delete("/credentials/{credential_id}", status_code=204, responses=VERSIONED_GONE)
@@ -190,11 +193,19 @@ async def replace_credential(
         **moved,
     )
     put_etag(response, seen.version)
-    return _describe(replaced)
+    return _describe(core, replaced)
 
 
-def _describe(credential: Credential) -> CredentialOut:
-    return CredentialOut.model_validate({**structs.asdict(credential), "version": credential_version(credential)})
+def _describe(core: Core, credential: Credential) -> CredentialOut:
+    advice = advise(credential, core.catalog.get(credential.provider), utc_now())
+    return CredentialOut.model_validate(
+        {
+            **structs.asdict(credential),
+            "version": credential_version(credential),
+            "health": structs.asdict(advice),
+            "next_probe_at": credential.probe_at,
+        }
+    )
 
 
 def describe_provider(

@@ -8,7 +8,7 @@ operator's business and in no header.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
@@ -37,8 +37,11 @@ def hold_headers(hold: Hold) -> list[Header]:
 
 
 def refusal_headers(counters: Sequence[Counter], wait_seconds: float) -> list[Header]:
-    """What a refusal says: what is left, and that nothing more will be before `Retry-After` is over."""
-    return _limit_headers([(one, one.left, wait_seconds) for one in counters])
+    """What a refusal says: what is left, and for how long, which is never beyond `Retry-After`."""
+    now = datetime.now(UTC)
+    return _limit_headers(
+        [(one, one.left, min(wait_seconds, (one.resets_at - now).total_seconds())) for one in counters]
+    )
 
 
 def _limit_headers(limits: Sequence[tuple[Counter, int, float]]) -> list[Header]:

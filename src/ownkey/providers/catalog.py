@@ -221,7 +221,8 @@ def _problems(provider: Provider) -> Iterator[tuple[str, str]]:
         yield "auth", "must not name a header that the transport sets itself"
     if provider.environment is not None and not _ENVIRONMENT.fullmatch(provider.environment):
         yield "environment", "must be the name of an environment variable in capitals"
-    for name, url in (("get_key_url", provider.get_key_url), ("docs_url", provider.docs_url)):
+    for name in ("get_key_url", "docs_url", "billing_url", "limits_url"):
+        url: str | None = getattr(provider, name)
         if url is not None and not url.startswith("https://"):
             yield name, "must begin with https://"
         elif url is not None and not _is_link(url):

@@ -87,10 +87,7 @@ def assume_extent(attempt: Attempt, input_tokens: int, *, embeddings: bool, assu
 
 
 def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> Bound:
-    """What that may cost at most. What runs on the operator's own machine costs nothing."""
-    tokens = extent.input_tokens + extent.output_tokens
-    if attempt.provider.local:
-        return Bound(cost_microdollars=0, tokens=tokens)
+    """What that may cost at most. What runs on the operator's own machine costs nothing unless it has a price."""
     cost = pricing.bound(
         attempt.provider,
         attempt.model,
@@ -100,7 +97,9 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
         output_tokens=extent.output_tokens,
         special=extent.special,
     )
-    return Bound(cost_microdollars=cost, tokens=tokens)
+    if cost is None and attempt.provider.local:
+        cost = 0
+    return Bound(cost_microdollars=cost, tokens=extent.input_tokens + extent.output_tokens)
 
 
 def _read_input(attempt: Attempt, body: bytes, fields: _Fields) -> int:

@@ -17,6 +17,7 @@ from ownkey.services.credential_models import CredentialModels
 from ownkey.services.credential_reveal import CredentialReveal
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
+from ownkey.services.host_events import HostEvents
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
@@ -26,6 +27,7 @@ from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
 from ownkey.services.policies import PolicyService
 from ownkey.services.provider_forms import ProviderForms
+from ownkey.services.recovery import RecoveryProber
 from ownkey.services.request_log import RequestLog
 from ownkey.services.router import Router
 from ownkey.services.sessions import SessionService
@@ -69,6 +71,8 @@ class Core(Struct, frozen=True, kw_only=True):
     counter: TokenCounter
     metering: Metering
     credential_health: CredentialHealth
+    recovery: RecoveryProber
+    events: HostEvents
     models: ModelList
     credential_models: CredentialModels
     credential_reveal: CredentialReveal

@@ -12,8 +12,10 @@ from typing import Final
 from msgspec import Struct
 
 from ownkey.domain.credential import CredentialStatus, SealedCredential
+from ownkey.domain.recovery import Finding
 from ownkey.errors import StorageError
-from ownkey.storage import credentials
+from ownkey.services.credential_status import StatusKeeper
+from ownkey.storage import users
 from ownkey.storage.database import Database
 
 # A status change makes every process read the user's snapshot again: more often than this it would be churn.
@@ -27,16 +29,14 @@ class _Change(Struct, frozen=True):
     user_id: str
     credential_id: str
     generation: int
-    status: CredentialStatus
-    reason: str | None
-    until: datetime | None
+    finding: Finding
 
 
 class CredentialHealth:
     """Collects status changes and writes them in the background; losing one costs nothing but a later retry."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, keeper: StatusKeeper) -> None:
+        self._database, self._keeper = database, keeper
         self._waiting: dict[str, _Change] = {}
         self._written: dict[str, tuple[CredentialStatus, float]] = {}
         self._wake = asyncio.Event()
@@ -67,7 +67,8 @@ class CredentialHealth:
         if last is not None and last[0] is status and time.monotonic() - last[1] < _REPEAT_SECONDS:
             return
         if len(self._waiting) < _WAITING_LIMIT:
-            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, status, reason, until)
+            finding = Finding(status=status, reason=reason, until=until)
+            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, finding)
             self._wake.set()
 
     async def flush(self) -> None:
@@ -86,17 +87,13 @@ class CredentialHealth:
         while self._waiting:
             credential_id, change = next(iter(self._waiting.items()))
             del self._waiting[credential_id]
-            self._written[credential_id] = (change.status, time.monotonic())
+            self._written[credential_id] = (change.finding.status, time.monotonic())
             try:
-                await credentials.set_status(
-                    self._database,
-                    change.user_id,
-                    credential_id,
-                    change.status,
-                    change.reason,
-                    change.until,
-                    generation=change.generation,
-                )
+                async with self._database.transaction(change.user_id) as tx:
+                    await users.lock_user(tx, change.user_id)
+                    await self._keeper.keep(
+                        tx, change.user_id, credential_id, change.finding, generation=change.generation
+                    )
             except StorageError as error:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)
             except Exception:  # one row that PostgreSQL refuses must not end this for everybody

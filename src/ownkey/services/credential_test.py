@@ -14,8 +14,10 @@ from msgspec import Struct, structs
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
-from ownkey.domain.exchange import UpstreamRequest
+from ownkey.domain.credential_advice import CREDIT_UNPROVED
+from ownkey.domain.exchange import CONSEQUENCES, UpstreamRequest
 from ownkey.domain.provider import Provider
+from ownkey.domain.recovery import Finding
 from ownkey.domain.usage import Outcome, is_record_id
 from ownkey.domain.user import check_user_id
 from ownkey.errors import Conflict, CredentialUnreadable, RequestError
@@ -84,11 +86,10 @@ _OUTCOMES: Final[dict[Outcome, ProbeOutcome]] = {
 # A probe by POST has no body to speak of: who complains about that has accepted the key before.
 _BODY_FAULTS: Final = (Outcome.BAD_REQUEST, Outcome.MODEL_UNAVAILABLE, Outcome.CONTENT_REFUSED)
 
-_UNREADABLE: Final[dict[str, Any]] = {
-    "status": CredentialStatus.UNREADABLE,
-    "status_reason": "wrapping_key",
-    "status_until": None,
-}
+_UNREADABLE: Final = Finding(status=CredentialStatus.UNREADABLE, reason="wrapping_key")
+# As long as after a request that was refused for it.
+_NO_CREDIT_WAIT: Final = timedelta(seconds=CONSEQUENCES[Outcome.CREDIT_EXHAUSTED].cool_down_seconds)
+_RATE_LIMIT_WAIT: Final = timedelta(seconds=CONSEQUENCES[Outcome.RATE_LIMITED].cool_down_seconds)
 
 # The provider's own words are not repeated: some providers echo the key in them.
 _MESSAGES: Final[dict[ProbeOutcome, str]] = {
@@ -173,11 +174,27 @@ def _result(
     )
 
 
-def blocked_until(result: ProbeResult, now: datetime) -> datetime | None:
-    """Until when the tested credential is not worth trying, where the provider said so."""
-    if result.outcome is not ProbeOutcome.RATE_LIMITED:
+def find_out(before: CredentialStatus, reason: str | None, result: ProbeResult, now: datetime) -> Finding | None:
+    """What a probe has taught of a credential that stood like this; None for nothing.
+
+    Most providers list models for accounts without credit and for keys that may not call all of them: such a list
+    takes the old finding back and proves nothing new, which the next request does.
+    """
+    if result.status is None:
         return None
-    return now + timedelta(seconds=result.retry_after_seconds or 10.0)
+    if result.outcome is ProbeOutcome.WORKS:
+        if before is CredentialStatus.OUT_OF_CREDIT:
+            return Finding(status=CredentialStatus.UNVERIFIED, reason=CREDIT_UNPROVED)
+        if before is CredentialStatus.LIMITED and reason != ProbeOutcome.LIMITED:
+            return Finding(status=CredentialStatus.UNVERIFIED)
+        return Finding(status=CredentialStatus.OK)
+    until = None
+    if result.outcome is ProbeOutcome.RATE_LIMITED:
+        wait = result.retry_after_seconds
+        until = now + (_RATE_LIMIT_WAIT if wait is None else timedelta(seconds=wait))
+    elif result.outcome is ProbeOutcome.NO_CREDIT:
+        until = now + _NO_CREDIT_WAIT
+    return Finding(status=result.status, reason=result.outcome.value, until=until)
 
 
 class CredentialTestService(CredentialService):
@@ -230,7 +247,7 @@ class CredentialTestService(CredentialService):
             await self._keep_finding(user_id, sealed, CredentialStatus.UNREADABLE.value, _UNREADABLE, actor)
             raise CredentialUnreadable("This API key cannot be opened any more. Enter it again.", http_status=424)
         result = await self._probe(user_id, row, sealed.base_url, secret)
-        await self._keep_finding(user_id, sealed, result.outcome.value, self._learn(result), actor)
+        await self._keep_finding(user_id, sealed, result.outcome.value, result, actor)
         if result.outcome is ProbeOutcome.WORKS:
             self._forgive(sealed.health_key)
         return result
@@ -251,23 +268,24 @@ class CredentialTestService(CredentialService):
             if not self._running[user_id]:
                 del self._running[user_id]
 
-    def _learn(self, result: ProbeResult) -> dict[str, Any]:
-        """The columns that a result sets, besides the time of the test."""
-        if result.status is None:
-            return {}
-        return {
-            "status": result.status,
-            "status_reason": None if result.status is CredentialStatus.OK else result.outcome.value,
-            "status_until": blocked_until(result, self._now()),
-        }
-
     async def _keep_finding(
-        self, user_id: str, tested: SealedCredential, finding: str, learnt: Mapping[str, Any], actor: str | None
+        self, user_id: str, tested: SealedCredential, word: str, found: ProbeResult | Finding, actor: str | None
     ) -> None:
         """Store what a test found, unless the secret was replaced, erased or removed while it ran."""
         async with self._changes.begin(user_id, actor) as change:
-            current = await rows.find_sealed(change.tx, tested.id)
-            if current is None or current.sealed != tested.sealed:
+            held = await rows.find_standing(change.tx, tested.id)
+            if held is None or held.generation != tested.generation:
                 return
-            await rows.update_credential(change.tx, tested.id, {"last_tested_at": self._now(), **learnt})
-            await change.record(AuditAction.CREDENTIAL_TESTED, tested.id, provider=tested.provider, outcome=finding)
+            before, now = held.standing, self._now()
+            finding = found if isinstance(found, Finding) else find_out(before.status, before.reason, found, now)
+            await rows.note_test(change.tx, tested.id, now)
+            if finding is not None:
+                await self._keeper.keep(change.tx, user_id, tested.id, finding)
+            changed = finding is not None and finding.status is not before.status
+            await change.record(
+                AuditAction.CREDENTIAL_TESTED,
+                tested.id,
+                provider=tested.provider,
+                outcome=word,
+                **({"status": finding.status} if finding is not None and changed else {}),
+            )

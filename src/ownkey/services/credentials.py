@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,11 +19,13 @@ from ownkey.domain.credential import (
     clean_secret,
     mask_secret,
 )
+from ownkey.domain.credential_advice import PROVIDER_GONE
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import check_provider
 from ownkey.domain.usage import is_record_id, new_id
 from ownkey.errors import Conflict, NotFound, RequestError
-from ownkey.services.changes import Changes
+from ownkey.services.changes import Change, Changes
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.destination import check_allowed_provider, choose_base_url
 from ownkey.services.expiry import check_expiry
 from ownkey.services.policy_board import PolicyBoard
@@ -45,13 +48,14 @@ class CredentialService:
         *,
         catalog: Mapping[str, Provider],
         policies: PolicyBoard,
+        keeper: StatusKeeper,
         custom_base_urls: bool,
         private_base_urls: bool,
         forgive: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
         self._changes, self._vault = changes, vault
-        self._catalog, self._policies = catalog, policies
+        self._catalog, self._policies, self._keeper = catalog, policies, keeper
         self._custom_base_urls, self._private_base_urls = custom_base_urls, private_base_urls
         self._forgive, self._now = forgive, now
 
@@ -140,7 +144,8 @@ class CredentialService:
             if not differing:
                 return before
             if "base_url" in differing:
-                await rows.clear_secret(change.tx, credential_id, differing["base_url"])
+                async with self._announced(change, credential_id):
+                    await rows.clear_secret(change.tx, credential_id, differing["base_url"])
             kept = {name: value for name, value in differing.items() if name != "base_url"}
             if kept:
                 await rows.update_credential(change.tx, credential_id, kept)
@@ -175,15 +180,16 @@ class CredentialService:
             generation = 1 + await rows.get_generation(change.tx, credential_id)
             sealed, mark = await self._vault.seal(change.tx, user_id, before.provider, credential_id, plain, generation)
             await _refuse_duplicate(change.tx, before.provider, mark)
-            await rows.replace_secret(
-                change.tx,
-                credential_id,
-                sealed=sealed,
-                hint=mask_secret(plain),
-                generation=generation,
-                fingerprint=mark,
-                base_url=url if moved else before.base_url,
-            )
+            async with self._announced(change, credential_id):
+                await rows.replace_secret(
+                    change.tx,
+                    credential_id,
+                    sealed=sealed,
+                    hint=mask_secret(plain),
+                    generation=generation,
+                    fingerprint=mark,
+                    base_url=url if moved else before.base_url,
+                )
             await change.record(
                 AuditAction.CREDENTIAL_REPLACED,
                 credential_id,
@@ -237,6 +243,15 @@ class CredentialService:
             ordered = self._as_of_now(await rows.list_credentials(change.tx))
         return [one for one in ordered if one.provider == provider]
 
+    @asynccontextmanager
+    async def _announced(self, change: Change, credential_id: str) -> AsyncIterator[None]:
+        """Tell the host if what is done inside gives the credential another status."""
+        before = await rows.find_standing(change.tx, credential_id)
+        yield
+        after = await rows.find_standing(change.tx, credential_id)
+        if before is not None and after is not None:
+            await self._keeper.announce(change.tx, change.user_id, credential_id, before, after.standing)
+
     async def _get(self, tx: Any, credential_id: str) -> Credential:
         """One credential of the transaction's user. Raises NotFound."""
         found = await rows.find_credential(tx, credential_id) if is_record_id(credential_id) else None
@@ -252,11 +267,13 @@ class CredentialService:
     def _judge(self, one: Credential, now: datetime) -> Credential:
         if one.provider not in self._catalog:
             return structs.replace(
-                one, status=CredentialStatus.INVALID, status_reason="provider_gone", status_until=None
+                one, status=CredentialStatus.INVALID, status_reason=PROVIDER_GONE, status_until=None, probe_at=None
             )
         if one.expires_at is not None and one.expires_at <= now:
-            return structs.replace(one, status=CredentialStatus.EXPIRED, status_reason=None, status_until=None)
-        return one
+            return structs.replace(
+                one, status=CredentialStatus.EXPIRED, status_reason=None, status_until=None, probe_at=None
+            )
+        return one if one.enabled else structs.replace(one, probe_at=None)
 
     def _choose_url(self, provider: Provider, base_url: str | None, fields: Mapping[str, str] | None) -> str | None:
         return choose_base_url(

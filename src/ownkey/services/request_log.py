@@ -21,6 +21,7 @@ from ownkey.storage.requests import LoggedAttempt, RequestQuery
 
 PAGE_LIMIT: Final = 200
 EXPORT_LIMIT: Final = 10_000
+_EXPORT_PAGE: Final = 1_000
 
 _COLUMNS: Final = (
     "request_id",
@@ -123,9 +124,9 @@ class RequestLog:
             # Page by page: no transaction stays open for long.
             async with self._changes.read(user_id) as tx:
                 before = found[-1].id if found else None
-                page = _assemble(await rows.list_requests(tx, asked, limit=PAGE_LIMIT, before=before))
+                page = _assemble(await rows.list_requests(tx, asked, limit=_EXPORT_PAGE, before=before))
             found += page
-            if len(page) < PAGE_LIMIT:
+            if len(page) < _EXPORT_PAGE:
                 break
         return found
 

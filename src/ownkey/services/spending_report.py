@@ -83,4 +83,6 @@ def _describe(refusal: Refusal) -> str:
 
 
 def _dollars(microdollars: int) -> str:
-    return f"{microdollars // 1_000_000}.{microdollars % 1_000_000:06d}"
+    """With cents, and with as many digits behind them as there are."""
+    rest = f"{microdollars % 1_000_000:06d}"
+    return f"{microdollars // 1_000_000}.{rest[:2]}{rest[2:].rstrip('0')}"

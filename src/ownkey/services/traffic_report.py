@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -48,9 +48,8 @@ class TrafficReport:
     ) -> list[Fallback]:
         """The most frequent first, over whole UTC days, both included. Raises RequestError."""
         start, end = read_range(start, end, today=self._now().date())
-        first, last = datetime.combine(start, time(), UTC), datetime.combine(end, time.max, UTC)
         async with self._changes.oversee(admin_id) as tx:
-            causes = await rows.list_fallbacks(tx, first, last, limit=_LIMIT)
+            causes = await rows.list_fallbacks(tx, start, end, limit=_LIMIT)
         found: dict[tuple[str, str, str, str], Fallback] = {}
         for one in causes:
             hops = (one.from_provider, one.from_payer, one.to_provider, one.to_payer)

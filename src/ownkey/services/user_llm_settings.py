@@ -14,6 +14,7 @@ from ownkey.domain.settings import Settings, Snapshot
 from ownkey.domain.user import check_user_id
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber, CredentialTestService
 from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
@@ -62,6 +63,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             Vault(data_keys, deployment_id),
             catalog=catalog,
             policies=policies,
+            keeper=StatusKeeper(now=now),
             prober=prober,
             custom_base_urls=custom_base_urls,
             private_base_urls=private_base_urls,

@@ -16,6 +16,8 @@ from ownkey.storage.failures import storage_errors
 
 _CHANNEL: Final = "ownkey_snapshot"
 _DEPLOYMENT_CHANNEL: Final = "ownkey_deployment"
+_RECOVERY_CHANNEL: Final = "ownkey_recovery"
+_EVENT_CHANNEL: Final = "ownkey_event"
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 # A connection whose other end vanished without a word is found by asking: at most this long goes unnoticed, twice.
 _PING_SECONDS: Final = 2.0
@@ -30,16 +32,20 @@ async def listen(
     on_change: Callable[[str, int], None],
     on_gap: Callable[[], None],
     on_deployment: Callable[[], None] = lambda: None,
+    *,
+    on_recovery: Callable[[str], None] = lambda _: None,
+    on_event: Callable[[], None] = lambda: None,
 ) -> ChangesFeed:
     """Call `on_change(user_id, generation)` for every change of a snapshot that any process commits.
 
     `on_gap` is called after the connection was lost and is there again: notifications of the time between are gone,
     so anything may have changed. `on_deployment` is called when administrators changed something for everybody, and
-    after a gap too. `dsn` must lead to PostgreSQL itself: PgBouncer's transaction mode delivers nothing.
+    after a gap too; `on_event` when there is an event for the host, and after a gap. `on_recovery(health_key)` says
+    that a secret works again. `dsn` must lead to PostgreSQL itself: PgBouncer's transaction mode delivers nothing.
 
     Raises StorageError if the first connection fails.
     """
-    feed = ChangesFeed(dsn, on_change, on_gap, on_deployment)
+    feed = ChangesFeed(dsn, on_change, on_gap, on_deployment, on_recovery, on_event)
     await feed.start()
     return feed
 
@@ -53,8 +59,11 @@ class ChangesFeed:
         on_change: Callable[[str, int], None],
         on_gap: Callable[[], None],
         on_deployment: Callable[[], None],
+        on_recovery: Callable[[str], None],
+        on_event: Callable[[], None],
     ) -> None:
         self._dsn, self._on_change, self._on_gap, self._on_deployment = dsn, on_change, on_gap, on_deployment
+        self._on_recovery, self._on_event = on_recovery, on_event
         self._connection: Any = None
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -84,6 +93,7 @@ class ChangesFeed:
             await self._reconnect()
             self._on_gap()
             self._on_deployment()
+            self._on_event()
 
     async def _watch(self) -> None:
         """Return when the connection is gone."""
@@ -123,6 +133,8 @@ class ChangesFeed:
                 connection.add_termination_listener(lambda _: self._lost.set())
                 await connection.add_listener(_CHANNEL, self._receive)
                 await connection.add_listener(_DEPLOYMENT_CHANNEL, lambda *_: self._on_deployment())
+                await connection.add_listener(_RECOVERY_CHANNEL, lambda *told: self._on_recovery(told[-1]))
+                await connection.add_listener(_EVENT_CHANNEL, lambda *_: self._on_event())
             except BaseException:
                 connection.terminate()
                 raise

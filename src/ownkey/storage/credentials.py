@@ -11,15 +11,33 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from ownkey.domain.credential import Credential, CredentialStatus, SealedCredential
+from ownkey.domain.recovery import Standing
 from ownkey.errors import Conflict
 from ownkey.storage.database import Database
 from ownkey.storage.record_id import parse_record_id
 from ownkey.storage.sql import query
 
 _CHOICES: Final = ("label", "hint", "position", "enabled", "expires_at")
-_FINDINGS: Final = ("status", "status_reason", "status_until", "last_tested_at")
+
+
+class HeldStanding(Struct, frozen=True, kw_only=True):
+    """What is known of one credential. `generation` is that of its secret, None where that was erased."""
+
+    provider: str
+    label: str
+    generation: int | None
+    standing: Standing
+
+
+class ClaimedProbe(Struct, frozen=True, kw_only=True):
+    """A credential that this process is to try; `probes` counts this try and tells it from a later claim."""
+
+    user_id: str
+    credential_id: str
+    probes: int
 
 
 async def insert_credential(
@@ -49,22 +67,17 @@ async def insert_credential(
 async def update_credential(tx: Any, credential_id: str, changes: Mapping[str, Any]) -> bool:
     """Write the named columns and no other; says whether there is such a credential.
 
-    Known: label, hint, position, enabled, expires_at, status, status_reason, status_until,
-    last_tested_at. Raises ValueError for any other; a destination changes with its secret only.
+    Known: label, hint, position, enabled, expires_at. Raises ValueError for any other; a destination changes with its
+    secret only, a status by `update_standing`.
     """
-    unknown = changes.keys() - {*_CHOICES, *_FINDINGS}
+    unknown = changes.keys() - set(_CHOICES)
     if unknown:
         raise ValueError(f"a credential has no column {min(unknown)!r} that may be changed")
     key = parse_record_id(credential_id)
     if key is None:
         return False
-    found = True
-    for name, columns in (("update_credential", _CHOICES), ("update_credential_status", _FINDINGS)):
-        named = [column for column in columns if column in changes]
-        if named and found:
-            values = [_plain(changes.get(column)) for column in columns]
-            found = await tx.fetchval(query(name), key, named, *values) is not None
-    return found
+    values = [changes.get(column) for column in _CHOICES]
+    return await tx.fetchval(query("update_credential"), key, list(changes), *values) is not None
 
 
 async def replace_secret(
@@ -154,39 +167,62 @@ async def reorder(tx: Any, provider: str, credential_ids: Sequence[str]) -> None
     await tx.execute(query("reorder_credentials"), provider, keys)
 
 
-async def set_status(
-    db: Database,
-    user_id: str,
-    credential_id: str,
-    status: CredentialStatus,
-    reason: str | None = None,
-    until: datetime | None = None,
-    *,
-    generation: int | None = None,
-) -> bool:
-    """Keep what a request taught about a credential; says whether there is such a credential.
-
-    With `generation`, nothing is kept if the secret was replaced since: what is said of the old one is not true of
-    the new. The user's generation rises only if the status itself changes. Raises StorageError.
-    """
+async def find_standing(tx: Any, credential_id: str) -> HeldStanding | None:
+    """What is known of a credential, locked until the transaction ends; None if there is no such credential."""
     key = parse_record_id(credential_id)
-    if key is None:
-        return False
-    named = ["status", "status_reason", "status_until"]
-    async with db.transaction(user_id) as tx:
-        await tx.fetchval(query("lock_user"), user_id)
-        if generation is not None and await tx.fetchval(query("get_secret_generation"), key) != generation:
-            return False
-        updated = await tx.fetchval(query("update_credential_status"), key, named, str(status), reason, until, None)
-    return updated is not None
+    row = None if key is None else await tx.fetchrow(query("find_standing"), key)
+    if row is None:
+        return None
+    standing = Standing(
+        status=CredentialStatus(row["status"]),
+        reason=row["status_reason"],
+        until=row["status_until"],
+        since=row["status_since"],
+        probe_at=row["probe_at"],
+        probes=row["probes"],
+    )
+    return HeldStanding(provider=row["provider"], label=row["label"], generation=row["generation"], standing=standing)
+
+
+async def update_standing(tx: Any, credential_id: str, standing: Standing) -> None:
+    """Store what is known of a credential. The user's generation rises only if the status itself changes."""
+    await tx.execute(
+        query("update_standing"),
+        parse_record_id(credential_id),
+        standing.status.value,
+        standing.reason,
+        standing.until,
+        standing.since,
+        standing.probe_at,
+        standing.probes,
+    )
+
+
+async def note_test(tx: Any, credential_id: str, tested_at: datetime) -> None:
+    """Remember when a credential was tested last."""
+    await tx.execute(query("note_test"), parse_record_id(credential_id), tested_at)
+
+
+async def claim_probes(db: Database, *, limit: int, lease_seconds: float) -> list[ClaimedProbe]:
+    """Credentials of any user that are due to be tried. Nobody else gets them before the lease is over.
+
+    Raises StorageError.
+    """
+    return [ClaimedProbe(**row) for row in await db.fetch_rows("claim_probes", limit, lease_seconds)]
+
+
+async def plan_probe(tx: Any, credential_id: str, at: datetime | None) -> None:
+    """When a credential is tried next; None: not any more."""
+    await tx.execute(query("plan_probe"), parse_record_id(credential_id), at)
+
+
+async def tell_recovery(tx: Any, health_key: str) -> None:
+    """Tell every process that this secret works again, once the transaction commits."""
+    await tx.fetchval(query("tell_recovery"), health_key)
 
 
 def _credential(row: Any) -> Credential:
     return Credential(**{**row, "status": CredentialStatus(row["status"])})
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, CredentialStatus) else value
 
 
 def _duplicate() -> Conflict:

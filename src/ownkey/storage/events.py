@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -89,6 +89,14 @@ async def mark_failed(
         "mark_failed", UUID(claimed.event.id), sink, claimed.tries, reason, wait_seconds, give_up_seconds
     )
     return bool(state == "given_up")
+
+
+async def warn_of_expiry(db: Database, days: Sequence[int]) -> int:
+    """Tell of credentials that end within one of these days, or have ended; of each once for the nearest of them.
+
+    Says how many events that were. Raises StorageError.
+    """
+    return int(await db.fetch_value("warn_of_expiry", list(days)))
 
 
 async def forget_old(db: Database) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -12,6 +12,9 @@ from msgspec import Struct
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import CostSource, Outcome, TokensSource, first_id
 from ownkey.storage.sql import query
+
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class LoggedAttempt(Struct, frozen=True, kw_only=True):
@@ -67,14 +70,13 @@ class RequestQuery(Struct, frozen=True, kw_only=True):
 
 async def list_requests(tx: Any, asked: RequestQuery, *, limit: int, before: str | None = None) -> list[LoggedAttempt]:
     """The attempts of at most `limit` requests that came before the one named, the newest request first."""
-    if asked.end is not None:
-        # Ids grow with time: no request that began later has an attempt in the range.
-        before = min(first_id(asked.end), before or "z")
+    # 'z' is behind every id. Ids grow with time: no request that began later has an attempt in the range.
+    last = "z" if asked.end is None else first_id(asked.end)
     rows = await tx.fetch(
         query("list_requests"),
-        before,
-        asked.start,
-        asked.end,
+        last if before is None else min(last, before),
+        asked.start or _BEGIN,
+        asked.end or _END,
         asked.provider,
         asked.model,
         asked.task,

@@ -58,8 +58,8 @@ async def measure_providers(tx: Any, since: datetime) -> dict[str, ProviderMeasu
     return {row["provider"]: ProviderMeasure(**{**row, "errors": _ERRORS.decode(row["errors"])}) for row in rows}
 
 
-async def list_fallbacks(tx: Any, start: datetime, end: datetime, *, limit: int = 1000) -> list[FallbackCause]:
-    """From `start` to before `end`, the most frequent first."""
+async def list_fallbacks(tx: Any, start: date, end: date, *, limit: int = 1000) -> list[FallbackCause]:
+    """Over the days from `start` to `end`, both included, the most frequent first."""
     return [FallbackCause(**row) for row in await tx.fetch(query("list_fallbacks"), start, end, limit)]
 
 

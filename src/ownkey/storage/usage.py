@@ -78,10 +78,7 @@ class UsageQuery(Struct, frozen=True, kw_only=True):
 
 
 class Latencies(Struct, frozen=True, kw_only=True):
-    """How long the middle and the slow calls of one group took, in milliseconds; keys as in `UsageRow`.
-
-    `calls` is how many were measured one by one; None: the figures are those of a histogram, good to 2.2 per cent.
-    """
+    """How long the middle and the slow calls of one group took, in milliseconds; keys as in `UsageRow`."""
 
     user_id: str | None = None
     day: date | None = None
@@ -90,13 +87,27 @@ class Latencies(Struct, frozen=True, kw_only=True):
     task: str | None = None
     credential_id: str | None = None
     payer: str | None = None
-    calls: int | None = None
+    calls: int = 0
     p50_duration_ms: int | None = None
     p95_duration_ms: int | None = None
     p99_duration_ms: int | None = None
     p50_first_byte_ms: int | None = None
     p95_first_byte_ms: int | None = None
     p99_first_byte_ms: int | None = None
+
+
+class DayLatencies(Struct, frozen=True, kw_only=True):
+    """The histograms of one group, see `domain.histogram`; keys as in `UsageRow`."""
+
+    user_id: str | None = None
+    day: date | None = None
+    provider: str | None = None
+    model: str | None = None
+    task: str | None = None
+    credential_id: str | None = None
+    payer: str | None = None
+    duration: str
+    first_byte: str
 
 
 class UsageDay(Struct, frozen=True, kw_only=True):
@@ -173,17 +184,19 @@ async def measure_calls(tx: Any, asked: UsageQuery) -> list[Latencies]:
     return [Latencies(**row) for row in rows]
 
 
-async def measure_days(tx: Any, asked: UsageQuery) -> list[Latencies]:
-    """From the daily histograms, however many calls there were."""
+async def measure_days(tx: Any, asked: UsageQuery) -> list[DayLatencies]:
+    """The daily histograms, which stay when the single calls are gone."""
+    await tx.fetchval(query("make_room"))
     rows = await tx.fetch(query("measure_days"), asked.start, asked.end, list(asked.group_by), *_choice(asked))
-    return [_read_buckets(row) for row in rows]
+    return [DayLatencies(**row) for row in rows]
 
 
-async def measure_days_total(tx: Any, asked: UsageQuery) -> list[Latencies]:
-    """From the daily histograms of everybody, for the role `ownkey_admin`, where the query names no people."""
+async def measure_days_total(tx: Any, asked: UsageQuery) -> list[DayLatencies]:
+    """Those of everybody, for the role `ownkey_admin`, where the query names no people."""
     choice = (asked.provider, asked.model, asked.task, asked.payer)
+    await tx.fetchval(query("make_room"))
     rows = await tx.fetch(query("measure_days_total"), asked.start, asked.end, list(asked.group_by), *choice)
-    return [_read_buckets(row) for row in rows]
+    return [DayLatencies(**row) for row in rows]
 
 
 async def list_credential_labels(tx: Any, ids: Sequence[str]) -> dict[str, str]:
@@ -227,20 +240,6 @@ async def drop_old_usage(db: Database, months: int) -> int:
 def _choice(asked: UsageQuery) -> tuple[object, ...]:
     credential = UUID(asked.credential_id) if asked.credential_id else None
     return asked.provider, asked.model, asked.task, credential, asked.payer, asked.user_id
-
-
-def _read_buckets(row: Any) -> Latencies:
-    values = dict(row)
-    for measure in ("duration", "first_byte"):
-        for quantile in ("p50", "p95", "p99"):
-            bucket = values.pop(f"{quantile}_{measure}")
-            values[f"{quantile}_{measure}_ms"] = None if bucket is None else _middle(bucket)
-    return Latencies(**values)
-
-
-def _middle(bucket: int) -> int:
-    """The milliseconds in the middle of a bucket of a histogram, see `ownkey_private.latency_bucket`."""
-    return round(2 ** ((bucket - 0.5) / 16)) if bucket else 0
 
 
 def _event_row(event: UsageEvent) -> dict[str, object]:

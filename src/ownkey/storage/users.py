@@ -30,8 +30,13 @@ async def ensure_user(tx: Any, user_id: str, role: str = "user") -> bool:
     """
     created = await tx.fetchval(query("insert_user"), user_id, role) is not None
     if not created:
-        await tx.fetchval(query("lock_user"), user_id)
+        await lock_user(tx, user_id)
     return created
+
+
+async def lock_user(tx: Any, user_id: str) -> None:
+    """Keep other changes of the transaction's user away until it ends."""
+    await tx.fetchval(query("lock_user"), user_id)
 
 
 async def find_user(tx: Any, user_id: str) -> User | None:
@@ -70,7 +75,7 @@ async def delete_user(tx: Any) -> bool:
 
 async def bump_generation(tx: Any, user_id: str) -> None:
     """Make every process forget what it holds of the transaction's user, who must be `user_id`."""
-    await tx.fetchval(query("lock_user"), user_id)
+    await lock_user(tx, user_id)
     await tx.fetchval(query("bump_own_generation"))
 
 

@@ -101,8 +101,12 @@ class HealthBoard:
             self._blocked.pop(credential_id, None)
 
     def forgive(self, credential_id: str) -> None:
-        """A credential got a new secret: what the old one was blocked for is over."""
+        """A credential got a new secret, or works again: what it was blocked for is over."""
         self._blocked.pop(credential_id, None)
+
+    def forgive_all(self) -> None:
+        """Nobody knows any more which credentials are still to be left alone: try them."""
+        self._blocked.clear()
 
     def note_failure(self, base_url: str, credential_id: str, failure: Failure) -> datetime | None:
         """An attempt failed. Returns until when its credential is left alone, or None."""

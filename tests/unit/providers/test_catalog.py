@@ -241,6 +241,8 @@ BAD_ROWS = [
     ({"environment": "my key"}, "environment"),
     ({"get_key_url": "http://x.test"}, "get_key_url"),
     ({"docs_url": "javascript:alert(1)"}, "docs_url"),
+    ({"billing_url": "http://x.test"}, "billing_url"),
+    ({"limits_url": "https://u:p@x.test"}, "limits_url"),
     ({"probe": "models"}, "probe"),
     ({"probe": "GET /a b"}, "probe"),
     ({"headers": {"authorization": "x"}}, "headers.authorization"),

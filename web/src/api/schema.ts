@@ -328,9 +328,29 @@ export interface paths {
         };
         /**
          * Get Usage Of All Csv
-         * @description The same as a file for a spreadsheet. No cell can act as a formula.
+         * @description The same rows as a file for a spreadsheet. No cell can act as a formula.
          */
         get: operations["get_usage_of_all_csv"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/usage.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Usage Of All Json
+         * @description The same as a file for programs.
+         */
+        get: operations["get_usage_of_all_json"];
         put?: never;
         post?: never;
         delete?: never;
@@ -819,6 +839,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/requests.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Requests Csv
+         * @description The same as a file for a spreadsheet: a line per attempt, of at most 10,000 requests. No cell is a formula.
+         */
+        get: operations["list_requests_csv"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Requests Json
+         * @description The same as a file for programs, of at most 10,000 requests.
+         */
+        get: operations["list_requests_json"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Request
+         * @description One of your requests, by its `X-Ownkey-Request-Id`: its attempts in order, and what each of them cost.
+         */
+        get: operations["get_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/route/preview": {
         parameters: {
             query?: never;
@@ -1163,9 +1243,29 @@ export interface paths {
         };
         /**
          * Get Usage Csv
-         * @description The same as a file for a spreadsheet. No cell can act as a formula.
+         * @description The same rows as a file for a spreadsheet. No cell can act as a formula.
          */
         get: operations["get_usage_csv"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Usage Json
+         * @description The same as a file for programs.
+         */
+        get: operations["get_usage_json"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2045,6 +2145,11 @@ export interface components {
              * @description null: unpriced, not free.
              */
             cost_microdollars: number | null;
+            /**
+             * Cost Source
+             * @description reported: the provider said what it charged. computed: from its token counts and a price. estimated: from counts that are estimates. unpriced: nobody knows the price. null: nothing to price.
+             */
+            cost_source: string | null;
             /** Credential Id */
             credential_id: string | null;
             /**
@@ -2054,6 +2159,11 @@ export interface components {
             credential_label: string | null;
             /** Duration Ms */
             duration_ms: number;
+            /**
+             * Fallback
+             * @description Whether it took over from another key or provider.
+             */
+            fallback: boolean;
             /** Finish Reason */
             finish_reason: string | null;
             /** First Byte Ms */
@@ -2083,7 +2193,10 @@ export interface components {
              * @description own or shared.
              */
             payer: string;
-            /** Price Version */
+            /**
+             * Price Version
+             * @description Which price it was computed by.
+             */
             price_version: string | null;
             /** Provider */
             provider: string;
@@ -2092,6 +2205,11 @@ export interface components {
              * @description What the provider's support asks for.
              */
             provider_request_id: string | null;
+            /**
+             * Service Tier
+             * @description The provider's word for how it served the call, where it said so.
+             */
+            service_tier: string | null;
             /**
              * Tokens Source
              * @description reported by the provider, estimated, or none.
@@ -2110,6 +2228,11 @@ export interface components {
              * @description Of the priced attempts; null when none has a known price.
              */
             cost_microdollars: number | null;
+            /**
+             * Cost Source
+             * @description That of the least certain of them.
+             */
+            cost_source: string | null;
             /**
              * Duration Ms
              * @description From the first attempt's begin to the last one's end.
@@ -2180,6 +2303,11 @@ export interface components {
              */
             json_schema: boolean;
             /**
+             * Output Tokens
+             * @description The longest answer; for budgets.
+             */
+            output_tokens?: number | null;
+            /**
              * Tools
              * @default true
              */
@@ -2209,6 +2337,11 @@ export interface components {
             images: boolean;
             /** Json Schema */
             json_schema: boolean;
+            /**
+             * Output Tokens
+             * @description The longest answer.
+             */
+            output_tokens: number | null;
             /** Tools */
             tools: boolean;
         };
@@ -3712,6 +3845,11 @@ export interface components {
              * Format: date
              */
             end: string;
+            /**
+             * Exact
+             * @description Whether the percentiles were measured call by call; else they are good to 4.5 per cent.
+             */
+            exact: boolean;
             /** Group By */
             group_by: string[];
             /** Rows */
@@ -3742,15 +3880,25 @@ export interface components {
              * @description null also for the operator's key.
              */
             credential_id: string | null;
+            /**
+             * Credential Label
+             * @description null also for a key that was removed.
+             */
+            credential_label: string | null;
             /** Day */
             day: string | null;
             /** Errors */
             errors: number;
             /**
-             * Fallback Requests
-             * @description Calls that took over from another key or provider. null, as are the next two, for ranges of more than 92 days and in the administrators' view.
+             * Estimated Requests
+             * @description Of which the tokens, and with them the cost, are estimates: the client left before the end.
              */
-            fallback_requests: number | null;
+            estimated_requests: number;
+            /**
+             * Fallback Requests
+             * @description Calls that took over from another key or provider.
+             */
+            fallback_requests: number;
             /** Input Uncached */
             input_uncached: number;
             /** Mean Duration Ms */
@@ -3763,10 +3911,24 @@ export interface components {
             output_reasoning: number;
             /** Output Text */
             output_text: number;
-            /** P50 Duration Ms */
+            /**
+             * P50 Duration Ms
+             * @description In milliseconds, as are the five that follow. null in tables of more than 2,000 rows.
+             */
             p50_duration_ms: number | null;
+            /**
+             * P50 First Byte Ms
+             * @description Until the first byte; in streams until the first content.
+             */
+            p50_first_byte_ms: number | null;
             /** P95 Duration Ms */
             p95_duration_ms: number | null;
+            /** P95 First Byte Ms */
+            p95_first_byte_ms: number | null;
+            /** P99 Duration Ms */
+            p99_duration_ms: number | null;
+            /** P99 First Byte Ms */
+            p99_first_byte_ms: number | null;
             /** Payer */
             payer: string | null;
             /** Provider */
@@ -5875,12 +6037,19 @@ export interface operations {
     get_usage_of_all: {
         parameters: {
             query?: {
+                credential_id?: string | null;
                 /** @description First day, UTC; default: 30 days up to `to`. */
                 from?: string | null;
                 /** @description Repeat it, or separate with commas. */
                 group_by?: ("user" | "day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
                 /** @description Last day, UTC, included; default: today. */
                 to?: string | null;
+                user_id?: string | null;
             };
             header?: never;
             path?: never;
@@ -5992,12 +6161,19 @@ export interface operations {
     get_usage_of_all_csv: {
         parameters: {
             query?: {
+                credential_id?: string | null;
                 /** @description First day, UTC; default: 30 days up to `to`. */
                 from?: string | null;
                 /** @description Repeat it, or separate with commas. */
                 group_by?: ("user" | "day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
                 /** @description Last day, UTC, included; default: today. */
                 to?: string | null;
+                user_id?: string | null;
             };
             header?: never;
             path?: never;
@@ -6012,6 +6188,130 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage_of_all_json: {
+        parameters: {
+            query?: {
+                credential_id?: string | null;
+                /** @description First day, UTC; default: 30 days up to `to`. */
+                from?: string | null;
+                /** @description Repeat it, or separate with commas. */
+                group_by?: ("user" | "day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+                user_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
@@ -9114,11 +9414,19 @@ export interface operations {
             query?: {
                 /** @description Only what is older: the `id` of the last request of the page before. */
                 before?: string | null;
+                credential_id?: string | null;
+                /** @description First day, UTC; default: 30 days up to `to`, or all. */
+                from?: string | null;
                 limit?: number;
+                model?: string | null;
                 /** @description `error`: every outcome but ok and client_gone. */
                 outcome?: components["schemas"]["Outcome"] | "error" | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
                 provider?: string | null;
                 task?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
             };
             header?: never;
             path?: never;
@@ -9133,6 +9441,364 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LoggedRequestOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_requests_csv: {
+        parameters: {
+            query?: {
+                credential_id?: string | null;
+                /** @description First day, UTC; default: 30 days up to `to`, or all. */
+                from?: string | null;
+                model?: string | null;
+                /** @description `error`: every outcome but ok and client_gone. */
+                outcome?: components["schemas"]["Outcome"] | "error" | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A table with a header line. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_requests_json: {
+        parameters: {
+            query?: {
+                credential_id?: string | null;
+                /** @description First day, UTC; default: 30 days up to `to`, or all. */
+                from?: string | null;
+                model?: string | null;
+                /** @description `error`: every outcome but ok and client_gone. */
+                outcome?: components["schemas"]["Outcome"] | "error" | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedRequestOut"][];
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedRequestOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
@@ -11591,10 +12257,16 @@ export interface operations {
     get_usage: {
         parameters: {
             query?: {
+                credential_id?: string | null;
                 /** @description First day, UTC; default: 30 days up to `to`. */
                 from?: string | null;
                 /** @description Repeat it, or separate with commas. */
                 group_by?: ("day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
                 /** @description Last day, UTC, included; default: today. */
                 to?: string | null;
             };
@@ -11708,10 +12380,16 @@ export interface operations {
     get_usage_csv: {
         parameters: {
             query?: {
+                credential_id?: string | null;
                 /** @description First day, UTC; default: 30 days up to `to`. */
                 from?: string | null;
                 /** @description Repeat it, or separate with commas. */
                 group_by?: ("day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
                 /** @description Last day, UTC, included; default: today. */
                 to?: string | null;
             };
@@ -11728,6 +12406,129 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing, unknown, revoked or expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token or the deployment does not allow this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing, or it is somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The change contradicts what is stored. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What `If-Match` names was changed elsewhere. Nothing was changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The stored key cannot be opened any more: enter it again. */
+            424: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many attempts or tests at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is away; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage_json: {
+        parameters: {
+            query?: {
+                credential_id?: string | null;
+                /** @description First day, UTC; default: 30 days up to `to`. */
+                from?: string | null;
+                /** @description Repeat it, or separate with commas. */
+                group_by?: ("day" | "provider" | "model" | "task" | "credential" | "payer")[];
+                model?: string | null;
+                payer?: ("own" | "shared") | null;
+                /** @description Only this one's; so with those that follow. */
+                provider?: string | null;
+                task?: string | null;
+                /** @description Last day, UTC, included; default: today. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageOut"];
                 };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */

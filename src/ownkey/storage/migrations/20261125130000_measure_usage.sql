@@ -1,9 +1,9 @@
 -- Where a cost comes from, and sums that answer for any number of events: per day, how often another key or provider
 -- took over, how many costs are estimates, and how long calls took; and the same for everybody together.
 --
--- A histogram is an array of calls * 1024 + bucket, one element per bucket that is not empty, by bucket. Bucket 0 is no
--- time at all; bucket b counts calls of 2^((b - 1) / 16) up to 2^(b / 16) milliseconds, so that its middle is within
--- 2.2 per cent of every one of them.
+-- A histogram is one number with twelve decimal digits for each bucket, the lowest bucket in the last ones: a call adds
+-- one to the digits of its bucket, and so histograms are added by adding them up. Bucket 0 is no time at all; bucket b
+-- counts calls of 2^((b - 1) / 8) up to 2^(b / 8) milliseconds, so that its middle is within 4.5 per cent of each.
 
 set role ownkey_owner;
 
@@ -12,37 +12,22 @@ alter table ownkey.usage_events
     add column service_tier text,
     add column fallback boolean;  -- unknown for what an older version has written
 
-create function ownkey_private.latency_bucket(milliseconds bigint) returns bigint
+-- One call of this length, as a histogram.
+create function ownkey_private.latency_mark(milliseconds bigint) returns numeric
 language sql immutable strict parallel safe set search_path = ''
 as $$
-    select case
+    select ('1e' || 12 * case
         when milliseconds <= 0 then 0
-        else least(1023, 1 + floor(16 * ln(milliseconds::double precision) / ln(2::double precision)))::bigint
-    end
+        else least(255, 1 + floor(8 * ln(milliseconds::double precision) / ln(2::double precision)))::integer
+    end)::numeric
 $$;
-revoke execute on function ownkey_private.latency_bucket(bigint) from public;
-
-create function ownkey_private.count_buckets(buckets bigint[]) returns bigint[]
-language sql immutable parallel safe set search_path = ''
-as $$
-    select coalesce(array_agg(counted.calls * 1024 + counted.bucket order by counted.bucket), '{}')
-    from (select b as bucket, count(*) as calls from unnest(buckets) b where b is not null group by b) counted
-$$;
-revoke execute on function ownkey_private.count_buckets(bigint[]) from public;
-
-create function ownkey_private.add_histograms(one bigint[], other bigint[]) returns bigint[]
-language sql immutable parallel safe set search_path = ''
-as $$
-    select coalesce(array_agg(added.calls * 1024 + added.bucket order by added.bucket), '{}')
-    from (select p % 1024 as bucket, sum(p / 1024)::bigint as calls from unnest(one || other) p group by 1) added
-$$;
-revoke execute on function ownkey_private.add_histograms(bigint[], bigint[]) from public;
+revoke execute on function ownkey_private.latency_mark(bigint) from public;
 
 alter table ownkey.usage_daily
     add column fallback_requests bigint not null default 0,
     add column estimated_requests bigint not null default 0,
-    add column duration_histogram bigint[] not null default '{}',
-    add column first_byte_histogram bigint[] not null default '{}';
+    add column duration_histogram numeric not null default 0,
+    add column first_byte_histogram numeric not null default 0;
 
 -- Everybody's sums without their names: what administrators ask most often has to be quick. They stay when a user is
 -- erased, because the money was spent.
@@ -66,14 +51,14 @@ create table ownkey_private.usage_daily_total (
     first_byte_requests bigint not null,
     fallback_requests bigint not null,
     estimated_requests bigint not null,
-    duration_histogram bigint[] not null,
-    first_byte_histogram bigint[] not null,
+    duration_histogram numeric not null,
+    first_byte_histogram numeric not null,
     primary key (day, provider, model, task, payer)
 ) with (fillfactor = 70);  -- room for new versions of a row beside the old ones
 alter table ownkey_private.usage_daily_total enable row level security;
 alter table ownkey_private.usage_daily_total force row level security;
 create policy roles on ownkey_private.usage_daily_total as restrictive for all to public
-    using (current_user in ('ownkey_owner', 'ownkey_admin'));
+    using ((select current_user in ('ownkey_owner', 'ownkey_admin')));
 create policy owner_select on ownkey_private.usage_daily_total for select to ownkey_owner
     using (current_user = 'ownkey_owner');
 create policy owner_insert on ownkey_private.usage_daily_total for insert to ownkey_owner
@@ -83,8 +68,43 @@ create policy owner_update on ownkey_private.usage_daily_total for update to own
 create policy owner_delete on ownkey_private.usage_daily_total for delete to ownkey_owner
     using (current_user = 'ownkey_owner');
 create policy admin_select on ownkey_private.usage_daily_total for select to ownkey_admin
-    using (current_user = 'ownkey_admin');
+    using ((select current_user = 'ownkey_admin'));
 grant select on ownkey_private.usage_daily_total to ownkey_admin;
+
+-- Where requests fell from one hop to another, and because of what. Few rows, and nothing of anybody's.
+create table ownkey_private.usage_fallbacks_daily (
+    day date not null,  -- in UTC
+    from_provider text not null,
+    from_payer text not null,
+    to_provider text not null,
+    to_payer text not null,
+    error text not null,
+    requests bigint not null,
+    answered bigint not null,
+    last_at timestamptz not null,
+    primary key (day, from_provider, from_payer, to_provider, to_payer, error)
+) with (fillfactor = 70);
+alter table ownkey_private.usage_fallbacks_daily enable row level security;
+alter table ownkey_private.usage_fallbacks_daily force row level security;
+create policy roles on ownkey_private.usage_fallbacks_daily as restrictive for all to public
+    using ((select current_user in ('ownkey_owner', 'ownkey_admin')));
+create policy owner_select on ownkey_private.usage_fallbacks_daily for select to ownkey_owner
+    using (current_user = 'ownkey_owner');
+create policy owner_insert on ownkey_private.usage_fallbacks_daily for insert to ownkey_owner
+    with check (current_user = 'ownkey_owner');
+create policy owner_update on ownkey_private.usage_fallbacks_daily for update to ownkey_owner
+    using (current_user = 'ownkey_owner') with check (current_user = 'ownkey_owner');
+create policy owner_delete on ownkey_private.usage_fallbacks_daily for delete to ownkey_owner
+    using (current_user = 'ownkey_owner');
+create policy admin_select on ownkey_private.usage_fallbacks_daily for select to ownkey_admin
+    using ((select current_user = 'ownkey_admin'));
+grant select on ownkey_private.usage_fallbacks_daily to ownkey_admin;
+
+-- The same rules in a form that is evaluated once, and of which the planner does not think that hardly a row passes: it
+-- sorted millions of rows on disk where it can count in memory.
+alter policy roles on ownkey.usage_daily
+    using ((select current_user in ('ownkey_gateway', 'ownkey_owner', 'ownkey_admin')));
+alter policy admin_select on ownkey.usage_daily using ((select current_user = 'ownkey_admin'));
 
 -- From here on nothing is recorded until this migration is done: the sums below miss nothing and count nothing twice.
 lock table ownkey.usage_events, ownkey.usage_daily in share row exclusive mode;
@@ -100,8 +120,8 @@ with measured as (
                 and (earlier.provider, earlier.credential_id) is distinct from (e.provider, e.credential_id)
         )) as fallback_requests,
         count(*) filter (where e.tokens_source = 'estimated') as estimated_requests,
-        ownkey_private.count_buckets(array_agg(ownkey_private.latency_bucket(e.duration_ms))) as durations,
-        ownkey_private.count_buckets(array_agg(ownkey_private.latency_bucket(e.first_byte_ms))) as first_bytes
+        sum(ownkey_private.latency_mark(e.duration_ms)) as durations,
+        coalesce(sum(ownkey_private.latency_mark(e.first_byte_ms)), 0) as first_bytes
     from ownkey.usage_events e
     group by 1, 2, 3, 4, 5, 6, 7
 )
@@ -114,32 +134,83 @@ from measured m
 where (d.user_id, d.day, d.provider, d.model, d.task, d.credential_id, d.payer)
     = (m.user_id, m.day, m.provider, m.model, m.task, m.credential_id, m.payer);
 
-with parts as (
-    select
-        d.day, d.provider, d.model, d.task, d.payer, m.measure, p % 1024 as bucket, sum(p / 1024)::bigint as calls
-    from ownkey.usage_daily d
-    cross join lateral (values ('duration', d.duration_histogram), ('first_byte', d.first_byte_histogram))
-        m (measure, histogram)
-    cross join lateral unnest(m.histogram) p
-    group by 1, 2, 3, 4, 5, 6, 7
-),
-histograms as (
-    select
-        day, provider, model, task, payer,
-        array_agg(calls * 1024 + bucket order by bucket) filter (where measure = 'duration') as durations,
-        array_agg(calls * 1024 + bucket order by bucket) filter (where measure = 'first_byte') as first_bytes
-    from parts
-    group by 1, 2, 3, 4, 5
-)
 insert into ownkey_private.usage_daily_total
 select
-    d.day, d.provider, d.model, d.task, d.payer, sum(d.requests), sum(d.errors), sum(d.input_uncached),
-    sum(d.cache_read), sum(d.cache_write), sum(d.output_text), sum(d.output_reasoning), sum(d.cost_microdollars),
-    sum(d.unpriced_requests), sum(d.duration_ms), sum(d.first_byte_ms), sum(d.first_byte_requests),
-    sum(d.fallback_requests), sum(d.estimated_requests), coalesce(h.durations, '{}'), coalesce(h.first_bytes, '{}')
-from ownkey.usage_daily d
-left join histograms h using (day, provider, model, task, payer)
-group by d.day, d.provider, d.model, d.task, d.payer, h.durations, h.first_bytes;
+    day, provider, model, task, payer, sum(requests), sum(errors), sum(input_uncached), sum(cache_read),
+    sum(cache_write), sum(output_text), sum(output_reasoning), sum(cost_microdollars), sum(unpriced_requests),
+    sum(duration_ms), sum(first_byte_ms), sum(first_byte_requests), sum(fallback_requests), sum(estimated_requests),
+    sum(duration_histogram), sum(first_byte_histogram)
+from ownkey.usage_daily
+group by day, provider, model, task, payer;
+
+insert into ownkey_private.usage_fallbacks_daily
+select
+    (e.occurred_at at time zone 'UTC')::date, b.provider, b.payer, e.provider, e.payer, b.outcome, count(*),
+    count(*) filter (where e.outcome = 'ok'), max(e.occurred_at)
+from ownkey.usage_events e
+join ownkey.usage_events b
+    on b.user_id = e.user_id and b.request_id = e.request_id and b.attempt = e.attempt - 1
+    and (b.provider, b.payer) <> (e.provider, e.payer)
+where e.attempt > 1
+group by 1, 2, 3, 4, 5, 6;
+
+-- The fallbacks are counted as they are recorded; a user's failures are found without their successes.
+drop index ownkey.usage_events_fallback;
+create index usage_events_failure on ownkey.usage_events (user_id, request_id collate "C")
+    where outcome not in ('ok', 'client_gone');
+
+-- The attempts of a user's latest requests of which one attempt is as asked. Nobody knows how many calls a user has, so
+-- the planner takes all of them for a handful and sorts them; here it has to walk the index from the newest on, and
+-- then to look up request by request.
+create function ownkey_private.latest_requests(
+    before text, since timestamptz, until timestamptz, of_provider text, of_model text, of_task text,
+    of_credential uuid, of_payer text, of_outcome text, number integer
+) returns setof ownkey.usage_events
+language sql stable set search_path = '' set enable_sort = off set enable_bitmapscan = off
+as $$
+    with latest as materialized (
+        select e.request_id collate "C" as id
+        from ownkey.usage_events e
+        where of_outcome is distinct from 'error'
+            and e.request_id collate "C" < before
+            and e.occurred_at >= since
+            and e.occurred_at < until
+            and (of_provider is null or e.provider = of_provider)
+            and (of_model is null or e.model = of_model)
+            and (of_task is null or e.task = of_task)
+            and (of_credential is null or e.credential_id = of_credential)
+            and (of_payer is null or e.payer = of_payer)
+            and (of_outcome is null or e.outcome = of_outcome)
+        group by 1
+        order by 1 desc
+        limit number
+    ),
+    failed as materialized (
+        select e.request_id collate "C" as id
+        from ownkey.usage_events e
+        where of_outcome = 'error'
+            and e.outcome not in ('ok', 'client_gone')
+            and e.request_id collate "C" < before
+            and e.occurred_at >= since
+            and e.occurred_at < until
+            and (of_provider is null or e.provider = of_provider)
+            and (of_model is null or e.model = of_model)
+            and (of_task is null or e.task = of_task)
+            and (of_credential is null or e.credential_id = of_credential)
+            and (of_payer is null or e.payer = of_payer)
+        group by 1
+        order by 1 desc
+        limit number
+    )
+    select e.*
+    from (select id from latest union all select id from failed) found
+    -- What is behind an offset is planned by itself, for one request.
+    cross join lateral (select * from ownkey.usage_events e where e.request_id collate "C" = found.id offset 0) e
+$$;
+revoke execute on function ownkey_private.latest_requests(
+    text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) from public;
+grant execute on function ownkey_private.latest_requests(
+    text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) to ownkey_gateway;
 
 -- As before, with the new columns, and with the sums of everybody. Those are taken last and in the order of their key:
 -- every process wants the same few rows, and holds them for the shortest time.
@@ -187,9 +258,8 @@ begin
             sum(i.duration_ms) as duration_ms, coalesce(sum(i.first_byte_ms), 0) as first_byte_ms,
             count(i.first_byte_ms) as first_byte_requests, count(*) filter (where i.fallback) as fallback_requests,
             count(*) filter (where i.tokens_source = 'estimated') as estimated_requests,
-            array_agg(ownkey_private.latency_bucket(i.duration_ms)) as durations,
-            array_agg(ownkey_private.latency_bucket(i.first_byte_ms)) filter (where i.first_byte_ms is not null)
-                as first_bytes
+            sum(ownkey_private.latency_mark(i.duration_ms)) as durations,
+            coalesce(sum(ownkey_private.latency_mark(i.first_byte_ms)), 0) as first_bytes
         from inserted i
         group by 1, 2, 3, 4, 5, 6, 7
     ),
@@ -204,8 +274,7 @@ begin
             g.user_id, g.day, g.provider, g.model, g.task, g.credential_id, g.payer, g.requests, g.errors,
             g.input_uncached, g.cache_read, g.cache_write, g.output_text, g.output_reasoning, g.cost_microdollars,
             g.unpriced_requests, g.duration_ms, g.first_byte_ms, g.first_byte_requests, g.fallback_requests,
-            g.estimated_requests, ownkey_private.count_buckets(g.durations),
-            ownkey_private.count_buckets(g.first_bytes)
+            g.estimated_requests, g.durations, g.first_bytes
         from grouped g
         order by 1, 2, 3, 4, 5, 6, 7
         on conflict (user_id, day, provider, model, task, credential_id, payer) do update set
@@ -223,8 +292,8 @@ begin
             first_byte_requests = d.first_byte_requests + excluded.first_byte_requests,
             fallback_requests = d.fallback_requests + excluded.fallback_requests,
             estimated_requests = d.estimated_requests + excluded.estimated_requests,
-            duration_histogram = ownkey_private.add_histograms(d.duration_histogram, excluded.duration_histogram),
-            first_byte_histogram = ownkey_private.add_histograms(d.first_byte_histogram, excluded.first_byte_histogram)
+            duration_histogram = d.duration_histogram + excluded.duration_histogram,
+            first_byte_histogram = d.first_byte_histogram + excluded.first_byte_histogram
         returning 1
     ),
     used as (
@@ -251,15 +320,6 @@ begin
         from locked where c.user_id = locked.user_id and c.id = locked.id
         returning 1
     ),
-    buckets as (
-        select g.day, g.provider, g.model, g.task, g.payer,
-            array_agg(b) filter (where m.measure = 'duration') as durations,
-            array_agg(b) filter (where m.measure = 'first_byte') as first_bytes
-        from grouped g
-        cross join lateral (values ('duration', g.durations), ('first_byte', g.first_bytes)) m (measure, measured)
-        cross join lateral unnest(m.measured) b
-        group by 1, 2, 3, 4, 5
-    ),
     totalled as (
         insert into ownkey_private.usage_daily_total as t (
             day, provider, model, task, payer, requests, errors, input_uncached, cache_read, cache_write, output_text,
@@ -271,10 +331,9 @@ begin
             sum(g.cache_read), sum(g.cache_write), sum(g.output_text), sum(g.output_reasoning),
             sum(g.cost_microdollars), sum(g.unpriced_requests), sum(g.duration_ms), sum(g.first_byte_ms),
             sum(g.first_byte_requests), sum(g.fallback_requests), sum(g.estimated_requests),
-            ownkey_private.count_buckets(b.durations), ownkey_private.count_buckets(b.first_bytes)
+            sum(g.durations), sum(g.first_bytes)
         from grouped g
-        join buckets b using (day, provider, model, task, payer)
-        group by 1, 2, 3, 4, 5, b.durations, b.first_bytes
+        group by 1, 2, 3, 4, 5
         order by 1, 2, 3, 4, 5
         on conflict (day, provider, model, task, payer) do update set
             requests = t.requests + excluded.requests,
@@ -291,13 +350,39 @@ begin
             first_byte_requests = t.first_byte_requests + excluded.first_byte_requests,
             fallback_requests = t.fallback_requests + excluded.fallback_requests,
             estimated_requests = t.estimated_requests + excluded.estimated_requests,
-            duration_histogram = ownkey_private.add_histograms(t.duration_histogram, excluded.duration_histogram),
-            first_byte_histogram = ownkey_private.add_histograms(t.first_byte_histogram, excluded.first_byte_histogram)
+            duration_histogram = t.duration_histogram + excluded.duration_histogram,
+            first_byte_histogram = t.first_byte_histogram + excluded.first_byte_histogram
+        returning 1
+    ),
+    moved as (
+        insert into ownkey_private.usage_fallbacks_daily as f (
+            day, from_provider, from_payer, to_provider, to_payer, error, requests, answered, last_at
+        )
+        select
+            (i.occurred_at at time zone 'UTC')::date, b.provider, b.payer, i.provider, i.payer, b.outcome, count(*),
+            count(*) filter (where i.outcome = 'ok'), max(i.occurred_at)
+        from inserted i
+        cross join lateral (
+            -- The attempt before is in this batch or was recorded earlier: whoever made them tells them in order.
+            select p.provider, p.payer, p.outcome from inserted p
+            where p.user_id = i.user_id and p.request_id = i.request_id and p.attempt = i.attempt - 1
+            union all
+            select p.provider, p.payer, p.outcome from ownkey.usage_events p
+            where p.user_id = i.user_id and p.request_id collate "C" = i.request_id and p.attempt = i.attempt - 1
+            limit 1
+        ) b
+        where i.attempt > 1 and (b.provider, b.payer) <> (i.provider, i.payer)
+        group by 1, 2, 3, 4, 5, 6
+        order by 1, 2, 3, 4, 5, 6
+        on conflict (day, from_provider, from_payer, to_provider, to_payer, error) do update set
+            requests = f.requests + excluded.requests,
+            answered = f.answered + excluded.answered,
+            last_at = greatest(f.last_at, excluded.last_at)
         returning 1
     )
     -- Naming all parts makes their order part of the plan.
     select (select count(*) from inserted) + 0 * (select count(*) from summed) + 0 * (select count(*) from counted)
-        + 0 * (select count(*) from totalled)
+        + 0 * (select count(*) from totalled) + 0 * (select count(*) from moved)
     into recorded;
     return recorded;
 end

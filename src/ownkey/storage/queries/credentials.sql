@@ -20,8 +20,8 @@ with month as (
     group by credential_id
 )
 select
-    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
-    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
+    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, status_since,
+    probe_at, expires_at, created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
     coalesce(month.requests, 0) as requests_month, coalesce(month.errors, 0) as errors_month,
     case
         when month.cost_microdollars = 0 and month.unpriced_requests > 0 then null
@@ -41,8 +41,8 @@ with month as (
     group by credential_id
 )
 select
-    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, expires_at,
-    created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
+    id::text, provider, label, hint, base_url, position, enabled, status, status_reason, status_until, status_since,
+    probe_at, expires_at, created_at, updated_at, last_used_at, last_tested_at, request_count, input_tokens, output_tokens,
     coalesce(month.requests, 0) as requests_month, coalesce(month.errors, 0) as errors_month,
     case
         when month.cost_microdollars = 0 and month.unpriced_requests > 0 then null
@@ -82,15 +82,37 @@ update ownkey.credentials set
 where id = $1
 returning id;
 
--- name: update_credential_status
--- What a test or a request taught; apart from the query above, because a status alone rarely concerns other processes.
-update ownkey.credentials set
-    status = case when 'status' = any ($2::text[]) then $3 else status end,
-    status_reason = case when 'status_reason' = any ($2) then $4 else status_reason end,
-    status_until = case when 'status_until' = any ($2) then $5 else status_until end,
-    last_tested_at = case when 'last_tested_at' = any ($2) then $6 else last_tested_at end
-where id = $1
-returning id;
+-- name: find_standing
+-- What is known of a credential, locked, with the generation of its secret; NULL where that was erased.
+select
+    c.provider, c.label, c.status, c.status_reason, c.status_until, c.status_since, c.probe_at, c.probes,
+    (select x.generation from ownkey_private.credential_secrets x
+        where x.user_id = c.user_id and x.credential_id = c.id and x.sealed is not null) as generation
+from ownkey.credentials c
+where c.id = $1
+for no key update;
+
+-- name: update_standing
+-- What a test or a request taught; apart from update_credential, because it rarely concerns other processes.
+update ownkey.credentials
+set status = $2, status_reason = $3, status_until = $4, status_since = $5, probe_at = $6, probes = $7
+where id = $1;
+
+-- name: note_test
+-- When a credential was tested last.
+update ownkey.credentials set last_tested_at = $2 where id = $1;
+
+-- name: claim_probes
+-- Credentials that are due to be tried, which nobody else gets meanwhile.
+select user_id, credential_id::text, probes from ownkey_private.claim_probes($1, $2);
+
+-- name: plan_probe
+-- When a credential is tried next.
+update ownkey.credentials set probe_at = $2 where id = $1;
+
+-- name: tell_recovery
+-- Tell every process that a secret works again.
+select ownkey_private.tell_recovery($1);
 
 -- name: replace_secret
 -- A new sealed secret in the place of the old one; never an older generation.
@@ -102,7 +124,8 @@ returning credential_id;
 -- name: update_after_replacement
 -- The visible half of a replacement: nothing is known of the new secret yet.
 update ownkey.credentials
-set hint = $2, base_url = $3, status = 'unverified', status_reason = null, status_until = null
+set hint = $2, base_url = $3, status = 'unverified', status_reason = null, status_until = null, status_since = now(),
+    probe_at = null, probes = 0
 where id = $1;
 
 -- name: clear_secret
@@ -114,7 +137,8 @@ returning credential_id;
 -- name: update_after_clearing
 -- The visible half of a credential whose secret was erased: it names the new destination and asks for a secret.
 update ownkey.credentials
-set base_url = $2, hint = '', status = 'invalid', status_reason = 'base_url_changed', status_until = null
+set base_url = $2, hint = '', status = 'invalid', status_reason = 'base_url_changed', status_until = null,
+    status_since = now(), probe_at = null, probes = 0
 where id = $1;
 
 -- name: delete_credential

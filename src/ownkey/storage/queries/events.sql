@@ -26,3 +26,7 @@ select ownkey_private.forget_events();
 -- How a way out fares.
 select seen_at, waiting, oldest_waiting, given_up, last_delivered_at, last_error
 from ownkey_private.describe_sink($1);
+
+-- name: warn_of_expiry
+-- Tell of credentials that end soon or have ended.
+select ownkey_private.warn_of_expiry($1);

@@ -26,30 +26,14 @@ left join failed using (provider)
 group by recent.provider;
 
 -- name: list_fallbacks
--- Which provider a request fell to from which, from $1 to before $2, by the error that made it fall.
+-- Which provider requests fell to from which on the days from $1 to $2, by the error that made them fall.
 select
-    before.provider as from_provider,
-    before.payer as from_payer,
-    event.provider as to_provider,
-    event.payer as to_payer,
-    before.outcome as error,
-    count(*) as requests,
-    count(*) filter (where event.outcome = 'ok') as answered,
-    max(event.occurred_at) as last_at
-from ownkey.usage_events event
-join ownkey.usage_events before
-    on before.user_id = event.user_id
-    and before.request_id = event.request_id collate "C"
-    and before.attempt = event.attempt - 1
-    -- No request lasts longer: the other partitions are left out.
-    and before.occurred_at >= $1::timestamptz - interval '1 day'
-    and before.occurred_at < $2
-where event.attempt > 1
-    and event.occurred_at >= $1
-    and event.occurred_at < $2
-    and (before.provider <> event.provider or before.payer <> event.payer)
+    from_provider, from_payer, to_provider, to_payer, error, sum(requests)::bigint as requests,
+    sum(answered)::bigint as answered, max(last_at) as last_at
+from ownkey_private.usage_fallbacks_daily
+where day between $1 and $2
 group by 1, 2, 3, 4, 5
-order by count(*) desc, 1, 2, 3, 4, 5
+order by sum(requests) desc, 1, 2, 3, 4, 5
 limit $3;
 
 -- name: list_shared_users

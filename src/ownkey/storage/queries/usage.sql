@@ -80,84 +80,44 @@ order by 1 nulls first, sum(cost_microdollars) desc, sum(requests) desc, 2, 3, 4
 limit $4;
 
 -- name: measure_days
--- The buckets of the histograms in which the middle and the slow calls are; days, keys and rows as in query_usage.
-with parts as (
-    select
-        case when 'user' = any ($3::text[]) then d.user_id end as user_id,
-        case when 'day' = any ($3) then d.day end as day,
-        case when 'provider' = any ($3) then d.provider end as provider,
-        case when 'model' = any ($3) then d.model end as model,
-        case when 'task' = any ($3) then nullif(d.task, '') end as task,
-        case when 'credential' = any ($3)
-            then nullif(d.credential_id, '00000000-0000-0000-0000-000000000000')::text end as credential_id,
-        case when 'payer' = any ($3) then d.payer end as payer,
-        m.measure, p % 1024 as bucket, sum(p / 1024) as calls
-    from ownkey.usage_daily d
-    cross join lateral (values (1, d.duration_histogram), (2, d.first_byte_histogram)) m (measure, histogram)
-    cross join lateral unnest(m.histogram) p
-    where d.day between $1 and $2
-        and ($4::text is null or d.provider = $4)
-        and ($5::text is null or d.model = $5)
-        and ($6::text is null or d.task = $6)
-        and ($7::uuid is null or d.credential_id = $7)
-        and ($8::text is null or d.payer = $8)
-        and ($9::text is null or d.user_id = $9)
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
-),
-running as (
-    select
-        user_id, day, provider, model, task, credential_id, payer, measure, bucket, sum(calls) over up as upto,
-        sum(calls) over (partition by user_id, day, provider, model, task, credential_id, payer, measure) as calls
-    from parts
-    window up as (partition by user_id, day, provider, model, task, credential_id, payer, measure order by bucket)
-)
+-- The histograms of how long calls took; days, keys and rows as in query_usage.
 select
-    user_id, day, provider, model, task, credential_id, payer,
-    min(bucket) filter (where measure = 1 and upto >= 0.5 * calls) as p50_duration,
-    min(bucket) filter (where measure = 1 and upto >= 0.95 * calls) as p95_duration,
-    min(bucket) filter (where measure = 1 and upto >= 0.99 * calls) as p99_duration,
-    min(bucket) filter (where measure = 2 and upto >= 0.5 * calls) as p50_first_byte,
-    min(bucket) filter (where measure = 2 and upto >= 0.95 * calls) as p95_first_byte,
-    min(bucket) filter (where measure = 2 and upto >= 0.99 * calls) as p99_first_byte
-from running
+    case when 'user' = any ($3::text[]) then user_id end as user_id,
+    case when 'day' = any ($3) then day end as day,
+    case when 'provider' = any ($3) then provider end as provider,
+    case when 'model' = any ($3) then model end as model,
+    case when 'task' = any ($3) then nullif(task, '') end as task,
+    case when 'credential' = any ($3)
+        then nullif(credential_id, '00000000-0000-0000-0000-000000000000')::text end as credential_id,
+    case when 'payer' = any ($3) then payer end as payer,
+    sum(duration_histogram)::text as duration,
+    sum(first_byte_histogram)::text as first_byte
+from ownkey.usage_daily
+where day between $1 and $2
+    and ($4::text is null or provider = $4)
+    and ($5::text is null or model = $5)
+    and ($6::text is null or task = $6)
+    and ($7::uuid is null or credential_id = $7)
+    and ($8::text is null or payer = $8)
+    and ($9::text is null or user_id = $9)
 group by 1, 2, 3, 4, 5, 6, 7;
 
 -- name: measure_days_total
 -- The same of everybody together; as query_usage_total.
-with parts as (
-    select
-        case when 'day' = any ($3::text[]) then d.day end as day,
-        case when 'provider' = any ($3) then d.provider end as provider,
-        case when 'model' = any ($3) then d.model end as model,
-        case when 'task' = any ($3) then nullif(d.task, '') end as task,
-        case when 'payer' = any ($3) then d.payer end as payer,
-        m.measure, p % 1024 as bucket, sum(p / 1024) as calls
-    from ownkey_private.usage_daily_total d
-    cross join lateral (values (1, d.duration_histogram), (2, d.first_byte_histogram)) m (measure, histogram)
-    cross join lateral unnest(m.histogram) p
-    where d.day between $1 and $2
-        and ($4::text is null or d.provider = $4)
-        and ($5::text is null or d.model = $5)
-        and ($6::text is null or d.task = $6)
-        and ($7::text is null or d.payer = $7)
-    group by 1, 2, 3, 4, 5, 6, 7
-),
-running as (
-    select
-        day, provider, model, task, payer, measure, bucket, sum(calls) over up as upto,
-        sum(calls) over (partition by day, provider, model, task, payer, measure) as calls
-    from parts
-    window up as (partition by day, provider, model, task, payer, measure order by bucket)
-)
 select
-    day, provider, model, task, payer,
-    min(bucket) filter (where measure = 1 and upto >= 0.5 * calls) as p50_duration,
-    min(bucket) filter (where measure = 1 and upto >= 0.95 * calls) as p95_duration,
-    min(bucket) filter (where measure = 1 and upto >= 0.99 * calls) as p99_duration,
-    min(bucket) filter (where measure = 2 and upto >= 0.5 * calls) as p50_first_byte,
-    min(bucket) filter (where measure = 2 and upto >= 0.95 * calls) as p95_first_byte,
-    min(bucket) filter (where measure = 2 and upto >= 0.99 * calls) as p99_first_byte
-from running
+    case when 'day' = any ($3::text[]) then day end as day,
+    case when 'provider' = any ($3) then provider end as provider,
+    case when 'model' = any ($3) then model end as model,
+    case when 'task' = any ($3) then nullif(task, '') end as task,
+    case when 'payer' = any ($3) then payer end as payer,
+    sum(duration_histogram)::text as duration,
+    sum(first_byte_histogram)::text as first_byte
+from ownkey_private.usage_daily_total
+where day between $1 and $2
+    and ($4::text is null or provider = $4)
+    and ($5::text is null or model = $5)
+    and ($6::text is null or task = $6)
+    and ($7::text is null or payer = $7)
 group by 1, 2, 3, 4, 5;
 
 -- name: measure_calls
@@ -188,6 +148,10 @@ where e.occurred_at >= $1::date::timestamp at time zone 'UTC'
     and ($8::text is null or e.payer = $8)
     and ($9::text is null or e.user_id = $9)
 group by 1, 2, 3, 4, 5, 6, 7;
+
+-- name: make_room
+-- Memory for this transaction: histograms are large, and many groups of them would be put aside on disk.
+select set_config('work_mem', '32MB', true);
 
 -- name: list_credential_labels
 -- What the user calls these credentials; one that was removed has no row any more.

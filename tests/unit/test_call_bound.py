@@ -1,0 +1,123 @@
+"""The bound of a call is never less than what it may cost, and as little more as can be."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ownkey.domain.provider import Dialect, Model, Provider
+from ownkey.domain.routing import Attempt
+from ownkey.domain.settings import Payer
+from ownkey.services.call_bound import Extent, assume_extent, price, read_extent
+from ownkey.services.pricing import Pricing
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+ASSUMED = 5_000
+PICTURE = 50_000
+
+
+def attempt(model: str = "gpt-4o-mini", *, known: Model | None = None, **fields: Any) -> Attempt:
+    values: dict[str, Any] = {"prices": "openai", "models": {} if known is None else {known.id: known}, **fields}
+    provider = Provider(
+        id="openai", label="OpenAI", dialect=Dialect.OPENAI_CHAT, base_url="https://x.test/v1", **values
+    )
+    return Attempt(provider, model, None, Payer.SHARED)
+
+
+def read(content: object, one: Attempt | None = None, *, embeddings: bool = False) -> Extent:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return read_extent(one or attempt(), body, embeddings=embeddings, assumed_output_tokens=ASSUMED)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ASSUMED),
+        ({"max_tokens": 10}, 10),
+        ({"max_completion_tokens": 20}, 20),
+        ({"max_output_tokens": 30}, 30),
+        ({"max_tokens": 10, "max_completion_tokens": 20}, 20),
+        ({"max_tokens": 10, "n": 3}, 30),
+        ({"n": 2}, 2 * ASSUMED),
+        ({"max_tokens": 10.0}, 10),
+        ({"generationConfig": {"maxOutputTokens": 40, "candidateCount": 2}}, 80),
+        ({"generation_config": {"max_output_tokens": 50}}, 50),
+        # What no provider takes for a limit is none.
+        ({"max_tokens": "10"}, ASSUMED),
+        ({"max_tokens": True}, ASSUMED),
+        ({"max_tokens": None}, ASSUMED),
+        ({"max_tokens": 0}, ASSUMED),
+        ({"max_tokens": -5, "n": -1}, ASSUMED),
+        ({"n": [5]}, ASSUMED),
+        ({"generationConfig": "long"}, ASSUMED),
+    ],
+)
+def test_an_answer_is_as_long_as_the_request_allows(fields: dict[str, object], expected: int) -> None:
+    assert read({"messages": [], **fields}).output_tokens == expected
+
+
+def test_what_cannot_be_read_is_bounded_all_the_same() -> None:
+    assert read(b"not JSON") == Extent(8, ASSUMED)
+    assert read(b"[" * 100_000).output_tokens == ASSUMED
+    assert read(b'{"max_tokens": 1e400}').output_tokens == ASSUMED
+
+
+def test_a_model_that_is_known_bounds_both_sides() -> None:
+    known = attempt("m", known=Model(id="m", context_tokens=1_000, output_tokens=300))
+    assert read({"messages": ["x" * 5_000]}, known) == Extent(1_000, 300)
+    assert read({"max_tokens": 200}, known).output_tokens == 200
+    assert read({"max_tokens": 900}, known).output_tokens == 300
+    assert assume_extent(known, 70, embeddings=False, assumed_output_tokens=ASSUMED) == Extent(70, 300)
+    assert assume_extent(known, 70, embeddings=True, assumed_output_tokens=ASSUMED) == Extent(70, 0)
+
+
+def test_no_script_has_more_tokens_than_bytes() -> None:
+    for text in ("hello", "Grüße", "你好世界", "🎉🎉🎉", "\u0000\u0001"):
+        for escaped in (True, False):
+            body = json.dumps({"input": text}, ensure_ascii=escaped).encode()
+            assert read(body, embeddings=True).input_tokens >= len(text.encode())
+    assert read({"input": "x"}, embeddings=True).output_tokens == 0
+
+
+def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
+    chat = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+    responses = {"type": "input_image", "image_url": "https://x.test/a.png"}
+    claude = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
+    for part in (chat, responses, claude):
+        found = read({"messages": [{"content": [part, part]}]})
+        assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500
+        assert found.special
+    assert not read({"messages": [{"content": "an image of a cat"}]}).special
+    window = attempt("m", known=Model(id="m", context_tokens=128_000))
+    for field in (
+        {"previous_response_id": "resp_1"},
+        {"conversation": "conv_1"},
+        {"cachedContent": "cachedContents/1"},
+        {"messages": [{"type": "input_file", "file_id": "file-1"}]},
+        {"messages": [{"source": {"media_type": "application/pdf", "data": "JVBERi0"}}]},
+        {"tools": [{"type": "web_search_preview"}]},
+        {"contents": [{"fileData": {"fileUri": "gs://x"}}]},
+    ):
+        assert read(field, window).input_tokens == 128_000
+        assert read(field).input_tokens == 200_000
+    assert read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens < 200
+
+
+def test_the_price_is_that_of_the_dearest_kind() -> None:
+    pricing = Pricing()
+    # 15 and 60 cents a million; Claude's cache costs a quarter more to write than fresh input does.
+    assert price(pricing, attempt(), Extent(200, 100), NOW).cost_microdollars == 90
+    claude = attempt("claude-sonnet-4-5", prices="anthropic")
+    assert price(pricing, claude, Extent(1_000, 100), NOW).cost_microdollars >= 3_750 + 1_500
+    assert price(pricing, attempt(), Extent(200, 100), NOW).tokens == 300
+
+
+def test_what_nobody_has_a_price_for_has_no_bound() -> None:
+    pricing = Pricing()
+    assert price(pricing, attempt("nobody-knows-this"), Extent(1, 1), NOW).cost_microdollars is None
+    assert price(pricing, attempt(prices=None), Extent(1, 1), NOW).cost_microdollars is None
+    own_machine = attempt("llama3", prices=None, local=True)
+    assert price(pricing, own_machine, Extent(10, 10), NOW).cost_microdollars == 0
