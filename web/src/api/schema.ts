@@ -1832,6 +1832,7 @@ export interface components {
             errors_month: number;
             /** Expires At */
             expires_at: string | null;
+            health: components["schemas"]["HealthOut"];
             /**
              * Hint
              * @description Enough of the key to tell it from your others.
@@ -1848,6 +1849,11 @@ export interface components {
             last_tested_at: string | null;
             /** Last Used At */
             last_used_at: string | null;
+            /**
+             * Next Probe At
+             * @description When the server tries the key again by itself. null: it does not; a test or a request can.
+             */
+            next_probe_at: string | null;
             /** Output Tokens */
             output_tokens: number;
             /** Position */
@@ -1871,6 +1877,8 @@ export interface components {
              * @description A stable code: what a test or a request found.
              */
             status_reason: string | null;
+            /** Status Since */
+            status_since: string | null;
             /** Status Until */
             status_until: string | null;
             /**
@@ -2020,6 +2028,27 @@ export interface components {
              * @description The members together: day and month.
              */
             pots: components["schemas"]["PotOut"][];
+        };
+        /**
+         * HealthOut
+         * @description How a key fares, for its owner.
+         */
+        HealthOut: {
+            /**
+             * Code
+             * @description Stable: ok, unverified, credit_unproved, expires_soon, limited, list_refused, rate_limited, quota_daily, out_of_credit, invalid, base_url_changed, provider_gone, expired or unreadable.
+             */
+            code: string;
+            /**
+             * Link
+             * @description The provider's page where something can be done about it.
+             */
+            link: string | null;
+            /**
+             * Message
+             * @description The same in English.
+             */
+            message: string;
         };
         /**
          * HeldCredentialsOut
