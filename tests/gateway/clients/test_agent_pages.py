@@ -109,3 +109,21 @@ async def test_an_agent_works_at_a_provider_of_any_dialect(platform: Platform, t
         assert "ran-one" in returned and "ran-two" in returned
         # Thinking comes home under the seal of who thought it; chat completions have none.
         assert dialect is Dialect.OPENAI_CHAT or SEAL in returned
+
+
+async def test_codex_goes_on_with_its_own_tools_when_openai_is_down(platform: Platform, tmp_path: Path) -> None:
+    """Under OpenAI's own model name it has one tool that takes a program, in a namespace, declared in the input."""
+    user = await platform.user(openai=KEY, anthropic=KEY)
+    work = settle("codex", tmp_path, platform.url, user.token)
+    platform.providers.break_provider("openai", "unavailable")
+    program = 'text((await tools.exec_command({cmd: "echo 12:04 > tide.txt; echo ran"})).output)'
+    call = Call(name="functions__exec", arguments={"input": program})
+    platform.providers.reply("anthropic", Reply(text="I write it down.", calls=(call,)))
+    platform.providers.reply("anthropic", Reply(text="It is written down."))
+    typed = "codex exec --skip-git-repo-check -s danger-full-access -m gpt-5.6-sol 'Write the tide down'"
+    printed = await type_in(f"export OWNKEY_TOKEN={user.token}\n{typed}", tmp_path, work)
+    assert "It is written down." in printed
+    assert (work / "tide.txt").read_text() == "12:04\n"
+    _, second = platform.providers.ledger("anthropic")
+    [result] = second.body["messages"][-1]["content"]
+    assert result["type"] == "tool_result" and "ran" in json.dumps(result["content"])
