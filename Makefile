@@ -23,7 +23,7 @@ export PYTHONUNBUFFERED := 1
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: system $(VENV)/.project tests/node/node_modules/.installed panel ## Everything for development: packages, environment, Node clients, panel
+setup: system $(VENV)/.project $(VENV)/clients/.installed tests/node/node_modules/.installed tests/agents/node_modules/.installed panel ## Everything for development: packages, environments, clients, panel
 
 system:
 	@PYTHON=$(PYTHON) tools/install_system_packages
@@ -32,24 +32,32 @@ $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Ownkey needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try make PYTHON=python3.11" >&2; exit 1; }
 	@PYTHON=$(PYTHON) tools/install_system_packages
-	@echo "[1/4] Python environment in $(VENV)"
+	@echo "[1/6] Python environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.dependencies: requirements/dev.txt | $(VENV)/.created
-	@echo "[2/4] Locked dependencies, every hash checked"
+	@echo "[2/6] Locked dependencies, every hash checked"
 	@tools/install_python_packages $(RUN) requirements/dev.txt
 	@touch $@
 
 $(VENV)/.project: pyproject.toml $(VENV)/.dependencies
-	@echo "[3/4] Ownkey itself, editable"
+	@echo "[3/6] Ownkey itself, editable"
 	@$(RUN) -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-tests/node/node_modules/.installed: tests/node/package-lock.json
-	@echo "[4/4] Node packages for the tests"
+# Clients whose needs do not agree with ours.
+$(VENV)/clients/.installed: requirements/clients.txt | $(VENV)/.dependencies
+	@echo "[4/6] Clients for the tests in $(VENV)/clients"
+	@$(RUN) -m venv --clear --without-pip $(VENV)/clients
+	@tools/install_python_packages $(RUN) requirements/clients.txt $(VENV)/clients/bin/python
+	@touch $@
+
+# npm checks the hashes of its own lock.
+tests/%/node_modules/.installed: tests/%/package-lock.json
+	@echo "[$(if $(filter agents,$*),6,5)/6] Node packages for the tests: $*"
 	@if command -v npm >/dev/null; then \
-		cd tests/node && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed; \
+		cd tests/$* && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed; \
 	else \
 		echo "  npm is not installed: the tests that need its packages will be skipped (Node 20.19 or later)"; \
 	fi
@@ -106,4 +114,4 @@ clean: ## Remove caches and build products
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## Also remove the environment and the Node clients
-	@rm -rf $(VENV) tests/node/node_modules web/node_modules
+	@rm -rf $(VENV) tests/node/node_modules tests/agents/node_modules web/node_modules

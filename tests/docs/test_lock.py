@@ -27,8 +27,10 @@ RUN = asked(*PROJECT["project"]["dependencies"])
 EXTRAS = [one for name in ("demo", "redis") for one in PROJECT["project"]["optional-dependencies"][name]]
 DEV = [*RUN, *asked(*EXTRAS, *PROJECT["dependency-groups"]["dev"])]
 
+CLIENTS = asked(*PROJECT["dependency-groups"]["clients"])
 
-@pytest.mark.parametrize(("lock", "requirements"), [("run.txt", RUN), ("dev.txt", DEV)])
+
+@pytest.mark.parametrize(("lock", "requirements"), [("run.txt", RUN), ("dev.txt", DEV), ("clients.txt", CLIENTS)])
 def test_every_requirement_is_pinned_within_its_range(lock: str, requirements: list[Requirement]) -> None:
     pins = read_pins(lock)
     for requirement in requirements:
@@ -42,7 +44,7 @@ def test_what_runs_is_what_was_tested() -> None:
     assert run.items() <= dev.items()
 
 
-@pytest.mark.parametrize("lock", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("lock", ["run.txt", "dev.txt", "clients.txt"])
 def test_every_pin_has_a_hash_and_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     assert "://" not in text and "--index-url" not in text and "--find-links" not in text
