@@ -194,13 +194,19 @@ def open_oidc(config: Config, sessions: SessionService, changes: Changes) -> Oid
     return OidcService(rules, library.IdentityProvider(rules), sessions, changes)
 
 
-def open_webhook(config: Config) -> Webhook | None:
-    """The host's receiver of events, where there is one. Raises ConfigError."""
+def check_webhook(config: Config) -> tuple[str, tuple[bytes, ...]] | None:
+    """Where the host hears of events and what signs them, if there is such a place. Raises ConfigError."""
     if config.webhook_url is None:
         if config.webhook_secret is not None:
             raise ConfigError("OWNKEY_WEBHOOK_SECRET is set without OWNKEY_WEBHOOK_URL.")
         return None
-    return Webhook(check_webhook_url(config.webhook_url), parse_secrets(config.webhook_secret or ""))
+    return check_webhook_url(config.webhook_url), parse_secrets(config.webhook_secret or "")
+
+
+def open_webhook(config: Config) -> Webhook | None:
+    """The host's receiver of events, where there is one. Raises ConfigError."""
+    found = check_webhook(config)
+    return None if found is None else Webhook(*found)
 
 
 def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from ownkey.domain.budget import Period
+from ownkey.domain.event import Event
 from ownkey.testing import SimulatedProviders
 from tests.gateway.api_client import ApiClient, administrator, caller
 from tests.gateway.conftest import Platform
@@ -377,3 +378,38 @@ async def test_what_administrators_decide_of_money_is_audited(platform: Platform
         assert details["budgets.per_user"] == {"day_microdollars": 5, "month_microdollars": None}
         assert details["budgets.groups.sales"] == {"day_microdollars": None, "month_microdollars": 7}
         assert (details["shared.consent"], details["limits.requests_per_minute"]) == (True, 60)
+
+
+async def test_a_host_is_told_once_of_a_limit_that_is_near_and_of_one_that_is_reached(platform: Platform) -> None:
+    heard: list[Event] = []
+    stop = platform.ok.on_event(heard.append)
+    deliver = platform.ok.core.events.callback_delivery
+    await deliver.tend()
+    try:
+        await decide(platform, budgets={"per_user": {"month_microdollars": 5 * COST}})
+        async with caller(platform.ok) as ann, caller(platform.ok, "bob") as bob:
+            await bob.post("/api/credentials", {"provider": "groq", "secret": OWN_KEY})
+            report(platform, "groq", 1_000_000, 0)
+            await bob.patch("/api/settings", {"caps": {"day_microdollars": 1, "action": "warn"}})
+            for client in (ann, bob):
+                content = body() if client is ann else body("auto")
+                for _ in range(7):
+                    await send(client, content)
+                    await platform.ok.core.metering.flush()
+            async with asyncio.timeout(10):
+                while len(heard) < 3:
+                    await deliver.run_due()
+        about = {ann.user_id: [], bob.user_id: []}
+        for event in heard:
+            about[event.user_id or ""].append((event.type, event.data["scope"], event.data["period"]))
+        assert sorted(about[ann.user_id]) == [
+            ("spending.limit_near", "user", "month"),
+            ("spending.limit_reached", "user", "month"),
+        ]
+        assert about[bob.user_id] == [("spending.limit_reached", "own", "day")]
+        near = next(event for event in heard if event.type == "spending.limit_near")
+        assert near.data["message"] == "The budget of this user for the month is nearly used up."
+        assert (near.data["limit_microdollars"], near.data["spent_microdollars"]) == (5 * COST, 4 * COST)
+        assert (near.data["action"], near.data["group"]) == ("stop", None)
+    finally:
+        stop()

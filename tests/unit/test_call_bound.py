@@ -91,6 +91,14 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
         assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500
         assert found.special
     assert not read({"messages": [{"content": "an image of a cat"}]}).special
+    for field in (
+        {"service_tier": "priority"},
+        {"speed": "fast"},
+        {"modalities": ["text", "audio"]},
+        {"generationConfig": {"responseModalities": ["IMAGE"]}},
+        {"messages": [{"type": "input_audio"}]},
+    ):
+        assert read(field).special
     window = attempt("m", known=Model(id="m", context_tokens=128_000))
     for field in (
         {"previous_response_id": "resp_1"},

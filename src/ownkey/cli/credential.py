@@ -7,16 +7,20 @@ from getpass import getpass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from msgspec import to_builtins
 
 from ownkey.cli.commands import REFUSED, examples, new_group
 from ownkey.cli.options import ExpiresOption, JsonOption, UserOption, YesOption, confirm, to_utc
 from ownkey.cli.output import print_json, print_table
 from ownkey.cli.session import current_actor, with_ownkey
 from ownkey.cli.user import require_user
+from ownkey.domain.credential_advice import advise
+from ownkey.services.expiry import utc_now
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.domain.credential import Credential
+    from ownkey.domain.credential_advice import Advice
     from ownkey.services.credential_test import ProbeResult
 
 app = new_group(
@@ -81,16 +85,20 @@ def add(
 def list_credentials(user: UserOption, as_json: JsonOption = False) -> None:
     """List a user's API keys: where they are for and how they fare, never the keys."""
 
-    async def work(ok: Ownkey) -> list[Credential]:
+    async def work(ok: Ownkey) -> list[tuple[Credential, Advice]]:
         await require_user(ok, user)
-        return await ok.settings.list_credentials(user)
+        held = await ok.settings.list_credentials(user)
+        return [(one, advise(one, ok.core.catalog.get(one.provider), utc_now())) for one in held]
 
     credentials = with_ownkey(work)
     if as_json:
-        print_json(credentials)
+        print_json([{**to_builtins(one), "health": advice} for one, advice in credentials])
         return
     print_table(
-        ("id", "provider", "label", "key", "status", "enabled", "requests", "last used", "expires"),
+        (
+            *("id", "provider", "label", "key", "status", "enabled", "requests", "last used", "next try", "expires"),
+            "health",
+        ),
         [
             (
                 one.id,
@@ -101,9 +109,11 @@ def list_credentials(user: UserOption, as_json: JsonOption = False) -> None:
                 one.enabled,
                 one.request_count,
                 one.last_used_at,
+                one.probe_at,
                 one.expires_at,
+                f"{advice.message} {advice.link}" if advice.link else advice.message,
             )
-            for one in credentials
+            for one, advice in credentials
         ],
         empty=f"{user} has no API keys. Store one: ownkey credential add PROVIDER --user {user}",
     )

@@ -50,6 +50,7 @@ async def _examine_all(config: Config) -> list[Check]:
     from ownkey.cli.doctor_database import check_database
     from ownkey.cli.doctor_embedded import check_embedded
     from ownkey.cli.doctor_limits import check_limits
+    from ownkey.cli.doctor_webhook import check_webhook_settings
 
     checks = [ok("configuration", "Every OWNKEY_* variable is understood.")]
     catalog_check, catalog = machine.check_catalog(config)
@@ -58,6 +59,9 @@ async def _examine_all(config: Config) -> list[Check]:
     checks.append(machine.check_port(config))
     if config.limits_url is not None:
         checks.append(await check_limits(config))
+    webhook_check = check_webhook_settings(config)
+    if webhook_check is not None:
+        checks.append(webhook_check)
     if config.embedded:
         checks += [machine.check_data_dir(config), check_embedded(config)]
         if not machine.has_embedded_data(config):

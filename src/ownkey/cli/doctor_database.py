@@ -10,6 +10,7 @@ from typing import Final
 
 from ownkey.cli.check import Check, fail, ok, warn
 from ownkey.cli.database_text import describe_database, explain
+from ownkey.cli.doctor_webhook import check_webhook_delivery
 from ownkey.cli.migrate import database_urls
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
@@ -82,6 +83,7 @@ async def check_database(config: Config, keys: LocalWrappingKeys | None) -> list
             checks.append(await _check_clock(database))
             if not any(finding.code in _UNSEEN and finding.level == "error" for finding in findings):
                 checks += await _check_sealed(config, database, keys)
+                checks += await check_webhook_delivery(config, database)
             return checks
     except StorageError as error:
         return [fail(name, explain(config, error), _fix_connection(config))]

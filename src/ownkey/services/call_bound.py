@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from ownkey.domain.budget import Bound
 from ownkey.domain.routing import Attempt
@@ -22,14 +22,12 @@ from ownkey.services.pricing import Pricing
 _TOKENS_PER_PICTURE: Final = 50_000
 # Where nobody knows how much a model can read.
 _ASSUMED_CONTEXT_TOKENS: Final = 200_000
-_PICTURES: Final = (b'"image_url"', b'"input_image"', b'"image"')
-# Sound, pictures as answers, and classes of service have prices of their own.
-_SPECIAL: Final = (b"audio", b'"modalities"', b'"responseModalities"', b'"service_tier"', b'"serviceTier"', b'"speed"')
-# What makes a model read more than the body has: files that lie elsewhere, pages that are packed, tools that search.
-_POINTERS: Final = (
-    b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"', b"application/pdf", b'"vector_store_ids"',
-    b'"web_search', b'"google_search', b'"googleSearch', b'"url_context"', b'"urlContext"',
-)  # fmt: skip
+# Files that lie elsewhere, pages that are packed, tools that search: a model reads more than the body has.
+_FILES: Final = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"')
+_SEARCHES: Final = (b"search", b"Search", b"url_context", b"urlContext")
+
+
+_ABSENT: Final = Raw(b"")
 
 
 class _Generation(Struct):
@@ -39,10 +37,11 @@ class _Generation(Struct):
     max_output_tokens_too: object = field(default=None, name="max_output_tokens")
     candidates: object = field(default=None, name="candidateCount")
     candidates_too: object = field(default=None, name="candidate_count")
+    modalities: object = field(default=None, name="responseModalities")
 
 
 class _Fields(Struct):
-    """The words in which the dialects limit an answer, and in which they point at what was said before."""
+    """The words in which the dialects limit an answer, point at what was said before, and ask for other prices."""
 
     max_tokens: object = None
     max_completion_tokens: object = None
@@ -55,6 +54,27 @@ class _Fields(Struct):
     prompt: object = None
     cached: object = field(default=None, name="cachedContent")
     cached_too: object = field(default=None, name="cached_content")
+    tools: Raw = _ABSENT
+    modalities: object = None
+    service_tier: object = None
+    speed: object = None
+
+    @property
+    def points(self) -> bool:
+        """Whether something was said before that is not in the body, or may be found by a search."""
+        before = self.previous or self.conversation or self.prompt or self.cached or self.cached_too
+        return bool(before) or any(word in bytes(self.tools) for word in _SEARCHES)
+
+    @property
+    def has_other_prices(self) -> bool:
+        """Whether answers in pictures or sound, or another class of service, are asked for."""
+        generations = (self.generation, self.generation_too)
+        return bool(
+            self.modalities
+            or self.service_tier
+            or self.speed
+            or any(one.modalities for one in generations if one is not None)
+        )
 
 
 class Extent(Struct, frozen=True):
@@ -74,10 +94,11 @@ def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_outp
         fields = _FIELDS.decode(body)
     except UNREADABLE:
         fields = _Fields()
+    pictures = _count_pictures(body)
     return Extent(
-        _read_input(attempt, body, fields),
+        _read_input(attempt, body, fields, pictures),
         0 if embeddings else _read_output(attempt, fields, assumed_output_tokens),
-        special=any(word in body for word in (*_PICTURES, *_SPECIAL)),
+        special=pictures > 0 or fields.has_other_prices or b"audio" in body,
     )
 
 
@@ -102,17 +123,19 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
     return Bound(cost_microdollars=cost, tokens=extent.input_tokens + extent.output_tokens)
 
 
-def _read_input(attempt: Attempt, body: bytes, fields: _Fields) -> int:
-    taken = len(body) + _TOKENS_PER_PICTURE * _count_pictures(body)
-    context = _context_of(attempt)
-    points = fields.previous or fields.conversation or fields.prompt or fields.cached or fields.cached_too
-    if points or any(word in body for word in _POINTERS):
-        taken = max(taken, context or _ASSUMED_CONTEXT_TOKENS)
-    return taken if context is None else min(taken, context)
+def _read_input(attempt: Attempt, body: bytes, fields: _Fields, pictures: int) -> int:
+    taken, context = len(body) + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
+    if context is not None and taken >= context:
+        return context
+    if fields.points or b"application/pdf" in body or (b'"file' in body and any(word in body for word in _FILES)):
+        return context or max(taken, _ASSUMED_CONTEXT_TOKENS)
+    return taken
 
 
 def _count_pictures(body: bytes) -> int:
     """OpenAI's forms have two of these words for a picture, Anthropic's has one of its own."""
+    if b"image" not in body:
+        return 0
     return -(-(body.count(b'"image_url"') + body.count(b'"input_image"')) // 2) + body.count(b'"image"')
 
 

@@ -38,6 +38,7 @@ from ownkey.services.metering import Metering
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.rate_keeper import RateKeeper, RatesAway, Taken
+from ownkey.services.spending_watch import SpendingWatch
 from ownkey.storage import spending as rows
 from ownkey.storage.database import Database
 from ownkey.storage.spending import Reservation
@@ -80,6 +81,7 @@ class SpendingService:
     ) -> None:
         self._database, self._policies, self._pricing, self._metering = database, policies, pricing, metering
         self._lifetime_seconds, self._rates = lifetime_seconds + _LATE_SECONDS, rates
+        self._watch = SpendingWatch(database)
         self._background: set[asyncio.Task[Any]] = set()
         self._tidier: asyncio.Task[None] | None = None
 
@@ -141,6 +143,8 @@ class SpendingService:
             if isinstance(error, StorageError) and not any(one.stop for one in ceilings):
                 return None  # nobody is kept from their own money because a warning cannot be worked out
             raise
+        for news in self._watch.find_news(snapshot, answer.counters, refused=not answer.granted):
+            self._run(self._watch.tell(news))
         if not answer.granted:
             self._give_back(taken)
             return judge(answer.counters, answer.at)
