@@ -35,9 +35,18 @@ def test_id_time_and_body_are_all_signed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " , ", "secret-of-mine", "whsec_", "whsec_not*base64", "whsec_" + base64.b64encode(b"short").decode(), SECRET[6:],
-     "whsec_" + base64.b64encode(b"x" * 65).decode(), f"{SECRET},whsec_nonsense-of-mine"],
-)  # fmt: skip
+    [
+        "",
+        " , ",
+        "secret-of-mine",
+        "whsec_",
+        "whsec_not*base64",
+        "whsec_" + base64.b64encode(b"short").decode(),
+        SECRET[6:],
+        "whsec_" + base64.b64encode(b"x" * 65).decode(),
+        f"{SECRET},whsec_nonsense-of-mine",
+    ],
+)
 def test_other_secrets_are_refused_and_never_repeated(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_secrets(text)
