@@ -30,6 +30,7 @@ from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber
 from ownkey.services.credit_probe import CreditProbe
 from ownkey.services.deployment import Deployment
+from ownkey.services.drains import Drains
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import Callback, HostEvents
@@ -55,6 +56,7 @@ from ownkey.services.token_count import TokenCounter
 from ownkey.services.token_uses import TokenUses
 from ownkey.services.traffic_report import TrafficReport
 from ownkey.services.usage_report import UsageReport
+from ownkey.services.usage_upkeep import UsageUpkeep
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
 from ownkey.services.vault import Vault
@@ -246,6 +248,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     await metering.start()
     stack.push_async_callback(metering.close)
+    upkeep = UsageUpkeep(database.pool, retention_months=config.usage_retention_months)
+    upkeep.start()
+    stack.push_async_callback(upkeep.close)
     keeper = StatusKeeper()
     credential_health = CredentialHealth(database.pool, keeper)
     credential_health.start()
@@ -266,6 +271,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     )
     spending.start()
     stack.push_async_callback(spending.close)
+    drains = Drains(limit=config.drain_limit, seconds=config.drain_seconds, max_bytes=config.drain_bytes)
+    stack.push_async_callback(drains.close)
     completion = CompletionService(
         router=router,
         pool=pool,
@@ -273,6 +280,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         metering=metering,
         spending=spending,
         credential_health=credential_health,
+        drains=drains,
         shared_secrets=shared_secrets,
         deployment_id=config.deployment_id,
         retry_wait_seconds=config.retry_wait_seconds,

@@ -25,6 +25,9 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "idle_timeout_seconds": (0.1, 86_400),
     "total_timeout_seconds": (0.1, 86_400),
     "retry_wait_seconds": (0, 60),
+    "drain_limit": (0, 100_000),
+    "drain_seconds": (0, 3600),
+    "drain_bytes": (0, 2**32),
     "snapshot_cache_size": (1, 10_000_000),
     "snapshot_max_age_seconds": (0.1, 3600),
     "usage_flush_seconds": (0.01, 60),
@@ -113,6 +116,13 @@ class Config(Struct, frozen=True, kw_only=True):
     total_timeout_seconds: float = 900.0
     # Longest Retry-After that is waited for with the same credential.
     retry_wait_seconds: float = 2.0
+    # Calls whose clients have left in the middle that are read on at once, for the sake of the usage at their end; the
+    # rest of such an answer is paid for. 0: they are cut, and what was used until then is estimated.
+    drain_limit: int = 100
+    # How long such a call is read on.
+    drain_seconds: float = 30.0
+    # How much of such an answer is read, in bytes.
+    drain_bytes: int = 1024 * 1024
     # Snapshots kept per process.
     snapshot_cache_size: int = 100_000
     # A snapshot older than this is read again even if no notification came.

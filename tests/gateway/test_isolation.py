@@ -132,11 +132,14 @@ class BareClient:
 
 
 async def test_a_client_that_leaves_stops_the_provider(private_dir: Path) -> None:
-    """Chunks flowing or not: what nobody reads is not paid for."""
+    """Where nothing is read on, what nobody reads is not paid for. See test_client_leaves for where it is."""
     silence = asyncio.Event()
     async with LedgerServer(chunk_pause=silence) as provider:
         config = Config(
-            data_dir=private_dir, catalog=catalog(private_dir / "catalog.toml", provider.base_url), shared_keys=False
+            data_dir=private_dir,
+            catalog=catalog(private_dir / "catalog.toml", provider.base_url),
+            shared_keys=False,
+            drain_limit=0,
         )
         async with Ownkey.open(config, environ={}) as ok:
             tokens = await add_users(ok)

@@ -15,6 +15,7 @@ EXPIRY_WARNINGS_DAYS: Final = (14, 3)
 CREDIT_UNPROVED: Final = "credit_unproved"
 ADDRESS_CHANGED: Final = "base_url_changed"
 PROVIDER_GONE: Final = "provider_gone"
+EXPIRES_SOON: Final = "expires_soon"
 
 
 class Advice(Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ _MESSAGES: Final = {
     "ok": "The key works.",
     "unverified": "The key has not been used yet. Its first use shows whether it works.",
     CREDIT_UNPROVED: "{label} accepts the key. Whether the account has credit again shows at the next request.",
-    "expires_soon": "The key works until {date}, the date that you set. Have a new one ready, or change the date.",
+    EXPIRES_SOON: "The key works until {date}, the date that you set. Have a new one ready, or change the date.",
     "limited": "{label} does not let this key do everything that was asked of it. Look at its permissions there.",
     "list_refused": "{label} does not let this key list models. Requests are sent with it all the same.",
     "rate_limited": "{label} limits how fast this key may be used. Requests take it again as soon as they may.",
@@ -45,9 +46,7 @@ _WORKS: Final = (CredentialStatus.OK, CredentialStatus.UNVERIFIED)
 # Where the provider has no page of this kind, the one with its keys.
 _BILLING: Final = frozenset({"out_of_credit", CREDIT_UNPROVED})
 _LIMITS: Final = frozenset({"rate_limited", "quota_daily"})
-_KEYS: Final = frozenset(
-    {"invalid", "limited", "list_refused", "expired", "expires_soon", "unreadable", ADDRESS_CHANGED}
-)
+_KEYS: Final = frozenset({"invalid", "limited", "list_refused", "expired", EXPIRES_SOON, "unreadable", ADDRESS_CHANGED})
 
 
 def advise(credential: Credential, provider: Provider | None, now: datetime) -> Advice:
@@ -55,7 +54,7 @@ def advise(credential: Credential, provider: Provider | None, now: datetime) -> 
     code = status_code(credential.status, credential.status_reason)
     ends = credential.expires_at
     if credential.status in _WORKS and ends is not None and days_left(ends, now) <= max(EXPIRY_WARNINGS_DAYS):
-        code = "expires_soon"
+        code = EXPIRES_SOON
     label = provider.label if provider else credential.provider
     return Advice(
         code=code,

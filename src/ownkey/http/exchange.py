@@ -111,7 +111,7 @@ class Exchange:
                     data = array.feed(data)
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
             self.stop_watching()
-            if stream.cut:
+            if stream.mute:
                 return  # the server closes a connection whose answer has no end
             await self._send({"type": "http.response.body", "body": b"" if array is None else array.finish()})
         finally:

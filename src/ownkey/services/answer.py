@@ -29,11 +29,23 @@ class AnswerStream:
     """The rest of a stream after its first content. Read it to its end, or close it.
 
     `settle` is called exactly once, with None or the failure, and before the last byte is handed out. `clean` takes
-    the secret out of what a provider says of its failure. `cut` turns true when the stream broke and its form has no
-    words for that: then the connection must not end as if all were well.
+    the secret out of what a provider says of its failure. `received` is told what arrives. `leave` may take over a
+    stream whose reader leaves before its end: then it says so, and reads on. `mute` turns true when the stream broke
+    and its form has no words for that: then the connection must not end as if all were well.
     """
 
-    __slots__ = ("_clean", "_decoder", "_ended", "_first", "_response", "_settle", "_settled", "cut")
+    __slots__ = (
+        "_clean",
+        "_decoder",
+        "_ended",
+        "_first",
+        "_leave",
+        "_received",
+        "_response",
+        "_settle",
+        "_settled",
+        "mute",
+    )
 
     def __init__(
         self,
@@ -42,10 +54,13 @@ class AnswerStream:
         first: bytes,
         settle: Callable[[StreamDecoder, Failure | None], None],
         clean: Callable[[Failure], Failure],
+        received: Callable[[bytes], None],
+        leave: Callable[[AnswerStream], bool] | None = None,
     ) -> None:
         self._response, self._decoder, self._first = response, decoder, first
-        self._settle, self._clean = settle, clean
-        self._settled = self._ended = self.cut = False
+        self._settle, self._clean, self._received, self._leave = settle, clean, received, leave
+        self._settled = self._ended = self.mute = False
+        response.outlive_reader()
 
     async def read(self) -> bytes | None:
         """The next bytes for the client, or None at the end. A break is told in-band, without a proper end."""
@@ -63,6 +78,8 @@ class AnswerStream:
             except TransportFailure as error:
                 # After the terminator nothing is missing, whatever happens to the connection.
                 return await self._end(None if decoder.complete else error.failure)
+            if chunk is not None:
+                self._received(chunk)
             try:
                 data = decoder.finish() if chunk is None else decoder.feed(chunk)
             except Exception:  # a provider's bytes must not decide how our code ends
@@ -77,7 +94,19 @@ class AnswerStream:
         return None
 
     async def close(self) -> None:
-        """Let go of the provider. Before the end this means that the client left."""
+        """Let go of the stream. Before its end this means that the client left, and somebody may read on."""
+        leave, self._leave = self._leave, None
+        if self._settled or leave is None or not leave(self):
+            await self.cut()
+
+    async def drain(self, max_bytes: int) -> None:
+        """Read on for nobody, until the usage is known; no more than so many bytes."""
+        self._response.limit(max_bytes)
+        while not self._settled and await self.read() is not None:
+            pass
+
+    async def cut(self) -> None:
+        """Let go of the provider. Before the end the call is settled with what is known until now."""
         if not self._settled:
             self._settle_once(Failure(outcome=Outcome.CLIENT_GONE, message="The client closed the connection."))
         self._ended = True
@@ -96,7 +125,7 @@ class AnswerStream:
         if failure is None:
             return None
         told = self._decoder.break_off(failure)
-        self.cut = not told
+        self.mute = not told
         return told or None
 
     def _settle_once(self, failure: Failure | None) -> None:

@@ -21,7 +21,7 @@ from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import Binding, open_secret
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import CredentialStatus, Secret
-from ownkey.domain.exchange import CONSEQUENCES, Failure
+from ownkey.domain.exchange import CONSEQUENCES, Failure, UpstreamRequest
 from ownkey.domain.routing import (
     TEXT_OPERATIONS,
     Attempt,
@@ -42,8 +42,11 @@ from ownkey.services.attempt_report import FailedAttempt, exhausted
 from ownkey.services.client_headers import add_headers
 from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.drains import Drains
+from ownkey.services.estimate import Received, estimate_tokens
 from ownkey.services.metering import Metering
 from ownkey.services.router import Router
+from ownkey.services.service_tier import names_tier, read_tier
 from ownkey.services.spending import Hold, SpendingService
 from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamResponse
 
@@ -53,6 +56,7 @@ _RETRY_RESERVE: Final = 10.0
 _JITTER_SECONDS: Final = (0.05, 0.2)
 _MESSAGE_LIMIT: Final = 300
 _RAW_USAGE_LIMIT: Final = 8192
+_LEFT: Final = Failure(outcome=Outcome.CLIENT_GONE, message="")
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
 
@@ -71,10 +75,12 @@ class CompletionService:
         metering: Metering,
         spending: SpendingService,
         credential_health: CredentialHealth,
+        drains: Drains,
         shared_secrets: Mapping[str, Secret],
         deployment_id: str,
         retry_wait_seconds: float,
     ) -> None:
+        self.drains = drains
         self.router, self.pool, self.metering, self.spending = router, pool, metering, spending
         self._data_keys, self._deployment_id = data_keys, deployment_id
         self._credential_health, self._shared_secrets = credential_health, shared_secrets
@@ -158,6 +164,7 @@ class _Walk:
         self.late_skips: list[Skipped] = []
         self.refusals: list[Refusal] = []
         self.dispatched = 0
+        self._keys: set[tuple[str, str | None]] = set()
 
     async def run(self) -> Answer:
         """The first answer.
@@ -181,6 +188,13 @@ class _Walk:
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
         raise exhausted((*self.route.skipped, *self.late_skips), self.failed, self.refusals)
+
+    def moves_on(self, attempt: Attempt) -> bool:
+        """Whether this attempt takes over from another key or provider."""
+        key = (attempt.provider.id, attempt.credential.id if attempt.credential else None)
+        others = bool(self._keys - {key})
+        self._keys.add(key)
+        return others
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
@@ -231,10 +245,17 @@ class _Walk:
             return None
         self.dispatched += 1
         record = _CallRecord(self, attempt, secret, event_id, hold)
+        return await self.service.drains.see_through(self._exchange(adapter, call, upstream_request, record), record)
+
+    async def _exchange(
+        self, adapter: Adapter, call: Call, upstream_request: UpstreamRequest, record: _CallRecord
+    ) -> Answer | Failure:
+        """What the provider makes of it. The client may leave meanwhile; cancelling cuts the connection."""
+        attempt = record.attempt
         response: UpstreamResponse | None = None
         try:
-            response = await self.service.pool.send(upstream_request, secret)
-            record.first_byte()
+            response = await self.service.pool.send(upstream_request, record.secret)
+            record.note_response(response)
             if 300 <= response.status < 400:
                 await response.close()
                 return record.fail(_redirected(attempt, response.status))
@@ -246,7 +267,10 @@ class _Walk:
             content_type = read_content_type(response.headers) if special else None
             if call.stream and not (special and not is_stream(call, response.headers)):
                 return await self._open_stream(adapter, call, response, record, content_type)
-            decoded = adapter.decode(await response.read(), call)
+            body = await response.read()
+            if not special:
+                record.note_tier(body)
+            decoded = adapter.decode(body, call)
             record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
             return Answer(
                 request_id=self.request_id,
@@ -254,7 +278,7 @@ class _Walk:
                 attempts=self.dispatched,
                 body=decoded.body,
                 content_type=content_type,
-                hold=hold,
+                hold=record.hold,
             )
         except TransportFailure as error:
             return record.fail(error.failure)
@@ -269,7 +293,7 @@ class _Walk:
             return record.fail(Failure(outcome=Outcome.OVERLOADED, message=message))
         except BaseException as error:
             gone = isinstance(error, asyncio.CancelledError)
-            record.settle(Failure(outcome=Outcome.CLIENT_GONE if gone else Outcome.INTERNAL, message=""))
+            record.settle(_LEFT if gone else Failure(outcome=Outcome.INTERNAL, message=""))
             if response is not None:
                 await asyncio.shield(response.close())
             raise
@@ -285,6 +309,7 @@ class _Walk:
             if chunk is None:
                 buffered.append(decoder.finish())
                 break
+            record.receive_first(chunk)
             buffered.append(decoder.feed(chunk))
         if decoder.failure is not None or not (decoder.committed or decoder.complete):
             # Even content that came in one piece with an error has not reached the client yet.
@@ -292,7 +317,15 @@ class _Walk:
             message = f"{record.attempt.provider.label} ended its stream at once."
             return record.fail(decoder.failure or Failure(outcome=Outcome.STREAM_BROKEN, message=message), decoder)
         record.first_byte()
-        stream = AnswerStream(response, decoder, b"".join(buffered), record.settle_stream, record.clean)
+        stream = AnswerStream(
+            response,
+            decoder,
+            b"".join(buffered),
+            record.settle_stream,
+            record.clean,
+            record.receive,
+            record.leave,
+        )
         return Answer(
             request_id=self.request_id,
             attempt=record.attempt,
@@ -315,7 +348,11 @@ class _CallRecord:
         request = walk.request
         self.walk, self.attempt, self.secret, self.hold = walk, attempt, secret, hold
         self._started = perf_counter()
-        self._settled = False
+        self._settled = self._abandoned = False
+        self._response: UpstreamResponse | None = None
+        self._room: int | None = None
+        self._received = Received()
+        self._tier_in = b""  # the last part of a stream that names the class of service
         self.event = UsageEvent(
             id=event_id,
             request_id=walk.request_id,
@@ -330,11 +367,46 @@ class _CallRecord:
             payer=attempt.payer,
             operation=request.route.operation,
             streamed=request.stream,
+            fallback=walk.moves_on(attempt),
         )
 
     def first_byte(self) -> None:
         """The provider has begun to answer; for a stream, with content."""
         self.event.first_byte_ms = self._elapsed_ms()
+
+    def note_response(self, response: UpstreamResponse) -> None:
+        """The answer has begun."""
+        self.first_byte()
+        self._response = response
+        if self._room is not None:
+            response.limit(self._room)
+
+    def abandon(self, max_bytes: int) -> None:
+        """The client has left, and somebody reads on: whatever comes, it was made for nobody."""
+        self._abandoned, self._room = True, max_bytes
+        if self._response is not None:
+            self._response.limit(max_bytes)
+
+    def leave(self, stream: AnswerStream) -> bool:
+        """The client has left a stream. Whether somebody reads on."""
+        self._abandoned = True
+        return self.walk.service.drains.take_over(stream)
+
+    def receive_first(self, chunk: bytes) -> None:
+        """A part of a stream, up to its first content."""
+        self._received.sample = chunk
+        self._tier_in = chunk if names_tier(chunk) else self._tier_in
+        self._received.add(chunk)
+
+    def receive(self, chunk: bytes) -> None:
+        """A part of a stream."""
+        self._received.add(chunk)
+        if self._tier_in and names_tier(chunk):
+            self._tier_in = chunk
+
+    def note_tier(self, body: bytes) -> None:
+        """Keep the class of service by which the provider has answered, where it says so."""
+        self.event.service_tier = read_tier(body)
 
     def note_request_id(self, headers: Mapping[str, str]) -> None:
         """Keep the provider's own name for this call, if it looks like one."""
@@ -361,8 +433,13 @@ class _CallRecord:
         return failure
 
     def settle_stream(self, decoder: StreamDecoder, failure: Failure | None) -> None:
-        """Settle at the end of a stream, with whatever usage it reported until then."""
-        self.settle(failure, decoder.tokens, decoder.raw_usage, decoder.finish_reason)
+        """Settle at the end of a stream, with whatever usage it reported until then.
+
+        Of a stream that was cut short what it reported is not all: that is estimated from what was received.
+        """
+        self.note_tier(self._tier_in)
+        whole = decoder.complete or not decoder.committed
+        self.settle(failure, decoder.tokens, decoder.raw_usage, decoder.finish_reason, whole=whole)
 
     def settle(
         self,
@@ -370,17 +447,25 @@ class _CallRecord:
         tokens: Tokens | None = None,
         raw_usage: bytes | None = None,
         finish_reason: str | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
         """Hand the event over and tell the health board. Only the first call counts."""
         if self._settled:
             return
         self._settled = True
         event = self.event
+        if self._abandoned and (failure is None or failure.outcome is Outcome.ANSWER_TOO_LARGE):
+            failure = _LEFT  # read on to its end, or to as much of it as is read for nobody
         event.duration_ms = self._elapsed_ms()
         event.outcome = Outcome.OK if failure is None else failure.outcome
         event.http_status = 200 if failure is None else failure.http_status
         event.tokens, event.raw_usage, event.finish_reason = tokens, self._clean_usage(raw_usage), finish_reason
         event.tokens_source = TokensSource.NONE if tokens is None else TokensSource.REPORTED
+        cut_short = not whole or (tokens is None and event.outcome is Outcome.CLIENT_GONE)
+        if cut_short and event.operation in TEXT_OPERATIONS:
+            event.tokens = estimate_tokens(self.walk.request.body, self._received, tokens)
+            event.tokens_source = TokensSource.ESTIMATED
         if failure is not None and failure.provider_request_id:
             event.provider_request_id = failure.provider_request_id
         walk = self.walk

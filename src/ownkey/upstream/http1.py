@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         "clean",
         "complete",
         "heard",
+        "outlives_reader",
         "parked_in",
         "raw_headers",
         "status",
@@ -113,6 +114,8 @@ class Connection(asyncio.Protocol):
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = False
+        # Whether cancelling who reads the answer leaves it to somebody else.
+        self.outlives_reader = False
         # Whether nothing of the request can have arrived: its first byte found the connection closed.
         self.unsent = False
         self.status = 0
@@ -144,14 +147,18 @@ class Connection(asyncio.Protocol):
             raise
 
     async def read(self) -> bytes:
-        """What has arrived of the body, at least one byte; empty at its end. Raises ExchangeBroken."""
+        """What has arrived of the body, at least one byte; empty at its end. Raises ExchangeBroken.
+
+        Cancelling cuts the connection, unless it outlives its reader.
+        """
         while not self._chunks:
             if self.complete:
                 return b""
             try:
                 await self._wait()
-            except BaseException:
-                self.cut()
+            except BaseException as error:
+                if not (self.outlives_reader and isinstance(error, asyncio.CancelledError)):
+                    self.cut()
                 raise
         chunks, self._chunks = self._chunks, []
         self._buffered = 0
@@ -338,7 +345,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
-        self.complete = self.heard = self.clean = self.unsent = False
+        self.complete = self.heard = self.clean = self.unsent = self.outlives_reader = False
         self.status = 0
         self.raw_headers = []
 

@@ -93,6 +93,14 @@ class UpstreamResponse:
             raise body_failure(self._host, fault)
         return None
 
+    def limit(self, max_bytes: int) -> None:
+        """From here on no more than this is read."""
+        self._room = min(self._room, max_bytes)
+
+    def outlive_reader(self) -> None:
+        """Cancelling who reads leaves the answer to whoever reads on. It is to be closed in any case."""
+        self._connection.outlives_reader = True
+
     async def close(self) -> None:
         """Let go of the answer; cuts the connection if the end has not arrived. May be called again."""
         self._let_go()
