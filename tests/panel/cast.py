@@ -216,7 +216,7 @@ def request(
     habit: Habit, member: Member, credential_ids: dict[str, str], at: datetime, chance: random.Random
 ) -> Iterator[UsageEvent]:
     """The attempts of one request: usually one, and a second at the operator's expense where the first fails."""
-    request_id = new_id()
+    request_id = new_id(at)
     own = credential_ids.get(habit.provider) if habit.payer is Payer.OWN else None
     failed = habit.failing is not None and chance.randrange(100) < habit.failing_percent
     if failed:
@@ -265,6 +265,7 @@ def _event(
         if good
         else None,
         tokens_source=TokensSource.REPORTED if good else TokensSource.NONE,
+        fallback=attempt > 1,
         duration_ms=first_byte + round(habit.tokens_out * size * chance.uniform(4, 12)) if good else 240,
         first_byte_ms=first_byte if good else None,
         finish_reason="stop" if good else None,
