@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import CostSource, Outcome, TokensSource, UsageEvent, first_id, new_id
+from ownkey.domain.usage import CostSource, Outcome, TokensSource, UsageEvent, new_id
 from ownkey.storage.usage import insert_events
 from tests.gateway.api_client import ApiClient, caller, unique
 from tests.gateway.conftest import Platform
@@ -96,7 +96,7 @@ async def test_pages_neither_skip_nor_repeat(platform: Platform) -> None:
 
 async def test_filters_choose_requests_and_show_them_whole(platform: Platform) -> None:
     async with caller(platform.ok) as ann:
-        moved, plain, left = new_id(), new_id(), new_id()
+        moved, plain, left = new_id(NOON), new_id(NOON), new_id(NOON)
         priced = {"tokens_source": TokensSource.REPORTED, "cost_microdollars": 7, "price_version": "p"}
         await insert_events(
             platform.ok.database,
@@ -121,19 +121,14 @@ async def test_filters_choose_requests_and_show_them_whole(platform: Platform) -
         assert whole["attempts"][0]["cost_microdollars"] is None
 
 
-def id_of(moment: datetime) -> str:
-    """An id as it would have been given out then."""
-    return first_id(moment) + new_id()[13:]
-
-
 async def test_requests_of_days_and_of_what_else_was_chosen(platform: Platform) -> None:
     async with caller(platform.ok) as ann:
         key = (await ann.post("/api/credentials", {"provider": "groq", "secret": f"gsk_{unique('key')}"})).json()
         midnight = datetime(2026, 11, 6, tzinfo=UTC)
         second = timedelta(seconds=1)
-        early, late = id_of(NOON), id_of(midnight + second)
+        early, late = new_id(NOON), new_id(midnight + second)
         # Begun before midnight, and answered after it by another key.
-        between = id_of(midnight - second)
+        between = new_id(midnight - second)
         await insert_events(
             platform.ok.database,
             [
@@ -177,10 +172,10 @@ async def test_one_request_is_shown_to_whom_it_belongs(platform: Platform) -> No
 
 async def test_the_files_hold_what_the_list_shows(platform: Platform) -> None:
     async with caller(platform.ok) as ann:
-        formula = '=HYPERLINK("http://evil.example","x")'
-        requests = [new_id() for _ in range(230)]
+        formula, newest = '=HYPERLINK("http://evil.example","x")', new_id(NOON + timedelta(seconds=1))
+        requests = [new_id(NOON) for _ in range(230)]
         events = [event(ann.user_id, one, attempt) for one in requests for attempt in (1, 2)]
-        await insert_events(platform.ok.database, [*events, event(ann.user_id, new_id(), model=formula, task="chat")])
+        await insert_events(platform.ok.database, [*events, event(ann.user_id, newest, model=formula, task="chat")])
         whole = (await ann.get("/api/requests.json")).json()
         assert len(whole) == 231 and [one["id"] for one in whole[1:]] == sorted(requests, reverse=True)
         assert whole[:200] == (await ann.get("/api/requests", params={"limit": 200})).json()

@@ -5,13 +5,11 @@ Everything goes in through the services and the real metering, so prices, sums a
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -218,7 +216,7 @@ def request(
     habit: Habit, member: Member, credential_ids: dict[str, str], at: datetime, chance: random.Random
 ) -> Iterator[UsageEvent]:
     """The attempts of one request: usually one, and a second at the operator's expense where the first fails."""
-    request_id = _id_of(at)
+    request_id = new_id(at)
     own = credential_ids.get(habit.provider) if habit.payer is Payer.OWN else None
     failed = habit.failing is not None and chance.randrange(100) < habit.failing_percent
     if failed:
@@ -244,7 +242,7 @@ def _event(
     first_byte = round(chance.lognormvariate(6.0, 0.4))
     good = outcome is None
     return UsageEvent(
-        id=_id_of(at),
+        id=new_id(at),
         request_id=request_id,
         user_id=member.id,
         occurred_at=at + timedelta(milliseconds=900 * (attempt - 1)),
@@ -267,14 +265,8 @@ def _event(
         if good
         else None,
         tokens_source=TokensSource.REPORTED if good else TokensSource.NONE,
+        fallback=attempt > 1,
         duration_ms=first_byte + round(habit.tokens_out * size * chance.uniform(4, 12)) if good else 240,
         first_byte_ms=first_byte if good else None,
         finish_reason="stop" if good else None,
     )
-
-
-def _id_of(moment: datetime) -> str:
-    """The UUIDv7 that was made at a moment: lists are in the order of their ids."""
-    milliseconds = int(moment.timestamp() * 1000)
-    bits = milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | int.from_bytes(os.urandom(10), "big") & ((1 << 62) - 1)
-    return str(UUID(int=bits))

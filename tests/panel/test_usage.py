@@ -78,7 +78,7 @@ async def person(site: Site) -> Person:
         call(person, 1, **openai, cost_microdollars=50_000),
         call(person, 1, provider="mistral", model="new-model", task=None, cost_microdollars=None, price_version=None),
         call(person, **failed, request_id=both, cost_microdollars=None),
-        call(person, **openai, request_id=both, attempt=2, cost_microdollars=50_000),
+        call(person, **openai, request_id=both, attempt=2, fallback=True, cost_microdollars=50_000),
     )
     return person
 

@@ -6,8 +6,9 @@ calls of 2^((b - 1) / 8) up to 2^(b / 8) milliseconds: what its middle says of a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Final
 
 _DIGITS: Final = 12
@@ -19,22 +20,19 @@ class Histogram:
 
     def __init__(self, text: str = "") -> None:
         """Read the number as the database writes it."""
-        self._counts = [int(text[max(0, end - _DIGITS) : end]) for end in range(len(text), 0, -_DIGITS)]
+        whole = text.zfill(-(-len(text) // _DIGITS) * _DIGITS)
+        self._counts = [int(whole[end - _DIGITS : end]) for end in range(len(whole), 0, -_DIGITS)]
 
     def add(self, other: Histogram) -> None:
         """Count the calls of another one, too."""
-        missing = len(other._counts) - len(self._counts)
-        self._counts += [0] * missing
-        for bucket, count in enumerate(other._counts):
-            self._counts[bucket] += count
+        self._counts = [mine + more for mine, more in zip_longest(self._counts, other._counts, fillvalue=0)]
 
     def quantiles(self, wanted: Sequence[float]) -> list[int | None]:
         """Milliseconds that so large a part of the calls did not exceed; None where there was no call."""
         upto = list(accumulate(self._counts))
         if not upto or not upto[-1]:
             return [None] * len(wanted)
-        buckets = (next(bucket for bucket, count in enumerate(upto) if count >= part * upto[-1]) for part in wanted)
-        return [_middle(bucket) for bucket in buckets]
+        return [_middle(bisect_left(upto, part * upto[-1])) for part in wanted]
 
 
 def _middle(bucket: int) -> int:

@@ -116,9 +116,12 @@ class UsageEvent(Struct, kw_only=True):
     finish_reason: str | None = None
 
 
-def new_id() -> str:
-    """A UUIDv7: unique, and ordered by time, so that B-tree inserts stay at the right edge (RFC 9562)."""
-    milliseconds = time.time_ns() // 1_000_000
+def new_id(moment: datetime | None = None) -> str:
+    """A UUIDv7 of now, or of another moment.
+
+    Unique, and ordered by time, so that B-tree inserts stay at the right edge (RFC 9562).
+    """
+    milliseconds = time.time_ns() // 1_000_000 if moment is None else int(moment.timestamp() * 1000)
     value = (milliseconds & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62

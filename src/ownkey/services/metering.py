@@ -126,7 +126,7 @@ class Metering:
 
     def _price(self, batch: Sequence[UsageEvent]) -> None:
         for event in batch:
-            if event.cost_source is not None:
+            if event.cost_source is not None or event.price_version is not None:
                 continue
             try:
                 self._pricing.price(event, self._catalog.get(event.provider))

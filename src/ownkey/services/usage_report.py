@@ -23,7 +23,7 @@ ADMIN_USAGE_KEYS: Final[tuple[UsageKey, ...]] = ("user", *USAGE_KEYS)
 DEFAULT_DAYS: Final = 30
 RANGE_LIMIT_DAYS: Final = 732
 # So many calls are looked at one by one, in some 30 ms; of more, the daily histograms tell.
-EXACT_CALLS: Final = 20_000
+EXACT_CALLS: Final = 10_000
 # A table of more rows than anybody reads has sums alone.
 MEASURED_ROWS: Final = 2_000
 
@@ -194,6 +194,7 @@ def write_csv(usage: Usage) -> str:
 
 
 async def _report(tx: Any, asked: UsageQuery, *, measure: bool, everybody: bool = False) -> Usage:
+    await rows.prepare_report(tx)
     found = await (rows.query_usage_total if everybody else rows.query_usage)(tx, asked)
     whole = UsageRow(**{name: sum(getattr(row, name) for row in found) for name in _SUMMED})
     usage = Usage(query=asked, rows=tuple(_sums(row) for row in found), total=_sums(whole))
@@ -208,7 +209,7 @@ async def _report(tx: Any, asked: UsageQuery, *, measure: bool, everybody: bool 
 async def _measure(tx: Any, usage: Usage, *, everybody: bool) -> Usage:
     """Add the percentiles: of few calls as they were, of many or of days whose calls are gone from the histograms."""
     asked = usage.query
-    if usage.total.requests <= EXACT_CALLS:
+    if await _count_read(tx, usage, everybody=everybody) <= EXACT_CALLS:
         whole = next(iter(await rows.measure_calls(tx, structs.replace(asked, group_by=()))), Latencies())
         if whole.calls == usage.total.requests:
             return _with_times(usage, await rows.measure_calls(tx, asked), whole, exact=True)
@@ -216,6 +217,15 @@ async def _measure(tx: Any, usage: Usage, *, everybody: bool) -> Usage:
         return structs.replace(usage, exact=False)
     days = await (rows.measure_days_total if everybody else rows.measure_days)(tx, asked)
     return await asyncio.to_thread(_read_histograms, usage, days)
+
+
+async def _count_read(tx: Any, usage: Usage, *, everybody: bool) -> int:
+    """How many calls are looked at when they are measured one by one: of what they have in common, the user alone."""
+    asked = UsageQuery(start=usage.query.start, end=usage.query.end, user_id=usage.query.user_id)
+    if asked == structs.replace(usage.query, group_by=()):
+        return usage.total.requests
+    counted = await (rows.query_usage_total if everybody else rows.query_usage)(tx, asked)
+    return sum(row.requests for row in counted)
 
 
 def _read_histograms(usage: Usage, days: Sequence[DayLatencies]) -> Usage:

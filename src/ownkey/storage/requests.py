@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -70,22 +70,20 @@ class RequestQuery(Struct, frozen=True, kw_only=True):
 
 async def list_requests(tx: Any, asked: RequestQuery, *, limit: int, before: str | None = None) -> list[LoggedAttempt]:
     """The attempts of at most `limit` requests that came before the one named, the newest request first."""
-    # 'z' is behind every id. Ids grow with time: no request that began later has an attempt in the range.
-    last = "z" if asked.end is None else first_id(asked.end)
-    rows = await tx.fetch(
-        query("list_requests"),
-        last if before is None else min(last, before),
-        asked.start or _BEGIN,
-        asked.end or _END,
-        asked.provider,
-        asked.model,
-        asked.task,
-        UUID(asked.credential_id) if asked.credential_id else None,
-        asked.payer,
-        asked.outcome,
-        limit,
-    )
-    return _read(rows)
+    credential = UUID(asked.credential_id) if asked.credential_id else None
+    choice = (asked.provider, asked.model, asked.task, credential, asked.payer)
+    start, end = asked.start or _BEGIN, asked.end or _END
+    if any(one is not None for one in choice):
+        days = await tx.fetchrow(query("find_days"), *choice)
+        if days["first"] is None:
+            return []
+        start = max(start, datetime.combine(days["first"], time(), UTC))
+        end = min(end, datetime.combine(days["last"], time(), UTC) + timedelta(days=1))
+    # Ids grow with time. No request lasts longer than a day, and no clock is set back that far.
+    after = "" if start == _BEGIN else first_id(start - timedelta(days=1))
+    last = "z" if end == _END else first_id(end + timedelta(days=1))
+    bounds = (after, last if before is None else min(last, before), start, end)
+    return _read(await tx.fetch(query("list_requests"), *bounds, *choice, asked.outcome, limit))
 
 
 async def find_request(tx: Any, request_id: str) -> list[LoggedAttempt]:

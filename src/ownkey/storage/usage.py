@@ -165,6 +165,11 @@ async def insert_events(db: Database, events: Sequence[UsageEvent]) -> int:
     raise AssertionError("unreachable")
 
 
+async def prepare_report(tx: Any) -> None:
+    """Make this transaction one that sums up: what follows is planned for what is asked."""
+    await tx.fetchval(query("prepare_report"))
+
+
 async def query_usage(tx: Any, asked: UsageQuery, *, limit: int = 100_000) -> list[UsageRow]:
     """Sums of all users that the transaction may see."""
     rows = await tx.fetch(query("query_usage"), asked.start, asked.end, list(asked.group_by), limit, *_choice(asked))
@@ -186,7 +191,6 @@ async def measure_calls(tx: Any, asked: UsageQuery) -> list[Latencies]:
 
 async def measure_days(tx: Any, asked: UsageQuery) -> list[DayLatencies]:
     """The daily histograms, which stay when the single calls are gone."""
-    await tx.fetchval(query("make_room"))
     rows = await tx.fetch(query("measure_days"), asked.start, asked.end, list(asked.group_by), *_choice(asked))
     return [DayLatencies(**row) for row in rows]
 
@@ -194,7 +198,6 @@ async def measure_days(tx: Any, asked: UsageQuery) -> list[DayLatencies]:
 async def measure_days_total(tx: Any, asked: UsageQuery) -> list[DayLatencies]:
     """Those of everybody, for the role `ownkey_admin`, where the query names no people."""
     choice = (asked.provider, asked.model, asked.task, asked.payer)
-    await tx.fetchval(query("make_room"))
     rows = await tx.fetch(query("measure_days_total"), asked.start, asked.end, list(asked.group_by), *choice)
     return [DayLatencies(**row) for row in rows]
 

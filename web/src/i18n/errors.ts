@@ -58,6 +58,9 @@ const german = {
   provider_timeout: "Der Anbieter hat nicht rechtzeitig geantwortet.",
   provider_unreachable: "Der Anbieter ist nicht erreichbar.",
   schema_outdated: "Die Datenbank wartet auf eine Umstellung. Sagen Sie es dem Betreiber.",
+  budget_spent: "Vom Geld des Betreibers ist dafür nicht genug übrig.",
+  own_cap_reached: "Ihre eigene Obergrenze ist erreicht. Heben Sie sie an, oder lassen Sie nur warnen.",
+  consent_needed: "Stimmen Sie zuerst zu, dass gemeinsame Schlüssel benutzt werden.",
 };
 
 const spanish: Record<keyof typeof german, string> = {
@@ -118,6 +121,9 @@ const spanish: Record<keyof typeof german, string> = {
   provider_timeout: "El proveedor no respondió a tiempo.",
   provider_unreachable: "No se puede contactar con el proveedor.",
   schema_outdated: "La base de datos espera una actualización. Avise a quien gestiona el servidor.",
+  budget_spent: "No queda bastante del dinero del operador para esto.",
+  own_cap_reached: "Ha alcanzado su propio límite. Súbalo o deje que solo avise.",
+  consent_needed: "Acepte primero que se usen claves compartidas.",
 };
 
 /** What the server's codes mean. English has the server's own, more exact sentences. */

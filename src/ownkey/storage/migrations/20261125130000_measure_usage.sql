@@ -163,7 +163,7 @@ create index usage_events_failure on ownkey.usage_events (user_id, request_id co
 -- the planner takes all of them for a handful and sorts them; here it has to walk the index from the newest on, and
 -- then to look up request by request.
 create function ownkey_private.latest_requests(
-    before text, since timestamptz, until timestamptz, of_provider text, of_model text, of_task text,
+    after text, before text, since timestamptz, until timestamptz, of_provider text, of_model text, of_task text,
     of_credential uuid, of_payer text, of_outcome text, number integer
 ) returns setof ownkey.usage_events
 language sql stable set search_path = '' set enable_sort = off set enable_bitmapscan = off
@@ -171,7 +171,8 @@ as $$
     with latest as materialized (
         select e.request_id collate "C" as id
         from ownkey.usage_events e
-        where of_outcome is distinct from 'error'
+        where (of_outcome is null or of_outcome in ('ok', 'client_gone'))
+            and e.request_id collate "C" >= after
             and e.request_id collate "C" < before
             and e.occurred_at >= since
             and e.occurred_at < until
@@ -188,8 +189,10 @@ as $$
     failed as materialized (
         select e.request_id collate "C" as id
         from ownkey.usage_events e
-        where of_outcome = 'error'
+        where of_outcome not in ('ok', 'client_gone')
             and e.outcome not in ('ok', 'client_gone')
+            and (of_outcome = 'error' or e.outcome = of_outcome)
+            and e.request_id collate "C" >= after
             and e.request_id collate "C" < before
             and e.occurred_at >= since
             and e.occurred_at < until
@@ -208,9 +211,9 @@ as $$
     cross join lateral (select * from ownkey.usage_events e where e.request_id collate "C" = found.id offset 0) e
 $$;
 revoke execute on function ownkey_private.latest_requests(
-    text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) from public;
+    text, text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) from public;
 grant execute on function ownkey_private.latest_requests(
-    text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) to ownkey_gateway;
+    text, text, timestamptz, timestamptz, text, text, text, uuid, text, text, integer) to ownkey_gateway;
 
 -- As before, with the new columns, and with the sums of everybody. Those are taken last and in the order of their key:
 -- every process wants the same few rows, and holds them for the shortest time.

@@ -149,9 +149,9 @@ where e.occurred_at >= $1::date::timestamp at time zone 'UTC'
     and ($9::text is null or e.user_id = $9)
 group by 1, 2, 3, 4, 5, 6, 7;
 
--- name: make_room
--- Memory for this transaction: histograms are large, and many groups of them would be put aside on disk.
-select set_config('work_mem', '32MB', true);
+-- name: prepare_report
+-- For this transaction: a plan for what is really asked, and memory, because many histograms would be put aside on disk.
+select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '32MB', true);
 
 -- name: list_credential_labels
 -- What the user calls these credentials; one that was removed has no row any more.
