@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from ownkey import Ownkey
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
+from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from ownkey.testing.faults import Kind
