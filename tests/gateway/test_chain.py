@@ -107,6 +107,39 @@ async def test_with_no_key_at_all_and_none_shared(platform: Platform) -> None:
     assert platform.providers.ledger() == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "cure"),
+    [
+        ("no_credit", 402, "insufficient_quota", "top it up"),
+        ("rate_limited", 429, "rate_limit_exceeded", "wait until"),
+        ("bad_key", 424, "credential_rejected", "replace it"),
+    ],
+)
+async def test_what_the_first_request_was_told_the_next_ones_are_told_too(
+    platform: Platform, kind: Any, status: int, code: str, cure: str
+) -> None:
+    user = await platform.user(mistral=MISTRAL)
+    await platform.ok.settings.update_settings(user.id, payer="own_only")
+    wait = 600 if kind == "rate_limited" else None
+    platform.providers.break_provider("mistral", kind, key=MISTRAL, retry_after_seconds=wait)
+    client = user.client.with_options(max_retries=0)
+    # What is learnt of a refused key is written down in the background: until then it is tried again.
+    for number in range(100):
+        with pytest.raises(openai.APIStatusError) as caught:
+            await client.chat.completions.create(model="auto", messages=HELLO)
+        assert (caught.value.status_code, caught.value.code) == (status, code)
+        error: Any = caught.value.body
+        if number and not error["ownkey"]["attempts"]:
+            break
+        await platform.ok.core.credential_health.flush()
+        await platform.ok.core.cache.check_generations()
+    assert error["ownkey"]["attempts"] == []
+    assert cure in error["message"]
+    assert [hop["provider"] for hop in error["ownkey"]["skipped"]][0] == "mistral"
+    if kind != "bad_key":
+        assert 0 < int(caught.value.response.headers["retry-after"]) <= 3600
+
+
 async def test_a_user_without_keys_is_served_by_the_operators(platform: Platform) -> None:
     user = await platform.user()
     headers = (await ask(user)).headers

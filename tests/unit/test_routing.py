@@ -89,6 +89,9 @@ class Board:
     def credential_blocked_until(self, credential_id: str) -> datetime | None:
         return self.blocked.get(credential_id)
 
+    def credential_blocked_as(self, credential_id: str) -> CredentialStatus | None:
+        return CredentialStatus.OUT_OF_CREDIT if credential_id in self.blocked else None
+
 
 def route(
     of: Snapshot,

@@ -118,7 +118,10 @@ class Attempt(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """A hop that was left out, and why. `until` is when it may work again, where known."""
+    """A hop that was left out, and why. `until` is when it may work again, where known.
+
+    `status` is what a key that cools down was found to be, where known.
+    """
 
     provider: str
     model: str | None
@@ -126,6 +129,7 @@ class Skipped(Struct, frozen=True):
     reason: str
     credential: str | None = None
     until: datetime | None = None
+    status: CredentialStatus | None = None
 
 
 class Route(Struct, frozen=True):
@@ -145,6 +149,10 @@ class Health(Protocol):
 
     def credential_blocked_until(self, health_key: str) -> datetime | None:
         """Until when this credential would be refused (rate limit, no credit)."""
+        ...
+
+    def credential_blocked_as(self, health_key: str) -> CredentialStatus | None:
+        """What a blocked credential was found to be, where known."""
         ...
 
 
@@ -343,7 +351,13 @@ class _Chain:
         credential: SealedCredential | None = None,
         until: datetime | None = None,
     ) -> None:
-        self.skipped.append(Skipped(provider.id, model, payer, reason, credential.label if credential else None, until))
+        status = None
+        if reason == SkipReason.COOLING_DOWN:
+            key = credential.health_key if credential else shared_credential_id(provider.id)
+            # What is stored follows in the background: until then the board alone knows.
+            status = self.health.credential_blocked_as(key) or (credential.status if credential else None)
+        label = credential.label if credential else None
+        self.skipped.append(Skipped(provider.id, model, payer, reason, label, until, status))
 
     def _add(self, attempt: Attempt) -> None:
         if self.first_model is None:

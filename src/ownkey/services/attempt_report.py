@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
 
 from ownkey.domain.budget import Refusal
+from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.exchange import MOST_ACTIONABLE, Failure
-from ownkey.domain.routing import Attempt, Skipped
+from ownkey.domain.routing import Attempt, Skipped, SkipReason
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
 from ownkey.errors import NoProvider, RouteExhausted
+from ownkey.services.expiry import utc_now
 from ownkey.services.spending_report import refused
 
 # The gateway token was fine, so a refused provider key is not the client's 401 but a failed dependency.
@@ -66,6 +69,17 @@ _ADVICE: Final[dict[Outcome, str]] = {
 }
 
 
+# What is left out because of what an earlier request was told, and what that request was told.
+_TROUBLE: Final[dict[str, Outcome]] = {
+    SkipReason.CREDENTIAL_UNREADABLE: Outcome.UNREADABLE,
+    SkipReason.CREDENTIAL_INVALID: Outcome.AUTH_INVALID,
+    SkipReason.COOLING_DOWN: Outcome.RATE_LIMITED,
+    SkipReason.PROVIDER_DOWN: Outcome.OVERLOADED,
+}
+# What says nothing as long as another hop says something: these hops were never to be used.
+_SAYS_LITTLE: Final = (SkipReason.FALLBACK_REFUSED, SkipReason.MODEL_PINNED)
+
+
 def code_of(outcome: Outcome) -> str:
     """The stable code of a failure."""
     return _CODE.get(outcome, RouteExhausted.code)
@@ -84,18 +98,27 @@ class FailedAttempt(Struct, frozen=True):
 
 
 def exhausted(
-    skipped: Sequence[Skipped], failed: Sequence[FailedAttempt], refusals: Sequence[Refusal] = ()
+    skipped: Sequence[Skipped],
+    failed: Sequence[FailedAttempt],
+    refusals: Sequence[Refusal] = (),
+    *,
+    now: Callable[[], datetime] = utc_now,
 ) -> RouteExhausted:
     """The error for a request that nobody answered; its status is that of the most actionable failure.
 
-    `refusals` are those of attempts that could not be paid for.
+    `refusals` are those of attempts that could not be paid for. Where nothing was tried because of what happened to an
+    earlier request, this one is told the same.
     """
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
         "skipped": [_describe_skipped(one) for one in skipped],
     }
     if not failed:
-        return refused(skipped, refusals, extra) or NoProvider(_nothing_to_try(skipped), extra=extra)
+        return (
+            _still_in_trouble(skipped, extra, now())
+            or refused(skipped, refusals, extra, now=now)
+            or NoProvider(_nothing_to_try(skipped), extra=extra)
+        )
     worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
     if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
         message = worst.message
@@ -127,10 +150,49 @@ def _whose(attempt: Attempt) -> str:
     return f'own key "{attempt.credential.label}"'
 
 
+def _still_in_trouble(skipped: Sequence[Skipped], extra: dict[str, Any], now: datetime) -> RouteExhausted | None:
+    """What the request was told after which these hops are left alone, with the time that is left of that."""
+    troubled = [(outcome, hop) for hop in skipped if (outcome := _trouble_of(hop)) is not None]
+    if not troubled:
+        return None
+    worst = min((outcome for outcome, _ in troubled), key=MOST_ACTIONABLE.index)
+    ends = [hop.until for _, hop in troubled if hop.until is not None]
+    sentences = " ".join(_say_trouble(outcome, hop) for outcome, hop in troubled[:8])
+    return RouteExhausted(
+        f"No provider can be used right now. {sentences}",
+        code=code_of(worst),
+        http_status=status_of(worst),
+        retry_after_seconds=max(1.0, (min(ends) - now).total_seconds()) if ends else None,
+        extra=extra,
+    )
+
+
+def _trouble_of(hop: Skipped) -> Outcome | None:
+    if hop.reason == SkipReason.COOLING_DOWN and hop.status is CredentialStatus.OUT_OF_CREDIT:
+        return Outcome.CREDIT_EXHAUSTED
+    return _TROUBLE.get(hop.reason)
+
+
+def _say_trouble(outcome: Outcome, hop: Skipped) -> str:
+    whose = "shared key" if hop.payer is Payer.SHARED or hop.credential is None else f'own key "{hop.credential}"'
+    until = f"{hop.until:%Y-%m-%d %H:%M:%S} UTC" if hop.until is not None else "later"
+    if hop.reason == SkipReason.PROVIDER_DOWN:
+        cure = f"the provider does not answer; wait until {until}"
+    elif outcome is Outcome.CREDIT_EXHAUSTED:
+        cure = f"{_ADVICE[outcome]}, then test the key, or wait until {until}"
+    elif outcome is Outcome.RATE_LIMITED:
+        cure = f"{_ADVICE[outcome]}; wait until {until}"
+    else:
+        cure = _ADVICE[outcome]
+    model = f", {hop.model}" if hop.model else ""
+    return f"{hop.provider}{model}, {whose}: {cure}."
+
+
 def _nothing_to_try(skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return "There is no API key to use: add one for a provider, or ask the operator for a shared one."
-    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in skipped[:8])
+    telling = [hop for hop in skipped if hop.reason not in _SAYS_LITTLE] or skipped
+    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in telling[:8])
     return f"No provider can be used for this request ({hops}). Add or enable an API key that can serve it."
 
 

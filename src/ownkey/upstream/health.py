@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.exchange import CONSEQUENCES, Failure
 from ownkey.domain.usage import Outcome
 
@@ -37,6 +38,13 @@ class _Breaker(Struct):
     probing: bool = False
 
 
+class _Block(Struct, frozen=True):
+    """A credential that is left alone until then, and what it was found to be."""
+
+    until: datetime
+    status: CredentialStatus | None
+
+
 class HealthBoard:
     """Implements `domain.routing.Health`. Not thread-safe; times are UTC."""
 
@@ -53,7 +61,7 @@ class HealthBoard:
         self._max_endpoints, self._max_credentials = max_endpoints, max_credentials
         # Both are empty while nothing is broken: then a look-up is one test of a dict.
         self._breakers: dict[str, _Breaker] = {}
-        self._blocked: dict[str, datetime] = {}
+        self._blocked: dict[str, _Block] = {}
 
     @property
     def calm(self) -> bool:
@@ -85,13 +93,18 @@ class HealthBoard:
         """Until when this credential would be refused; None: use it."""
         if not self._blocked:
             return None
-        until = self._blocked.get(credential_id)
-        if until is None:
+        block = self._blocked.get(credential_id)
+        if block is None:
             return None
-        if until > self._now():
-            return until
+        if block.until > self._now():
+            return block.until
         del self._blocked[credential_id]
         return None
+
+    def credential_blocked_as(self, credential_id: str) -> CredentialStatus | None:
+        """What a blocked credential was found to be: what is stored of it may be older."""
+        block = self._blocked.get(credential_id)
+        return block.status if block is not None else None
 
     def note_success(self, base_url: str, credential_id: str) -> None:
         """An attempt worked: its endpoint and its credential are fine."""
@@ -122,7 +135,7 @@ class HealthBoard:
         if seconds is None or failure.outcome is Outcome.CREDIT_EXHAUSTED:
             # An account without money is not refilled by the reset of a rate limit.
             seconds = max(seconds or 0, consequence.cool_down_seconds)
-        return self._block(credential_id, seconds)
+        return self._block(credential_id, seconds, consequence.status)
 
     def _count_failure(self, base_url: str) -> None:
         # Taken out and put back at the end: the order of the dict is the order of last use.
@@ -138,12 +151,12 @@ class HealthBoard:
         breaker.probing = False
         breaker.until = self._now() + timedelta(seconds=back_off * (1 - _JITTER * self._jitter()))
 
-    def _block(self, credential_id: str, seconds: float) -> datetime:
-        until = self._now() + timedelta(seconds=seconds)
-        longer = self._blocked.pop(credential_id, until)
-        self._blocked[credential_id] = until = max(until, longer)
+    def _block(self, credential_id: str, seconds: float, status: CredentialStatus | None) -> datetime:
+        block = _Block(self._now() + timedelta(seconds=seconds), status)
+        earlier = self._blocked.pop(credential_id, block)
+        self._blocked[credential_id] = longer = max(block, earlier, key=lambda one: one.until)
         _forget_oldest(self._blocked, self._max_credentials)
-        return until
+        return longer.until
 
 
 class HealthView:
@@ -159,6 +172,10 @@ class HealthView:
     def credential_blocked_until(self, credential_id: str) -> datetime | None:
         """Until when this credential would be refused."""
         return self._board.credential_blocked_until(credential_id)
+
+    def credential_blocked_as(self, credential_id: str) -> CredentialStatus | None:
+        """What a blocked credential was found to be."""
+        return self._board.credential_blocked_as(credential_id)
 
 
 def _forget_oldest(entries: dict[str, Any], limit: int) -> None:
