@@ -99,6 +99,19 @@ async def test_wrong_paths_and_methods(
     assert (body.get("type") == "error") is path.startswith("/v1/messages")
 
 
+@pytest.mark.parametrize("base", ["", "/v1/v1", "/v1beta/v1"])
+async def test_a_library_with_a_wrong_base_url_is_told_the_right_one(platform: Platform, user: User, base: str) -> None:
+    async with openai.AsyncOpenAI(base_url=platform.url + base, api_key=user.token, max_retries=0) as lost:
+        with pytest.raises(openai.NotFoundError, match="base URL") as caught:
+            await lost.chat.completions.create(model="auto", messages=[{"role": "user", "content": "hi"}])
+        assert caught.value.code == "unknown_path"
+        with pytest.raises(openai.NotFoundError, match="base URL"):
+            await lost.models.list()
+    async with httpx2.AsyncClient(base_url=platform.url + base) as plain:
+        refused = await plain.post("/messages", headers=bearer(user), json={})
+        assert (refused.status_code, refused.json()["type"]) == (404, "error")
+
+
 async def test_responses_are_not_stored_and_the_library_says_so(user: User) -> None:
     with pytest.raises(openai.NotFoundError, match="not stored"):
         await user.client.responses.retrieve("resp_1")

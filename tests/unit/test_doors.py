@@ -6,9 +6,10 @@ import pytest
 
 from ownkey.domain.provider import Dialect
 from ownkey.errors import NotFound, RequestError
-from ownkey.http.doors import Door, Headers, find_dialect, find_door
+from ownkey.http.doors import Door, Headers, find_dialect, find_door, is_gateway_path
 
 CHAT, CLAUDE, GEMINI = Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI
+RESPONSES = Dialect.OPENAI_RESPONSES
 CLAUDES: Headers = [(b"anthropic-version", b"2023-06-01")]
 GOOGLES: Headers = [(b"x-goog-api-key", b"ok-1")]
 
@@ -57,3 +58,48 @@ def test_other_paths_lead_nowhere() -> None:
     for path in ("/v1/models/:generateContent", "/v1beta/models/x:doSomething", "/v1beta/files", "/v1/nothing"):
         with pytest.raises((NotFound, RequestError)):
             find_door("POST", path, b"", [])
+
+
+ADD, LEAVE, LEAVE_BETA = "base URL ends in /v1:", "Leave /v1 out of", "Leave /v1beta out of"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "dialect", "cure"),
+    [
+        ("/chat/completions", [], CHAT, ADD),
+        ("/embeddings", [], CHAT, ADD),
+        ("/responses", [], RESPONSES, ADD),
+        ("/responses/resp_1", [], RESPONSES, ADD),
+        ("/messages", [], CLAUDE, ADD),
+        ("/messages/count_tokens", [], CLAUDE, ADD),
+        ("/models", [], CHAT, ADD),
+        ("/models", CLAUDES, CLAUDE, ADD),
+        ("/models/gpt-5", [], CHAT, ADD),
+        ("/models/gemini-3.8-flash:generateContent", [], GEMINI, "base URL ends in /v1beta:"),
+        ("/v1/v1/chat/completions", [], CHAT, LEAVE),
+        ("/v1/v1/v1/chat/completions", [], CHAT, LEAVE),
+        ("/v1" * 5000 + "/messages", [], CLAUDE, LEAVE),
+        ("/v1/v1/messages", [], CLAUDE, LEAVE),
+        ("/v1/v1/models", GOOGLES, GEMINI, LEAVE),
+        ("/v1/v1beta/models/auto:generateContent", [], GEMINI, LEAVE),
+        ("/v1beta/v1beta/models/auto:generateContent", GOOGLES, GEMINI, LEAVE_BETA),
+        ("/v1beta/v1/messages", CLAUDES, CLAUDE, LEAVE_BETA),
+        ("/v1beta/v1/chat/completions", [], CHAT, LEAVE_BETA),
+        ("/v1beta/v1/models", GOOGLES, GEMINI, LEAVE_BETA),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_client_with_a_wrong_base_url_hears_which_one_is_right(
+    method: str, path: str, headers: Headers, dialect: Dialect, cure: str
+) -> None:
+    assert is_gateway_path(path)
+    with pytest.raises(NotFound) as caught:
+        find_door(method, path, b"", headers)
+    assert (caught.value.code, caught.value.status) == ("unknown_path", 404)
+    assert cure in caught.value.message
+    assert find_dialect(path, headers) is dialect
+
+
+def test_other_pages_of_the_server_are_not_the_gateways() -> None:
+    for path in ("/", "/api/models", "/admin/", "/healthz", "/v1", "/modelsx", "/chat"):
+        assert not is_gateway_path(path)

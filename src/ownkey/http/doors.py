@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 from urllib.parse import parse_qsl
 
@@ -54,6 +55,10 @@ _POST: Final = {
     "/v1/moderations": Door(dialect=_CHAT, want="answer", operation="moderations"),
     "/v1/rerank": Door(dialect=_CHAT, want="answer", operation="rerank"),
 }
+# As they are asked for by a client whose base URL has no version, and by one that adds a second one to it.
+_UNVERSIONED: Final = frozenset((*(path.removeprefix("/v1") for path in _POST), "/models"))
+_VERSIONS: Final = ("/v1beta", "/v1")
+_SURPLUS: Final = re.compile(r"(?:/v1(?:beta)?)+(?=/v1(?:beta)?/)", re.ASCII)
 # Google's methods after the colon: (want, operation, stream).
 _METHODS: Final[dict[str, tuple[Literal["answer", "count"], Operation, bool]]] = {
     "generateContent": ("answer", "chat", False),
@@ -64,8 +69,18 @@ _METHODS: Final[dict[str, tuple[Literal["answer", "count"], Operation, bool]]] =
 }
 
 
+def is_gateway_path(path: str) -> bool:
+    """Whether a path is the gateway's to answer, if only with the base URL that its client should have."""
+    return path.startswith(("/v1/", GOOGLE, "/models/", "/responses/")) or path in _UNVERSIONED
+
+
 def find_dialect(path: str, headers: Headers) -> Dialect:
     """The dialect in which a client wants to hear of its errors."""
+    meant = _find_meant(path)
+    if meant is not None:
+        # Google's library is known by its headers wherever it was sent.
+        lister = _find_lister(headers)
+        return lister if lister is _GEMINI else find_dialect(meant, headers)
     if path.startswith(GOOGLE):
         return _GEMINI
     if path.startswith(_MODELS):
@@ -80,6 +95,8 @@ def find_door(method: str, path: str, query: bytes, headers: Headers) -> Door:
     door = _POST.get(path)
     if door is not None and method == "POST":
         return door
+    if _find_meant(path) is not None:
+        raise _misdirected(path)
     if path.startswith(_MODELS):
         if _names_method(path):
             return _find_google(_MODELS, method, path, query)
@@ -125,6 +142,24 @@ def _find_models(base: str, path: str, dialect: Dialect) -> Door | None:
         return Door(dialect=dialect, want="models")
     name = path[len(base) :]
     return Door(dialect=dialect, want="models", model=name[1:]) if name.startswith("/") and len(name) > 1 else None
+
+
+def _find_meant(path: str) -> str | None:
+    """The path that a client with a wrong base URL has meant; None: its base URL is right."""
+    if path in _UNVERSIONED or path.startswith(("/models/", "/responses/")):
+        return ("/v1beta" if _names_method(path) else "/v1") + path
+    surplus = _SURPLUS.match(path)
+    return path[surplus.end() :] if surplus else None
+
+
+def _misdirected(path: str) -> NotFound:
+    version = next((one for one in _VERSIONS if path.startswith(one + "/")), None)
+    if version is not None:
+        cure = f"Leave {version} out of the base URL: the client adds the version itself."
+    else:
+        version = "/v1beta" if _names_method(path) else "/v1"
+        cure = f"The base URL ends in {version}: add that to the one that the client has now."
+    return NotFound(f"There is no {path[:100]} here. {cure}", code="unknown_path")
 
 
 def _names_method(path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import OwnkeyError, PermissionDenied
-from ownkey.http.doors import GOOGLE, Door, find_dialect, find_door
+from ownkey.http.doors import Door, find_dialect, find_door, is_gateway_path
 from ownkey.http.exchange import ClientGone, Exchange, Receive, Scope, Send, attempt_headers
 from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.model_forms import write_list, write_model
@@ -29,11 +29,6 @@ __all__ = ["Gateway", "Receive", "Scope", "Send", "is_gateway_path"]
 GATEWAY_SCOPE: Final = "gateway"
 
 logger = logging.getLogger(__name__)
-
-
-def is_gateway_path(path: str) -> bool:
-    """Whether a path is the gateway's to answer."""
-    return path.startswith(("/v1/", GOOGLE))
 
 
 def _open_door(scope: Scope, exchange: Exchange) -> Door:
