@@ -60,6 +60,17 @@ async def test_who_is_not_let_in_hears_why(
     assert ("www-authenticate" in answer.headers) is (status == 401)
 
 
+@pytest.mark.parametrize("start", ["sk-", "sk-ant-", "AIza", "gsk_"])
+async def test_a_providers_key_in_place_of_a_token_is_named_and_not_repeated(
+    client: httpx2.AsyncClient, start: str
+) -> None:
+    answer = await client.post(CHAT, headers=bearer(start + "abcdef0123456789"), json=BODY)
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (401, "false")
+    assert "API key of a provider" in message and "ownkey token create" in message
+    assert "abcdef" not in answer.text
+
+
 async def test_a_task_with_a_slip_in_its_name_is_not_served_as_something_else(
     client: httpx2.AsyncClient, platform: Platform, user: User
 ) -> None:

@@ -60,6 +60,10 @@ class HostTokens(Protocol):
         ...
 
 
+_PROVIDER_KEYS: Final = (b"sk-", b"AIza", b"gsk_")
+_WHERE_FROM: Final = "Gateway tokens begin with ok-: make one in the panel under Access, or with `ownkey token create`."
+
+
 class Identity:
     """Recognises gateway tokens and host tokens. A warm gateway token costs a hash and a dictionary look-up."""
 
@@ -112,7 +116,9 @@ class Identity:
             return principal
         token_hash = hash_token(token.decode("latin-1"))
         if token_hash is None:
-            raise AuthError("This is not a gateway token: it is mistyped or belongs to something else.")
+            # Nothing of it is repeated: it may be somebody's key.
+            what = "an API key of a provider" if token.startswith(_PROVIDER_KEYS) else "not a gateway token"
+            raise AuthError(f"This is {what}. {_WHERE_FROM}")
         owner = await self._cache.load_owner(token_hash)
         if owner is None:
             raise AuthError("There is no such gateway token. It may have been revoked.")

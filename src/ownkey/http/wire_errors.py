@@ -76,6 +76,8 @@ def error_headers(error: OwnkeyError) -> list[tuple[bytes, bytes]]:
         if not error.passing:
             # OpenAI's and Anthropic's libraries would try twice more within seconds.
             headers.append((b"x-should-retry", b"false"))
+    if error.status in (401, 403, 404):
+        headers.append((b"x-should-retry", b"false"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_seconds))).encode()))
     if error.status == 401:
