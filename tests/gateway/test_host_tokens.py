@@ -303,7 +303,8 @@ async def test_a_bad_token_is_refused_without_a_hint(hosted: Hosted, name: str, 
     # One sentence for all that looks like a token, whatever was wrong; the other belongs to gateway tokens.
     assert said in (
         "This token is not valid here.",
-        "This is not a gateway token: it is mistyped or belongs to something else.",
+        "This is not a gateway token. Gateway tokens begin with ok-: make one in the panel under Access, or with "
+        "`ownkey token create`.",
     )
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
