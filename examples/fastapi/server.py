@@ -3,10 +3,10 @@
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
-from ownkey import Ownkey
+from ownkey import Ownkey, OwnkeyError
 
 HERE = Path(__file__).parent
 
@@ -45,5 +45,8 @@ async def make_panel_token(request: Request, user: str = Depends(find_user)) -> 
 async def ask(request: Request, user: str = Depends(find_user)) -> dict[str, str]:
     """A question, answered with the user's own key and by their own choice of provider."""
     messages = [{"role": "user", "content": (await request.json())["question"]}]
-    reply = await request.app.state.ok.manager.chat(user, task="chat", messages=messages)
+    try:
+        reply = await request.app.state.ok.manager.chat(user, task="chat", messages=messages)
+    except OwnkeyError as error:  # no key yet, a refused key, a provider that is away: the message says what to do
+        raise HTTPException(error.status, {"code": error.code, "message": error.message}) from None
     return {"answer": reply.text, "provider": reply.provider, "credential": reply.credential}

@@ -21,7 +21,9 @@ function backEnd(ownkeyUrl) {
             origin: `http://${request.headers.host}`,
           }),
         });
-        const { token } = await answer.json();
+        if (!answer.ok) console.error(await answer.text()); // what is wrong with OWNKEY_ADMIN_TOKEN, say
+        const { token } = answer.ok ? await answer.json() : {};
+        response.statusCode = answer.ok ? 200 : 502;
         response.setHeader("content-type", "application/json");
         response.end(JSON.stringify({ token }));
       });

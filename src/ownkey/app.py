@@ -311,6 +311,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         idle_seconds=config.session_idle_seconds,
         lifetime_seconds=config.session_lifetime_seconds,
     )
+    oidc = startup.open_oidc(config, sessions, changes)
+    if oidc is not None:
+        stack.push_async_callback(oidc.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -356,5 +359,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         credential_reveal=CredentialReveal(changes, vault, catalog=catalog, policies=policies),
         token_uses=token_uses,
         host_tokens=host_tokens,
+        oidc=oidc,
     )
     return Ownkey(core, Server(core))

@@ -165,6 +165,22 @@ class Config(Struct, frozen=True, kw_only=True):
     jwt_anonymous: bool = False
     # A Supabase project, `https://<ref>.supabase.co`: sets the issuer, the audience and the URL of the keys.
     supabase_url: str | None = None
+    # An OpenID Connect provider that people may sign in with: its issuer, such as https://login.example.com. It sends
+    # people back to <where this server is opened>/api/sign-in/oidc/sso/callback.
+    oidc_issuer: str | None = None
+    # The id under which that provider knows this server.
+    oidc_client_id: str | None = None
+    # The secret that belongs to it; empty: a public client, which PKCE alone protects.
+    oidc_client_secret: str | None = None
+    # The provider's name on the button "Continue with …".
+    oidc_label: str = "SSO"
+    # The claim that is the user's id here; `email` counts only with `email_verified`.
+    oidc_user_claim: str = "sub"
+    # What is asked for.
+    oidc_scopes: tuple[str, ...] = ("openid", "profile", "email")
+    # Only people with a verified e-mail address in one of these domains, with commas; empty: everybody whom the
+    # provider lets in, which at a public provider is everybody.
+    oidc_email_domains: tuple[str, ...] = ()
     # debug, info, warning or error.
     log_level: str = "info"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,10 @@ from ownkey.errors import ConfigError, RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.oidc import OidcService
+from ownkey.services.oidc_rules import read_oidc_rules
 from ownkey.services.price_book import PriceBook
+from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.webhook import Webhook, check_webhook_url
 from ownkey.storage import data_keys, usage
@@ -191,6 +195,18 @@ def open_webhook(config: Config) -> Webhook | None:
     """The host's receiver of events, where there is one. Raises ConfigError."""
     found = check_webhook(config)
     return None if found is None else Webhook(*found)
+
+
+def open_oidc(config: Config, sessions: SessionService, changes: Changes) -> OidcService | None:
+    """Signing in through an identity provider, where the operator has named one. Raises ConfigError."""
+    rules = read_oidc_rules(config)
+    if rules is None:
+        return None
+    try:
+        library = import_module("ownkey.services.identity_provider")
+    except ModuleNotFoundError:
+        raise ConfigError("OpenID Connect is not installed: pip install 'ownkey[oidc]'.") from None
+    return OidcService(rules, library.IdentityProvider(rules), sessions, changes)
 
 
 def open_pool(config: Config, catalog: Mapping[str, Provider]) -> UpstreamPool:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE_CELL = re.compile(r"`([a-z_]+)`")
 CODE = re.compile(r"""\bcode\s*(?::\s*str\s*)?=\s*"([a-z_]+)\"""")
 
 
@@ -29,3 +30,26 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+# What no page of ours can meet: answers of the gateway, paths that no page asks for, and what stops a start.
+UNSEEN = frozenset(
+    """
+    all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error method_not_allowed
+    migration_failed no_provider_available postgres_too_old schema_changed sign_in_denied sign_in_expired
+    sign_in_not_fresh sign_in_other_user stream_broken token_missing unknown_path unsupported_encoding usage_queue_full
+    """.split()  # noqa: SIM905  # a list that people read
+)
+
+
+def test_every_error_that_a_page_can_meet_is_said_in_german_and_spanish() -> None:
+    """The compiler keeps the languages of the panel equal; this keeps them equal to the server's codes."""
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    codes = {
+        code for line in page.splitlines() if line.startswith("| `") for code in CODE_CELL.findall(line.split("|")[1])
+    }
+    assert codes >= UNSEEN, "a code that is no more"
+    texts = (ROOT / "web/src/i18n/errors.ts").read_text()
+    for name in ("german", "spanish"):
+        translated = texts[texts.index(f"const {name}") :].split("};")[0]
+        assert sorted(code for code in codes - UNSEEN if f"\n  {code}: " not in translated) == [], name

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -49,6 +50,15 @@ def test_an_example_is_read_in_two_minutes(example: str) -> None:
     assert len((EXAMPLES / example / "README.md").read_text(encoding="utf-8").splitlines()) <= 30
 
 
+def refusal_of(asked: Request) -> tuple[int, str]:
+    """The status and the code of an answer that refuses."""
+    with pytest.raises(HTTPError) as refused:
+        urlopen(asked, timeout=30)
+    detail = json.load(refused.value)["detail"]
+    assert detail["message"]
+    return refused.value.status, detail["code"]
+
+
 async def test_fastapi(
     watch: Watch, place: Path, stack: ExitStack, providers: SimulatedProviders, secrets: list[str]
 ) -> None:
@@ -63,10 +73,14 @@ async def test_fastapi(
             OWNKEY_CATALOG=str(place / "catalog.toml"),
         )
     )
+    asked = Request(f"http://127.0.0.1:{port}/ask", b'{"question": "Hello"}', {"content-type": "application/json"})
+    # Before anybody has opened the page nobody is known, and without a key nobody can be asked: each is told as such.
+    assert refusal_of(asked) == (404, "user_not_found")
     page = await watch.new_page()
     await page.goto(f"http://127.0.0.1:{port}")
+    await page.get_by_role("button", name="Add key").first.wait_for()
+    assert refusal_of(asked) == (424, "no_provider_available")
     await add_first_key(page)
-    asked = Request(f"http://127.0.0.1:{port}/ask", b'{"question": "Hello"}', {"content-type": "application/json"})
     with urlopen(asked, timeout=30) as answer:
         reply = json.load(answer)
     assert reply["provider"] == "groq"

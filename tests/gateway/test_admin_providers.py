@@ -151,6 +151,13 @@ async def test_a_process_that_starts_later_knows(pair: tuple[Ownkey, Ownkey]) ->
             assert third.core.catalog["our_gateway"] == first.core.catalog["our_gateway"]
 
 
+@pytest.mark.parametrize("name", ["house", "a%00b", "%ED%A0%80", "..%2Fusers", "A", "x" * 300])
+async def test_what_is_no_providers_name_removes_nothing(platform: Platform, name: str) -> None:
+    async with administrator(platform.ok) as root:
+        refused = await root.delete(f"/api/admin/providers/{name}?force=true")
+        assert refused.status_code == 404, refused.text
+
+
 async def test_of_two_who_add_the_same_one_is_told(pair: tuple[Ownkey, Ownkey]) -> None:
     first, second = pair
     async with administrator(first) as root, administrator(second) as eve:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 from msgspec import structs
 
 from ownkey import Ownkey
 from ownkey.domain.user import Role, UserStatus
+from ownkey.errors import NotFound
 from tests.gateway.api_client import administrator, caller, unique
 from tests.gateway.browser import PASSWORD, Browser, person, problem
 from tests.gateway.conftest import Platform, serve
@@ -34,6 +37,8 @@ async def test_ids_and_logins(platform: Platform) -> None:
     user_id = unique("crm/42")
     async with person(platform.ok, platform.url, role=Role.ADMIN) as root:
         assert problem(await root.post("/api/admin/users", {})) == (400, "invalid_request")
+        written = await root.post("/api/admin/users", {"login": "Ann Müller <ann@example.com>"})
+        assert problem(written) == (400, "invalid_request"), "an address as mail programs write it is no login"
         made = (
             await root.post("/api/admin/users", {"id": user_id, "login": "Boss " + user_id, "role": "admin"})
         ).json()
@@ -83,6 +88,19 @@ async def test_a_deleted_user_leaves_only_the_audit(platform: Platform) -> None:
         assert entries[0]["actor"] == root.user_id
 
 
+async def test_an_id_that_ends_like_a_path_is_one_users(platform: Platform) -> None:
+    """To erase somebody must not sign out somebody else."""
+    async with administrator(platform.ok) as root, person(platform.ok, platform.url) as ann:
+        twin = f"{ann.user_id}/sessions"
+        await platform.ok.users.create(twin)
+        assert (await root.delete(f"/api/admin/users/{quote(twin, safe='')}")).status_code == 204
+        with pytest.raises(NotFound):
+            await platform.ok.users.get(twin)
+        assert await ann.is_signed_in()
+        assert (await root.delete(f"/api/admin/users/{ann.user_id}/sessions")).status_code == 204
+        assert not await ann.is_signed_in()
+
+
 async def test_nobody_else_may(platform: Platform) -> None:
     async with (
         person(platform.ok, platform.url) as ann,
@@ -113,17 +131,22 @@ async def test_a_way_in_that_lasts_needs_a_fresh_sign_in(platform: Platform) -> 
             "update ownkey_private.sessions set authenticated_at = now() - interval '6 minutes' where user_id = $1",
             root.user_id,
         )
-        path = f"/api/admin/users/{ann.user_id}"
+        path, hosted = f"/api/admin/users/{ann.user_id}", unique("hosted")
+        await platform.ok.users.create(hosted)
         for answer in (
             await root.post(f"{path}/reset"),
             await root.patch(path, {"role": "admin"}),
             await root.post("/api/admin/users", {"id": unique("second"), "role": "admin"}),
+            # Somebody whom a host application brought: a link sets the first password of an account that is in use.
+            await root.post("/api/admin/users", {"id": program.user_id}),
+            await root.post("/api/admin/users", {"login": hosted, "id": hosted}),
         ):
             assert problem(answer) == (403, "fresh_sign_in_required")
         assert (await root.post("/api/admin/users", {"id": unique("guest")})).status_code == 201
         assert (await root.patch(path, {"status": "suspended"})).status_code == 200
         assert (await root.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
         assert (await root.patch(path, {"role": "admin"})).status_code == 200
+        assert (await root.post("/api/admin/users", {"id": hosted})).status_code == 201
         assert (await program.post(f"{path}/reset")).status_code == 201, "a program has no desk"
 
 

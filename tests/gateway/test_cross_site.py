@@ -64,6 +64,14 @@ async def test_a_change_with_a_cookie_comes_from_a_page_of_ours(
         assert stored["payer"] == ("own_only" if allowed else "own_then_shared")
 
 
+async def test_what_names_no_origin_is_not_ours_where_there_is_no_host_either(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann:
+        for method in ("PATCH", "GET"):
+            headers = {"origin": "", "host": "no host"}
+            answer = await ann.send(method, "/api/settings", {} if method == "PATCH" else None, headers=headers)
+            assert answer.status_code in (401, 403), answer.text
+
+
 async def test_a_form_of_another_site_changes_nothing(platform: Platform) -> None:
     """What a page can send without asking first: a POST of a simple type, with whatever cookies the browser adds."""
     async with person(platform.ok, platform.url) as ann:

@@ -117,10 +117,22 @@ async def test_a_good_token_opens_both_doors(hosted: Hosted, kid: str) -> None:
         ({"iat": int(time.time()) + 20}, {}),
         ({"iat": None}, {}),
         ({"role": "editor", "nested": {"a": [1, None]}}, {"typ": "at+jwt"}),
+        ({"role": ["editor", "anon"]}, {}),
+        ({"role": {"name": "editor"}}, {}),
         ({}, {"kid": None}),
         ({}, {"x5t": "thumbprint", "jku": "https://evil.example/jwks.json", "x5u": "https://evil.example/x5u"}),
     ],
-    ids=["audiences", "nbf within leeway", "iat within leeway", "no iat", "access token", "no kid", "unread headers"],
+    ids=[
+        "audiences",
+        "nbf within leeway",
+        "iat within leeway",
+        "no iat",
+        "access token",
+        "a list of roles",
+        "a role with parts",
+        "no kid",
+        "unread headers",
+    ],
 )
 async def test_what_else_is_good(hosted: Hosted, changes: dict[str, Any], header: dict[str, Any]) -> None:
     fetches = hosted.issuer.fetches
@@ -222,6 +234,7 @@ BAD: dict[str, Callable[[TokenIssuer], str]] = {
     "sub holds a line break": lambda i: i.token("root\nadmin"),
     "sub holds a zero byte": lambda i: i.token("root\0"),
     "sub holds half a character": lambda i: i.token("root\ud800"),
+    "sub turns the direction of writing": lambda i: i.token("\u202etoor"),
     "sub is too long": lambda i: i.token("m" * 256),
     "kid is a path": lambda i: with_own_key(i, kid="../../../../dev/null"),
     "kid is a URL": lambda i: with_own_key(i, kid="http://127.0.0.1:1/evil.json"),
@@ -530,12 +543,13 @@ async def test_a_person_of_supabase_gets_in(legacy: Hosted) -> None:
         {"role": "anon"},
         {"role": "service_role"},
         {"role": None},
+        {"role": ["authenticated"]},
         {"is_anonymous": True},
         {"aud": "anon"},
         {"iss": "supabase"},
         {"exp": int(time.time()) + 10 * 365 * 86_400},
     ],
-    ids=["anon", "service role", "no role", "anonymous", "audience", "project key", "ten years"],
+    ids=["anon", "service role", "no role", "a list of roles", "anonymous", "audience", "project key", "ten years"],
 )
 async def test_a_program_of_supabase_does_not(legacy: Hosted, changes: dict[str, Any]) -> None:
     answer = await legacy.ask(supabase_token("m", **changes))

@@ -128,6 +128,17 @@ async def test_it_does_not_outlive_itself(embedding: Embedding) -> None:
             ("account/password", {"current": "a walk in the evening", "new": "a morning at the sea"}),
         ):
             assert problem(await page.post(f"/api/{path}", body)) == (403, "permission_denied"), path
+        ann = unique("ann")
+        await embedding.ok.users.create(ann)
+        for method, path, body in (
+            ("POST", f"admin/users/{user_id}/reset", None),
+            ("POST", "admin/users", {"id": unique("second"), "role": "admin"}),
+            ("POST", "admin/users", {"id": unique("whom the host will bring")}),
+            ("POST", "admin/users", {"id": ann}),
+            ("PATCH", f"admin/users/{ann}", {"role": "admin"}),
+        ):
+            assert problem(await page.send(method, f"/api/{path}", json=body)) == (403, "permission_denied"), path
+        assert (await page.patch(f"/api/admin/users/{ann}", {"status": "suspended"})).status_code == 200
         gateway = await page._client.get("/v1/models", headers={"authorization": f"Bearer {token.text}"})
         assert gateway.json()["error"]["code"] == "token_invalid"
         await embedding.ok.users.set_role(user_id, Role.USER)

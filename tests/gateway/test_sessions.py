@@ -161,13 +161,24 @@ async def test_a_confirmed_session_is_fresh_and_has_another_token(platform: Plat
         await before.aclose()
 
 
+async def test_who_guesses_at_the_door_locks_nobody_out_who_is_inside(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann, Browser(platform.url) as thief:
+        answers = [await thief.sign_in(ann.user_id, f"guess number {n}") for n in range(6)]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+        assert (await ann.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
+        assert problem(await thief.sign_in(ann.user_id)) == (429, "too_many_attempts"), "the door stays locked"
+        changed = await ann.post("/api/account/password", {"current": PASSWORD, "new": "a morning at the sea"})
+        assert changed.status_code == 200
+
+
 async def test_guessing_at_a_confirmation_ends_as_at_the_door(platform: Platform) -> None:
     async with person(platform.ok, platform.url) as thief, Browser(platform.url) as ann:
         answers = [await thief.post("/api/session/confirm", {"password": f"guess {n}"}) for n in range(6)]
         assert [answer.status_code for answer in answers] == [401] * 5 + [429]
         changed = await thief.post("/api/account/password", {"current": PASSWORD, "new": "a morning at the sea"})
         assert problem(changed) == (429, "too_many_attempts")
-        assert problem(await ann.sign_in(thief.user_id)) == (429, "too_many_attempts")
+        assert (await ann.sign_in(thief.user_id)).status_code == 200, "who holds the session only locks himself out"
+        assert problem(await thief.post("/api/session/confirm", {"password": PASSWORD})) == (429, "too_many_attempts")
 
 
 async def test_a_changed_password_signs_out_everywhere_else(platform: Platform) -> None:

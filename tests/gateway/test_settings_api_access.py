@@ -49,6 +49,20 @@ async def test_no_token_makes_a_stronger_one(platform: Platform) -> None:
         assert (await ann.post("/api/tokens", {"name": "x", "scopes": ["admin"]})).status_code == 403
 
 
+async def test_no_token_makes_one_that_outlives_it(platform: Platform) -> None:
+    end = datetime.now(UTC) + timedelta(hours=1)
+    async with caller(platform.ok) as ann:
+        short = (await platform.ok.tokens.create(ann.user_id, "an hour", expires_at=end)).text
+        async with ApiClient(platform.ok.asgi(), short) as guest:
+            for wanted in (None, (end + timedelta(seconds=1)).isoformat()):
+                answer = await guest.post("/api/tokens", {"name": "longer", "expires_at": wanted})
+                assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+            assert (await guest.post("/api/tokens", {"name": "longer"})).status_code == 403
+            made = await guest.post("/api/tokens", {"name": "as long", "expires_at": end.isoformat()})
+            assert made.status_code == 201
+        assert (await ann.post("/api/tokens", {"name": "for ever"})).json()["expires_at"] is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -207,6 +207,21 @@ async def test_one_address_cannot_try_many_logins(platform: Platform) -> None:
         assert problem(await thief.sign_in(ann.user_id))[0] == 429
 
 
+async def test_a_crowd_at_the_door_is_nobodys_wrong_password(platform: Platform) -> None:
+    passwords = platform.ok.core.sign_in._passwords
+    async with person(platform.ok, platform.url) as ann, Browser(platform.url) as phone:
+        limit, passwords._waiting_limit = passwords._waiting_limit, 0
+        try:
+            for _ in range(6):
+                assert problem(await phone.sign_in(ann.user_id)) == (429, "too_many_attempts")
+                confirmed = await ann.post("/api/session/confirm", {"password": PASSWORD})
+                assert problem(confirmed) == (429, "too_many_attempts")
+        finally:
+            passwords._waiting_limit = limit
+        assert (await phone.sign_in(ann.user_id)).status_code == 200
+        assert (await ann.post("/api/session/confirm", {"password": PASSWORD})).status_code == 200
+
+
 async def test_a_proxy_names_the_client_only_where_it_is_trusted(platform: Platform) -> None:
     trusting = structs.replace(platform.ok.config, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
     for config, statuses in ((trusting, [401] * 4), (platform.ok.config, [401, 401, 429, 429])):
@@ -216,6 +231,19 @@ async def test_a_proxy_names_the_client_only_where_it_is_trusted(platform: Platf
                 forwarded = {"x-forwarded-for": f"198.51.100.7, 203.0.113.{n}, 10.1.2.3"}
                 body = {"login": unique("nobody"), "password": "wrong password"}
                 assert (await thief.post("/api/sign-in", body, headers=forwarded)).status_code == status
+
+
+@pytest.mark.parametrize(
+    "client", ["203.0.113.9:{}", "[2001:db8:1:2::{}]:443", "[2001:db8:1:3::7]:{}", "2001:db8:1:4::{}"]
+)
+async def test_another_port_is_not_another_client(platform: Platform, client: str) -> None:
+    trusting = structs.replace(platform.ok.config, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
+    async with Ownkey.open(trusting, environ=SHARED) as twin, serve(twin.asgi()) as url, Browser(url) as thief:
+        twin.core.sign_in._addresses = AddressLimit(burst=2, seconds_per_token=600)
+        for n, status in enumerate([401, 401, 429]):
+            forwarded = {"x-forwarded-for": f"198.51.100.{n}, {client.format(1000 + n)}, 10.1.2.3:{n}"}
+            body = {"login": unique("nobody"), "password": "wrong password"}
+            assert (await thief.post("/api/sign-in", body, headers=forwarded)).status_code == status
 
 
 async def test_a_suspended_user_learns_it_only_with_the_right_password(platform: Platform) -> None:
@@ -238,6 +266,15 @@ async def test_a_reset_signs_everybody_else_out(platform: Platform) -> None:
         assert not await thief.is_signed_in()
         assert problem(await thief.sign_in(thief.user_id))[0] == 401
         assert (await thief.sign_in(thief.user_id, "quite another password")).status_code == 200
+
+
+async def test_a_password_that_its_owner_changes_ends_a_link_that_is_still_out(platform: Platform) -> None:
+    async with person(platform.ok, platform.url) as ann, Browser(platform.url) as thief:
+        link = await platform.ok.core.links.reset(ann.user_id)
+        changed = await ann.post("/api/account/password", {"current": PASSWORD, "new": "a morning at the sea"})
+        assert changed.status_code == 200
+        assert problem(await thief.use_link(link)) == (404, "link_invalid")
+        assert await ann.is_signed_in()
 
 
 async def test_the_first_administrators_link_is_renewed_until_somebody_uses_it(platform: Platform) -> None:

@@ -60,6 +60,19 @@ async def test_who_is_not_let_in_hears_why(
     assert ("www-authenticate" in answer.headers) is (status == 401)
 
 
+async def test_a_task_with_a_slip_in_its_name_is_not_served_as_something_else(
+    client: httpx2.AsyncClient, platform: Platform, user: User
+) -> None:
+    refused = await client.post(CHAT, headers=bearer(user.token), json={**BODY, "model": "task:codign"})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (404, "unknown_task", "model")
+    assert "Did you mean task:coding?" in error["message"]
+    assert platform.providers.ledger() == []
+    await platform.ok.settings.put_task_override(user.id, "codign", provider="groq")
+    served = await client.post(CHAT, headers=bearer(user.token), json={**BODY, "model": "task:codign"})
+    assert served.status_code == 200, "a name that its user has chosen is right"
+
+
 async def test_revoked_expired_suspended(client: httpx2.AsyncClient, platform: Platform, user: User) -> None:
     assert (await client.post(CHAT, headers=bearer(user.token), json=BODY)).status_code == 200
     [token] = await platform.ok.tokens.list_tokens(user.id)

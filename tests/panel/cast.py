@@ -1,4 +1,4 @@
-"""A believable small company with three weeks behind it: who is there, their keys, and what they have used.
+"""A believable small company with a month behind it: who is there, their keys, and what they have used.
 
 Everything goes in through the services and the real metering, so prices, sums and counters are the product's own.
 """
@@ -20,7 +20,7 @@ from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from ownkey.testing.faults import Kind
 
-DAYS: Final = 21
+DAYS: Final = 30
 BROWSERS: Final = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 "
     "Mobile/15E148 Safari/604.1",
@@ -165,7 +165,7 @@ def make_secret(owner: str, key: Key) -> str:
 
 
 async def settle(ok: Ownkey, providers: SimulatedProviders, member: Member, *, now: datetime | None = None) -> None:
-    """Sign somebody up with their keys, their order, their tasks and their three weeks of usage."""
+    """Sign somebody up with their keys, their order, their tasks and their month of usage."""
     now = now or datetime.now(UTC)
     await ok.manager.load_user_settings(member.id)
     ids: dict[str, str] = {}
@@ -197,7 +197,7 @@ async def settle(ok: Ownkey, providers: SimulatedProviders, member: Member, *, n
 
 
 def live(member: Member, credential_ids: dict[str, str], now: datetime) -> Iterator[UsageEvent]:
-    """Three weeks of somebody's requests, oldest first; the same each time but for the ids."""
+    """A month of somebody's requests; the same each time but for the ids."""
     chance = random.Random(member.id)
     for days_ago in range(DAYS - 1, -1, -1):
         day = now - timedelta(days=days_ago)
@@ -242,7 +242,7 @@ def _event(
     first_byte = round(chance.lognormvariate(6.0, 0.4))
     good = outcome is None
     return UsageEvent(
-        id=new_id(),
+        id=new_id(at),
         request_id=request_id,
         user_id=member.id,
         occurred_at=at + timedelta(milliseconds=900 * (attempt - 1)),

@@ -50,15 +50,17 @@ def put_plain(
     path: str = "/",
     script: str = HAND_OVER,
     schemes: str = "light dark",
+    element: str = "llm-settings-panel",
 ) -> str:
-    """A page of plain HTML with the panel; gives its address."""
-    host.put("/host.js", script)
+    """A page of plain HTML with the panel, or with the administrators' `element`; gives its address."""
+    host.put("/host.js", script.replace("llm-settings-panel", element))
+    module = "admin.js" if element == "llm-admin-panel" else "panel.js"
     body = (
         f'<!doctype html><html {html}><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Host</title>'
         f'<meta name="color-scheme" content="{schemes}">'
-        f'{head}<script type="module" src="{url}/panel.js"></script></head>'
-        f"<body><main>{before}<llm-settings-panel {attributes}></llm-settings-panel></main>"
+        f'{head}<script type="module" src="{url}/{module}"></script></head>'
+        f"<body><main>{before}<{element} {attributes}></{element}></main>"
         '<script type="module" src="/host.js"></script></body></html>'
     )
     headers = {} if policy is None else {"content-security-policy": policy.format(url=url)}

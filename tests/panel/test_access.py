@@ -147,6 +147,7 @@ async def test_a_token_is_revoked_by_its_name(enter_own: Enter, site: Site, pers
     await page.get_by_role("button", name="Revoke test").click()
     dialog = page.get_by_role("dialog", name="Revoke “test”?")
     await expect(dialog).to_contain_text("stop working at once")
+    await assert_accessible(page)
     await dialog.get_by_role("button", name="Cancel").click()
     await page.get_by_role("button", name="Revoke test").click()
     await dialog.get_by_role("button", name="Revoke", exact=True).click()

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.settings import Preference
 from ownkey.domain.user import UserStatus
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import Enter
@@ -42,6 +43,20 @@ async def test_entries_are_sentences_with_who_did_it(enter: Enter, person: Perso
     await expect(entries).to_contain_text("Administrator boss changed the account: suspended.")
     await expect(entries).to_contain_text("The operator (root) changed the account: active.")
     await expect(page.get_by_role("heading", name="Today")).to_be_visible()
+
+
+async def test_one_reorder_is_one_line(enter: Enter, site: Site) -> None:
+    person = await site.person("sorter", groq=KEY)
+    await site.ok.settings.put_preferences(
+        person.id, [Preference(provider=name, priority=50) for name in ("groq", "mistral", "openai", "anthropic")]
+    )
+    page = await enter(person, "activity")
+    entry = page.locator(".activity-list li").filter(has_text="You changed the order of providers.").first
+    await expect(entry).to_be_visible()
+    await expect(page.get_by_text("You changed how")).to_have_count(0)
+    await entry.locator("summary").click()
+    for name in ("groq", "mistral", "openai", "anthropic"):
+        await expect(entry).to_contain_text(name)
 
 
 @pytest.mark.parametrize(

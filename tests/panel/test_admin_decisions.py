@@ -9,10 +9,13 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from ownkey.domain.policy import PolicyDocument
+from ownkey.domain.user import Role
 from ownkey.errors import NotFound
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import Enter
-from tests.panel.driver import find_layout_faults, wait_until_settled
+from tests.panel.driver import find_layout_faults, open_tab, wait_until_settled
+from tests.panel.host_pages import put_plain
+from tests.panel.hosts import Host
 from tests.panel.site import PASSWORD, Person, Site
 from tests.panel.test_access import age_sessions
 from tests.panel.watch import Watch, failed_load
@@ -51,6 +54,67 @@ async def fill_provider(dialog: Locator, address: str) -> None:
     await dialog.get_by_role("textbox", name="Models").fill("house-large\nhouse-small")
 
 
+async def test_an_invitation_says_what_a_login_is(enter_own: Enter, watch: Watch, site: Site, admin: Person) -> None:
+    page = await enter_own(admin, "users", path="/admin")
+    await page.get_by_role("button", name="Invite user").click()
+    dialog = page.get_by_role("dialog", name="Invite a user")
+    await dialog.get_by_role("button", name="Make the link").click()
+    await expect(dialog.get_by_role("alert")).to_have_text("Enter a name or an e-mail address for the person.")
+    await dialog.get_by_label("Login").fill("Ann Müller <ann@example.com>")
+    await dialog.get_by_role("button", name="Make the link").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("Only the name or the address itself")
+    await dialog.get_by_label("Login").fill("ann.mueller@example.com")
+    await dialog.get_by_role("button", name="Make the link").click()
+    shown = page.get_by_role("dialog", name="A link for ann.mueller@example.com")
+    await expect(shown).to_contain_text("hand it over in a way you trust. It expires in 24 hours.")
+    watch.expect_shown(await shown.locator(".users-link").inner_text())
+
+
+async def test_making_an_administrator_asks_first(enter_own: Enter, site: Site, admin: Person) -> None:
+    user = await site.person("promoted")
+    page = await enter_own(admin, "users", path="/admin")
+    await choose(page, await find_user(page, user.id), "Make an administrator")
+    dialog = page.get_by_role("dialog", name=f"Make {user.id} an administrator?")
+    await expect(dialog).to_contain_text("change the policy")
+    await dialog.get_by_role("button", name="Cancel").click()
+    assert (await site.ok.users.get(user.id)).role is Role.USER
+    await choose(page, await find_user(page, user.id), "Make an administrator")
+    await dialog.get_by_role("button", name="Make an administrator").click()
+    await expect(page.get_by_text(f"{user.id} changed.")).to_be_visible()
+    assert (await site.ok.users.get(user.id)).role is Role.ADMIN
+
+
+async def test_a_policy_that_says_less_than_it_seems_to_is_explained(
+    enter_own: Enter, site: Site, admin: Person
+) -> None:
+    page = await enter_own(admin, "policy", path="/admin")
+    await page.get_by_label("Lock Coding").check()
+    row = page.get_by_role("row").filter(has_text="Coding")
+    await expect(row).to_contain_text("Nobody can decide this task")
+    await page.get_by_label("Coding: Provider").select_option(label="Groq")
+    await expect(row).not_to_contain_text("Nobody can decide this task")
+    await page.get_by_label("Only these users").check()
+    await expect(page.get_by_text("The list is empty")).to_be_visible()
+    await page.get_by_label("User ids, one per line").fill("ann")
+    await expect(page.get_by_text("The list is empty")).to_have_count(0)
+
+
+async def test_a_policy_that_is_not_saved_is_not_forgotten(
+    enter_own: Enter, watch: Watch, site: Site, admin: Person
+) -> None:
+    page = await enter_own(admin, "policy", path="/admin")
+    await page.get_by_label("Let users see their stored keys again").check()
+    await open_tab(page, "users")
+    await expect(page.get_by_text("Your changes to the policy are not saved yet.")).to_be_visible()
+    await page.get_by_role("button", name="Back to them").click()
+    await expect(page.get_by_label("Let users see their stored keys again")).to_be_checked()
+    # Leaving the page altogether: the browser asks.
+    watch.expect("dialog: beforeunload")
+    async with page.expect_event("dialog"):
+        await page.evaluate("location.reload()")
+    await page.get_by_role("button", name="Discard").click()
+
+
 async def test_somebody_is_invited_with_a_link_that_is_shown_once(
     enter_own: Enter, site: Site, watch: Watch, admin: Person
 ) -> None:
@@ -69,6 +133,26 @@ async def test_somebody_is_invited_with_a_link_that_is_shown_once(
     await shown.get_by_role("button", name="Close").click()
     await expect(page.locator(".users-link")).to_have_count(0)
     await expect(await find_user(page, "invited.by.admin")).to_be_visible()
+
+
+async def test_inside_an_application_nobody_is_let_in_for_good(
+    watch: Watch, site: Site, host: Host, admin: Person
+) -> None:
+    """A token of some minutes makes no link and no administrator, so that the panel there does not offer it."""
+    ann = await site.person("appointed")
+    host.token = await site.panel_token(admin, host, scopes=("settings", "admin"))
+    page = await watch.new_page()
+    await page.goto(put_plain(host, site.url, element="llm-admin-panel"))
+    await wait_until_settled(page)
+    await open_tab(page, "users")
+    row = await find_user(page, ann.id)
+    await expect(page.get_by_role("button", name="Invite user")).to_have_count(0)
+    await row.get_by_role("button", name="More for").click()
+    await expect(page.get_by_role("menuitem")).to_have_text(["Sign out everywhere", "Suspend", "Delete"])
+    await assert_accessible(page)
+    await page.get_by_role("menuitem", name="Suspend").click()
+    await page.get_by_role("dialog", name=f"Suspend {ann.id}?").get_by_role("button", name="Suspend").click()
+    await expect(row.get_by_text("Suspended")).to_be_visible()
 
 
 async def test_a_user_is_suspended_let_in_again_and_deleted(enter_own: Enter, site: Site, admin: Person) -> None:
@@ -103,6 +187,7 @@ async def test_making_an_administrator_asks_who_one_is(
     await age_sessions(site, admin)
     watch.expect(failed_load(403))
     await choose(page, row, "Make an administrator")
+    await page.get_by_role("dialog").get_by_role("button", name="Make an administrator").click()
     question = page.get_by_role("dialog", name="Confirm that it is you")
     await assert_accessible(page)
     await question.get_by_label("Password", exact=True).fill(PASSWORD)

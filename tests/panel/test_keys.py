@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -16,6 +18,7 @@ from tests.panel.conftest import Enter
 from tests.panel.driver import add_key, find_layout_faults, find_small_targets, wait_until_settled
 from tests.panel.host_pages import wait_until_ready
 from tests.panel.site import Person, Site
+from tests.panel.test_admin import tampering
 from tests.panel.watch import Watch, failed_load
 
 GROQ = "gsk_keys_0000000000000000000000Ab12"
@@ -84,7 +87,7 @@ async def test_a_first_key_is_pasted_recognised_tested_and_stored_masked(
     person = await site.person("new")
     page = await enter(person)
     await expect(page.get_by_role("heading", name="No key of your own yet")).to_be_visible()
-    await expect(page.get_by_role("heading", name="Three steps")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Two steps")).to_be_visible()
     site.secrets.append(GROQ)
     await page.get_by_role("button", name="Add key").first.click()
     dialog = page.get_by_role("dialog", name="Add key")
@@ -101,8 +104,11 @@ async def test_a_first_key_is_pasted_recognised_tested_and_stored_masked(
     await dialog.get_by_role("button", name="Test and save").click()
     await expect(dialog).to_be_hidden()
     await expect(card(page, "groq").get_by_text("gsk_…Ab12")).to_be_visible()
-    await expect(card(page, "groq").get_by_text("Works")).to_be_visible()
-    await expect(page.get_by_role("status").get_by_text("Key for Groq saved.")).to_be_visible()
+    saved = page.get_by_role("status").get_by_text("Key for Groq saved.")
+    await expect(saved).to_contain_text(re.compile(r"Works · \d+ models · [\d.]+ (ms|secs?)"))
+    await expect(card(page, "groq").locator(".pill.good")).to_have_text(
+        re.compile(r"Works · \d+ models · [\d.]+ (ms|secs?)")
+    )
     (stored,) = await site.ok.settings.list_credentials(person.id)
     assert stored.status == "ok"
 
@@ -125,6 +131,7 @@ async def test_a_wrong_key_is_told_and_saved_only_on_demand(enter: Enter, site: 
     await dialog.get_by_label("API key").fill(GROQ)
     await dialog.get_by_role("button", name="Test and save").click()
     await expect(dialog.get_by_role("status").get_by_text("Wrong key")).to_be_visible()
+    await assert_accessible(page)
     assert not await site.ok.settings.list_credentials(person.id)
     await dialog.get_by_role("button", name="Save anyway").click()
     await expect(dialog).to_be_hidden()
@@ -150,6 +157,7 @@ async def test_nothing_typed_is_a_fault_beside_the_field(enter: Enter, site: Sit
     await page.get_by_role("button", name="Add key").first.click()
     await page.get_by_role("button", name="Test and save").click()
     await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("Paste a key first.")
+    await assert_accessible(page)
 
 
 async def test_order_by_drag_between_the_lanes(enter: Enter, site: Site, developer: Person) -> None:
@@ -236,7 +244,7 @@ async def test_several_keys_of_one_provider(enter: Enter, site: Site, developer:
     await choose(page, card(page, "groq"), "Add another key")
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("API key").fill(second)
-    await dialog.get_by_text("Name, expiry and address").click()
+    await dialog.get_by_text("Name and expiry").click()
     await dialog.get_by_label("Name").fill("second")
     await dialog.get_by_role("button", name="Test and save").click()
     await expect(dialog).to_be_hidden()
@@ -254,7 +262,10 @@ async def test_edit_disable_replace_and_remove(enter: Enter, site: Site, develop
     await choose(page, row, "Edit")
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("Name").fill("work")
-    await dialog.get_by_label("Expires on").fill((datetime.now(UTC) + timedelta(days=20)).date().isoformat())
+    await dialog.get_by_label("Expires").select_option("on a day…")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog.get_by_role("alert")).to_have_text("Choose a day.")
+    await dialog.get_by_label("Last day").fill((datetime.now(UTC) + timedelta(days=20)).date().isoformat())
     await dialog.get_by_role("button", name="Save").click()
     await expect(row).to_contain_text("work")
     await expect(row).to_contain_text("expires")
@@ -283,6 +294,7 @@ async def test_removing_a_key_names_the_tasks_that_are_bound_to_it(enter: Enter,
     page = await enter(developer)
     await choose(page, card(page, "groq").locator(".keys-key"), "Remove")
     await expect(page.get_by_role("dialog")).to_contain_text("Coding")
+    await assert_accessible(page)
     await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     await expect(card(page, "groq")).to_have_count(0)
 
@@ -293,7 +305,87 @@ async def test_testing_all_keys_gives_each_its_own_result(enter: Enter, site: Si
     await page.get_by_role("button", name="Test all").click()
     await expect(card(page, "mistral")).to_contain_text("Out of credit")
     await expect(card(page, "mistral").get_by_role("link", name="Keys at Mistral")).to_be_visible()
-    await expect(card(page, "groq")).to_contain_text("Works")
+    await expect(card(page, "groq")).to_contain_text(re.compile(r"Works · \d+ models · [\d.]+ (ms|secs?)"))
+    await page.reload()
+    await wait_until_ready(page)
+    await expect(card(page, "groq").locator(".keys-facts")).to_contain_text("tested now")
+    await expect(card(page, "groq").locator(".pill.good")).to_have_text("Works")
+
+
+async def test_a_key_that_rests_says_what_is_next_in_line(enter: Enter, site: Site, developer: Person) -> None:
+    site.providers.break_provider("groq", "rate_limited")
+    page = await enter(developer)
+    await choose(page, card(page, "groq").locator(".keys-key"), "Test")
+    await expect(card(page, "groq")).to_contain_text("Rate-limited until")
+    await expect(card(page, "groq")).to_contain_text("Skipped for now. Next in line: Mistral, your key.")
+    site.providers.break_provider("anthropic", "bad_key")
+    await choose(page, card(page, "anthropic").locator(".keys-key"), "Test")
+    await expect(card(page, "anthropic")).to_contain_text("Next in line: Groq, shared key.")
+    # Without credit it is tried all the same, as the chain above says: somebody may have paid.
+    site.providers.break_provider("mistral", "no_credit")
+    await choose(page, card(page, "mistral").locator(".keys-key"), "Test")
+    await expect(card(page, "mistral")).to_contain_text("Out of credit")
+    assert any("Mistral" in hop for hop in await chain(page))
+    await expect(card(page, "mistral")).not_to_contain_text("Skipped for now")
+
+
+async def test_a_key_ends_after_a_while_and_is_marked_before(enter: Enter, site: Site, developer: Person) -> None:
+    page = await enter(developer)
+    row = card(page, "groq").locator(".keys-key")
+    for choice, shown, tone in (
+        ("in 90 days", "expires in 2 months", ""),
+        ("in 7 days", "expires in 6 days", "warn"),
+        ("in 30 minutes", "expires in 29 minutes", "bad"),
+    ):
+        await choose(page, row, "Edit")
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Expires").select_option(choice)
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog).to_be_hidden()
+        await expect(row.locator(f".pill.{tone}" if tone else ".keys-facts")).to_contain_text(shown)
+    (before,) = await keys_of(site, developer, "groq")
+    await choose(page, row, "Edit")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Expires").locator("option:checked")).to_contain_text("As now")
+    await dialog.get_by_label("Name").fill("soon gone")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(row).to_contain_text("soon gone")
+    (after,) = await keys_of(site, developer, "groq")
+    assert after.expires_at == before.expires_at, "another name does not move the end"
+    await choose(page, row, "Edit")
+    await page.get_by_role("dialog").get_by_label("Expires").select_option("never")
+    await page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    await expect(row).not_to_contain_text("expires")
+    assert (await keys_of(site, developer, "groq"))[0].expires_at is None
+
+
+async def test_a_key_that_cannot_be_read_asks_to_be_entered_again(
+    enter: Enter, site: Site, developer: Person, watch: Watch
+) -> None:
+    """As after a wrapping key was lost: nothing crashes, the card stays, and a new key takes its place."""
+    (key,) = await keys_of(site, developer, "groq")
+    async with tampering(site) as database:
+        await database.execute(
+            "update ownkey_private.credential_secrets set sealed = sealed || '\\x00' where credential_id = $1",
+            UUID(key.id),
+        )
+    await site.ok.manager.clear_user_settings(developer.id)
+    watch.expect(failed_load(424))
+    page = await enter(developer)
+    row = card(page, "groq").locator(".keys-key")
+    await choose(page, row, "Test")
+    await expect(row).to_contain_text("This key can’t be read any more. Please enter it again.")
+    await expect(row).to_contain_text("Next in line: Mistral")
+    await assert_accessible(page)
+    fresh = "gsk_keys_0000000000000000000000Fr55"
+    site.secrets.append(fresh)
+    await row.get_by_role("button", name="Replace").click()
+    await page.get_by_role("dialog").get_by_label("API key").fill(fresh)
+    await page.get_by_role("dialog").get_by_role("button", name="Test and save").click()
+    await expect(row).to_contain_text("…Fr55")
+    await expect(row).to_contain_text("Works")
+    (now,) = await keys_of(site, developer, "groq")
+    assert (now.id, now.status) == (key.id, "ok")
 
 
 async def test_a_change_in_another_window_is_not_overwritten(
@@ -307,11 +399,13 @@ async def test_a_change_in_another_window_is_not_overwritten(
     await expect(page.locator('[data-lane="backup"] [data-item="mistral"]')).to_be_visible()
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_stored_key_is_shown_again_only_where_administrators_allow_it(
-    enter_own: Enter, site: Site, watch: Watch
+    enter_own: Enter, site: Site, watch: Watch, hours: int
 ) -> None:
-    secret = "gsk_keys_shown_again_0000000000Rv42"
-    person = await site.person("curious")
+    """For half a minute, whatever the time is by the clock of the person's machine."""
+    secret = f"gsk_keys_shown_again_0000000000Rv{hours + 40}"
+    person = await site.person(f"curious{hours}")
     await site.ok.settings.add_credential(person.id, "groq", secret)
     page = await enter_own(person)
     await card(page, "groq").locator(".keys-key").get_by_role("button", name="More for").click()
@@ -321,9 +415,11 @@ async def test_a_stored_key_is_shown_again_only_where_administrators_allow_it(
     async with allow_revealing(site):
         await page.reload()
         await wait_until_ready(page)
-        await page.clock.install()
+        await page.clock.install(time=datetime.now(UTC) + timedelta(hours=hours))
         await choose(page, card(page, "groq").locator(".keys-key"), "Show stored key")
         dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text(secret)
+        await page.clock.run_for(5_000)
         await expect(dialog).to_contain_text(secret)
         await assert_accessible(page)
         await page.clock.run_for(31_000)
@@ -337,11 +433,15 @@ async def test_accessible_with_dialogs_and_menus_in_light_and_dark(enter: Enter,
     page = await enter(developer)
     await assert_accessible(page)
     await page.get_by_role("button", name="Add key").first.click()
-    await page.get_by_role("dialog").get_by_text("Name, expiry and address").click()
+    await page.get_by_role("dialog").get_by_text("Name and expiry").click()
     await assert_accessible(page)
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await expect(page.get_by_role("button", name="Add key").first).to_be_focused()
+    await choose(page, card(page, "groq").locator(".keys-key"), "Edit")
+    await page.get_by_role("dialog").get_by_label("Expires").select_option("on a day…")
+    await assert_accessible(page)
+    await page.keyboard.press("Escape")
     await card(page, "groq").get_by_role("button", name="More for").first.click()
     await assert_accessible(page)
 

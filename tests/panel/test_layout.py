@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.panel.accessibility import assert_accessible
 from tests.panel.cast import MARA
 from tests.panel.conftest import Enter
-from tests.panel.driver import find_layout_faults, find_small_targets, list_tabs, open_tab
+from tests.panel.driver import find_layout_faults, find_small_targets, list_tabs, open_tab, wait_until_settled
+from tests.panel.host_pages import open_panel, put_plain
+from tests.panel.hosts import Host
 from tests.panel.site import Person, Site
+from tests.panel.watch import Watch
 
-WIDTHS = (320, 360, 640, 1280, 2560)
+WIDTHS = (320, 360, 640, 1280, 2560, 3840)
 
 
 @pytest.fixture(scope="session")
 async def mara(whole_site: Site) -> Person:
-    """Somebody who has everything: keys in every state, tasks, tokens, three weeks of usage."""
+    """Somebody who has everything: keys in every state, tasks, tokens, a month of usage."""
     return await whole_site.settle(MARA)
 
 
@@ -126,3 +129,33 @@ async def test_every_tab_is_accessible_on_a_phone(enter: Enter, mara: Person) ->
     for tab in await list_tabs(page):
         await open_tab(page, tab)
         await assert_accessible(page, schemes=["light"])
+
+
+async def test_nothing_jumps_while_it_loads(watch: Watch, site: Site, host: Host, mara: Person) -> None:
+    """Cumulative layout shift, with answers that take their time: what was drawn stays where it is."""
+    host.token = await site.panel_token(mara, host)
+    page = await watch.new_page()
+    await page.add_init_script(
+        """window.__shifts = [];
+        new PerformanceObserver((list) => {
+          for (const { hadRecentInput, value } of list.getEntries()) {
+            if (!hadRecentInput) window.__shifts.push([window.__tab, value]);
+          }
+        }).observe({ type: 'layout-shift', buffered: true });"""
+    )
+
+    async def later(route: Route) -> None:
+        answer = await route.fetch()
+        await page.wait_for_timeout(150)
+        await route.fulfill(response=answer)
+
+    await page.route("**/api/**", later)
+    await open_panel(page, put_plain(host, site.url))
+    for tab in await list_tabs(page):
+        await page.locator("llm-settings-panel").evaluate(
+            "(panel, tab) => { window.__tab = tab; panel.show(tab); }", tab
+        )
+        await wait_until_settled(page)
+    shifts = await page.evaluate("window.__shifts")
+    # Up to 0.1 is what the web calls good.
+    assert sum(amount for _, amount in shifts) < 0.1, shifts

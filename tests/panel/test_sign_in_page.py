@@ -440,6 +440,10 @@ async def test_the_page_is_accessible(page: Page, watch: Watch, site: Site, pers
     await page.get_by_role("button", name="Account and appearance").click()
     await assert_accessible(page)
     await page.goto(await link_for(site, "accessible-link", LinkPurpose.INVITE))
+    go_on = page.get_by_role("button", name="Sign out and go on")
+    await go_on.wait_for()
+    await assert_accessible(page)
+    await go_on.click()
     await page.get_by_label("New password").wait_for()
     await assert_accessible(page)
 

@@ -99,8 +99,8 @@ async def test_own_and_shared_money_are_never_one_number(enter: Enter, person: P
     page = await enter(person, "usage")
     await expect(tile(page, "Cost on your keys")).to_contain_text("$0.20 est.")
     await expect(tile(page, "Cost on shared keys")).to_contain_text("$0.10 est.")
-    await expect(tile(page, "Requests")).to_contain_text("4 on your keys, 2 on shared keys")
-    await expect(tile(page, "Failed requests")).to_contain_text("16.7%")
+    await expect(tile(page, "Calls")).to_contain_text("4 on your keys, 2 on shared keys")
+    await expect(tile(page, "Failed calls")).to_contain_text("16.7%")
     await expect(row(page, "Groq")).to_contain_text("your key")
     await expect(row(page, "OpenAI")).to_contain_text("shared key")
     await expect(page.locator(".usage-table tfoot")).to_contain_text("$0.30")
@@ -109,7 +109,7 @@ async def test_own_and_shared_money_are_never_one_number(enter: Enter, person: P
 async def test_what_has_no_price_is_not_free(enter: Enter, person: Person) -> None:
     page = await enter(person, "usage")
     await expect(row(page, "Mistral").locator("td").nth(1)).to_have_text("—")
-    await expect(page.get_by_text("One request has no known price (—) and is not part of the cost.")).to_be_visible()
+    await expect(page.get_by_text("One call has no known price (—) and is not part of the cost.")).to_be_visible()
     assert "$0.00" not in await page.locator(".usage-table").inner_text()
 
 
@@ -117,7 +117,7 @@ async def test_the_bars_follow_what_is_chosen(enter: Enter, person: Person) -> N
     page = await enter(person, "usage")
     picture = page.locator(".chart-bars")
     await expect(picture).to_have_attribute("aria-label", holding(r": \$0\.30 in all, most of it for Groq\."))
-    await page.get_by_label("Requests", exact=True).check(force=True)
+    await page.get_by_label("Calls", exact=True).check(force=True)
     await expect(picture).to_have_attribute("aria-label", holding(": 6 in all, most of it for Groq."))
     await page.get_by_label("Split by").select_option("model")
     await expect(page.locator(".chart-legend")).to_contain_text("llama-3.3-70b-versatile")
@@ -195,7 +195,7 @@ async def test_the_files_hold_what_is_shown(enter: Enter, person: Person) -> Non
 
 async def test_a_request_tells_what_was_tried(enter: Enter, person: Person) -> None:
     page = await enter(person, "usage")
-    latest = page.locator(".usage-requests tbody tr").filter(has_text="2 attempts")
+    latest = page.locator(".usage-requests tbody tr").filter(has_text="2 calls")
     await latest.get_by_role("button").click()
     dialog = page.get_by_role("dialog")
     attempts = dialog.locator("li")
@@ -222,6 +222,39 @@ async def test_the_list_holds_still_until_asked(enter: Enter, site: Site, person
     await expect(rows).to_have_count(5)
     await page.get_by_role("button", name="1 new").click()
     await expect(rows).to_have_count(6)
+
+
+async def test_who_took_over_and_how_long_it_took(enter: Enter, person: Person) -> None:
+    page = await enter(person, "usage")
+    head = page.locator(".usage-table thead th")
+    assert [await one.inner_text() for one in await head.all()][-3:] == ["Fallback", "Duration", "First byte"]
+    openai = row(page, "OpenAI").locator("td")
+    await expect(openai.nth(-3)).to_have_text("50%")
+    await expect(openai.nth(-2)).to_have_text(re.compile(r"900 ms\s*95 %: 900 ms"))
+    await expect(row(page, "Groq").locator("td").nth(-3)).to_have_text("0%")
+    await expect(row(page, "Groq").locator("td").nth(3)).to_contain_text("cached")
+    await expect(row(page, "Groq").locator("td").nth(4)).to_contain_text("reasoning")
+
+
+async def test_from_a_sum_to_its_requests(enter: Enter, person: Person) -> None:
+    page = await enter(person, "usage")
+    rows = page.locator(".usage-requests tbody tr")
+    await expect(rows).to_have_count(5)
+    await row(page, "Mistral").get_by_role("button", name="Mistral").click()
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("new-model")
+    await expect(page.get_by_role("heading", name="Latest requests")).to_be_focused()
+    requests = page.locator(".usage-requests")
+    await expect(requests.get_by_label("Provider")).to_have_value("mistral")
+    await requests.get_by_label("Outcome").select_option(label="Failures only")
+    await expect(requests).to_contain_text("There is none of this kind.")
+    await requests.get_by_label("Provider").select_option(label="All")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("2 calls")
+    await page.get_by_label("Split by").select_option("task")
+    await row(page, "Coding").first.get_by_role("button", name="Coding").click()
+    await expect(requests.get_by_label("Outcome")).to_have_value("")
+    await expect(rows).to_have_count(4)
 
 
 async def test_more_requests_on_demand(enter: Enter, site: Site) -> None:

@@ -56,7 +56,7 @@ class Store:
                 scopes=("gateway", "settings"),
                 expires_at=None,
             )
-            await accounts.ensure_account(tx, user_id, f"{user_id}@example.com", user_id[:200])
+            await accounts.ensure_account(tx, user_id, f"{user_id[:200]}@example.com", user_id[:200])
             await accounts.set_password_hash(tx, "$argon2id$v=19$…" + user_id)
             await links.insert_link(
                 tx, user_id, digest("link", user_id), LinkPurpose.RESET, datetime.now(UTC) + timedelta(hours=1)

@@ -48,6 +48,15 @@ async def test_credentials_of_one_provider_keep_their_order(stand: Stand) -> Non
             await stand.settings.reorder_credentials(user, "groq", wrong)
 
 
+async def test_keys_without_a_label_are_told_apart(stand: Stand) -> None:
+    user = unique("ann")
+    labels = [(await stand.settings.add_credential(user, "groq", f"{SECRET}{n}")).label for n in range(3)]
+    assert labels == ["default", "default 2", "default 3"]
+    assert (await stand.settings.add_credential(user, "mistral", SECRET)).label == "default"
+    # What somebody chose themselves is theirs, even twice.
+    assert (await stand.settings.add_credential(user, "groq", OTHER, label=" default ")).label == "default"
+
+
 async def test_the_same_secret_is_refused_at_the_same_provider_and_user_only(stand: Stand) -> None:
     ann, bob = unique("ann"), unique("bob")
     stored = await stand.settings.add_credential(ann, "groq", SECRET)

@@ -9,6 +9,7 @@ import pytest
 from ownkey.crypto.password_hash import hash_password, needs_rehash, verify_password
 from ownkey.domain.account import check_password, clean_login
 from ownkey.domain.origin import is_loopback_host, parse_origin, split_base_url
+from ownkey.domain.user import check_user_id
 from ownkey.errors import RequestError, TooManyAttempts
 from ownkey.services.password_work import PasswordWork
 
@@ -27,10 +28,23 @@ def test_logins_that_look_the_same_are_the_same(typed: str, stored: str) -> None
     assert clean_login(typed) == stored
 
 
-@pytest.mark.parametrize("wrong", ["", "   ", "a\0b", "a\nb", "x" * 256, "\ud800"])
+@pytest.mark.parametrize(
+    "wrong", ["", "   ", "a\0b", "a\nb", "x" * 256, "\ud800", "ann\u200b", "a\u00adnn", "\u202enna", "\ufeffann"]
+)
 def test_what_is_no_login(wrong: str) -> None:
     with pytest.raises(RequestError):
         clean_login(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "a\0b", "x" * 256, "\ud800", "\u202enimda", "a\u2066b", "a\u2069"])
+def test_what_is_no_user_id(wrong: str) -> None:
+    with pytest.raises(RequestError):
+        check_user_id(wrong)
+
+
+@pytest.mark.parametrize("fine", ["Ann", "auth0|5f7c", "a/b", "\u05d0\u05e0\u05d4", "👩\u200d💻", "a b"])
+def test_ids_are_the_hosts(fine: str) -> None:
+    assert check_user_id(fine) == fine
 
 
 @pytest.mark.parametrize(

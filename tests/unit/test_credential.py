@@ -15,7 +15,19 @@ from ownkey.errors import RequestError
 KEY = "sk-proj-0123456789abcdefghij"
 
 
-@pytest.mark.parametrize("pasted", [KEY, f"  {KEY}\n", f'"{KEY}"', f"'{KEY}'", f"`{KEY}`", f'\t" {KEY} "\r\n'])
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        KEY,
+        f"  {KEY}\n",
+        f'"{KEY}"',
+        f"'{KEY}'",
+        f"`{KEY}`",
+        f'\t" {KEY} "\r\n',
+        f"Bearer {KEY}",
+        f'"Authorization: Bearer {KEY}"',
+    ],
+)
 def test_what_surrounds_a_pasted_key_is_dropped(pasted: str) -> None:
     assert clean_secret(pasted).reveal() == KEY
 

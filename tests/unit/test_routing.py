@@ -16,6 +16,7 @@ from ownkey.domain.provider import Dialect, Model, Provider, Quirk
 from ownkey.domain.routing import Needs, Route, RouteRequest, SkipReason, attempts, select_best
 from ownkey.domain.settings import Payer, PayerRule, Preference, Settings, Snapshot, TaskOverride
 from ownkey.domain.usage import Outcome
+from ownkey.errors import NotFound
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.router import Router
 from ownkey.storage.policy import StoredPolicy
@@ -137,6 +138,20 @@ def test_a_task_goes_to_its_own_provider_and_model() -> None:
     assert hops(route(of, task="research"))[0] == ("mistral", "mistral-small", "own")
     assert hops(route(of, "task:coding"))[0] == ("groq", "groq-large", "own")
     assert route(of, "task:research").task == "research"
+
+
+def test_a_task_that_nobody_made_is_told_and_not_served_as_something_else() -> None:
+    of = snapshot(credential("groq"), overrides=(TaskOverride(task="release-notes", provider="groq", model=None),))
+    policy = narrow(Policy(), PolicyDocument(defaults=PolicyDefaults(tasks={"triage": TaskDefault(provider="groq")})))
+    for known in ("coding", "embedding", "release-notes", "triage"):
+        assert route(of, f"task:{known}", policy=policy).task == known
+    with pytest.raises(NotFound) as caught:
+        route(of, "task:releasenotes", policy=policy)
+    assert (caught.value.code, caught.value.param, caught.value.status) == ("unknown_task", "model", 404)
+    assert "Did you mean task:release-notes?" in str(caught.value)
+    assert "coding, research, writing, chat, embedding, triage, release-notes" in str(caught.value)
+    # The header and `task=` name what a request is for, and an application may have words of its own for that.
+    assert route(of, task="nonsense", policy=policy).task == "nonsense"
 
 
 def test_a_model_named_with_its_provider_is_taken_at_its_word() -> None:

@@ -6,6 +6,7 @@
 import { LitElement, html, nothing, type TemplateResult } from "lit";
 import { keyed } from "lit/directives/keyed.js";
 import { ApiClient, ApiError } from "./api/client.js";
+import { prepareToExplain } from "./core/explain.js";
 import { Format } from "./core/format.js";
 import type { Language } from "./core/language.js";
 import theme from "./core/theme.css?inline";
@@ -97,6 +98,16 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     if (signingIn) this.querySelector<HTMLElement>("h1")?.focus();
   }
 
+  /** Nobody is signed in any more, here and in the other windows; what is shown stays. Throws ApiError. */
+  async signOut(): Promise<void> {
+    try {
+      await this.api.call("delete", "/api/session");
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    }
+    this.#others.postMessage("ended");
+  }
+
   /** As if the page had just been opened. */
   restart(): void {
     this.#close();
@@ -127,6 +138,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
   }
 
   protected override render(): TemplateResult {
+    prepareToExplain(this.language);
     const shown = this.#shown;
     return html`<div class="root page" dir=${document.dir || "ltr"}>
       ${shown.kind === "inside"
@@ -233,12 +245,10 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
   async #signOut(): Promise<void> {
     this.#trouble = "";
     try {
-      await this.api.call("delete", "/api/session");
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401) {
-        this.#say(page[this.language].signOutFailed);
-        return;
-      }
+      await this.signOut();
+    } catch {
+      this.#say(page[this.language].signOutFailed);
+      return;
     }
     this.#forget("signedOut");
   }

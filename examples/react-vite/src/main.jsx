@@ -5,6 +5,7 @@ function Settings() {
   const [changes, setChanges] = useState(0);
   const getToken = useCallback(async () => {
     const answer = await fetch("/panel-token", { method: "POST" });
+    if (!answer.ok) throw new Error("no token for the settings panel");
     return (await answer.json()).token;
   }, []);
   return (

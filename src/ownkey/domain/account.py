@@ -49,6 +49,9 @@ def clean_login(login: str) -> str:
         raise RequestError(f"A login holds 1 to {LOGIN_MAX_LENGTH} characters.", param="login")
     if holds_control_characters(cleaned):
         raise RequestError("The login holds a control character.", param="login")
+    # With one that nobody sees, it would look like somebody else's.
+    if any(unicodedata.category(character) == "Cf" for character in cleaned):
+        raise RequestError("The login holds an invisible character.", param="login")
     return cleaned
 
 

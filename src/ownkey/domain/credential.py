@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from typing import Final, NoReturn
 
 from msgspec import Struct
@@ -16,11 +18,14 @@ from ownkey.errors import RequestError
 SECRET_MIN_LENGTH: Final = 8
 SECRET_MAX_LENGTH: Final = 512
 LABEL_MAX_LENGTH: Final = 80
+DEFAULT_LABEL: Final = "default"
 
 # Printable ASCII without the blank: anything else could split a header line (CR, LF) or
 # would be refused by the HTTP client with the whole key inside its exception.
 _SECRET = re.compile(rf"[\x21-\x7e]{{{SECRET_MIN_LENGTH},{SECRET_MAX_LENGTH}}}", re.ASCII)
 _QUOTES = "\"'`"
+# As it stands in the examples of a provider's documentation.
+_BEARER = re.compile(r"(?:authorization:\s*)?bearer\s+", re.ASCII | re.IGNORECASE)
 
 
 class Secret:
@@ -130,13 +135,15 @@ class SealedCredential(Struct, frozen=True, kw_only=True):
 
 
 def clean_secret(pasted: str) -> Secret:
-    """The secret in what a person pasted: outer blanks, line ends and one pair of quotes are dropped.
+    """The secret in what a person pasted: outer blanks, line ends, one pair of quotes and `Bearer` are dropped.
 
     Raises RequestError(invalid_secret); the message never repeats the value.
     """
     text = pasted.strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in _QUOTES:
         text = text[1:-1].strip()
+    if prefix := _BEARER.match(text):
+        text = text[prefix.end() :]
     if not _SECRET.fullmatch(text):
         raise RequestError(_why_refused(text), code="invalid_secret", param="secret")
     return Secret(text)
@@ -172,4 +179,11 @@ def clean_label(label: str) -> str:
         raise RequestError("The label holds a control character.", param="label")
     if len(text) > LABEL_MAX_LENGTH:
         raise RequestError(f"The label is too long: at most {LABEL_MAX_LENGTH} characters.", param="label")
-    return text or "default"
+    return text or DEFAULT_LABEL
+
+
+def choose_label(taken: Collection[str]) -> str:
+    """A label for a key that was given none: "default", or "default 2" beside one of that name."""
+    if DEFAULT_LABEL not in taken:
+        return DEFAULT_LABEL
+    return next(label for number in count(2) if (label := f"{DEFAULT_LABEL} {number}") not in taken)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -22,8 +23,8 @@ from ownkey.domain.budget import Reason, Refusal
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk
-from ownkey.domain.settings import Payer, PayerRule, Preference, Snapshot, TaskOverride
-from ownkey.errors import RequestError
+from ownkey.domain.settings import BUILT_IN_TASKS, Payer, PayerRule, Preference, Snapshot, TaskOverride
+from ownkey.errors import NotFound, RequestError
 
 TASK_PREFIX: Final = "task:"
 AUTO: Final = "auto"
@@ -151,7 +152,7 @@ def attempts(
     now: datetime,
     spending: Spending | None = None,
 ) -> Route:
-    """The chain for one request. Raises RequestError when the model names an unknown provider.
+    """The chain for one request. Raises NotFound(unknown_task) for a `task:` that nobody made.
 
     `spending` None leaves budgets to who makes the attempts: only the database can promise money to a call.
     """
@@ -215,6 +216,7 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
         task = request.task or "embedding"
     if name.startswith(TASK_PREFIX):
         task, name = name[len(TASK_PREFIX) :], AUTO
+        _check_task_stands(task, snapshot, policy)
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
@@ -225,6 +227,22 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
     if slash and head in catalog:
         return _Wish(task, head, rest, override if override and override.provider == head else None)
     return _Wish(task, None, name, override if override and override.model == name else None)
+
+
+def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
+    """Somebody has made this task: a name with a slip in it would be served as `auto`, and nobody would notice."""
+    if task in BUILT_IN_TASKS or task in snapshot.overrides or task in policy.task_defaults:
+        return
+    known = list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
+    near = get_close_matches(task, known, n=1)
+    hint = f" Did you mean task:{near[0]}?" if near else ""
+    names = ", ".join(known)
+    raise NotFound(
+        f"There is no task {task}.{hint} The tasks are {names}; further ones are made in the panel or by "
+        "administrators.",
+        code="unknown_task",
+        param="model",
+    )
 
 
 def _provider_order(
@@ -433,8 +451,10 @@ def check_provider(provider_id: str, catalog: Mapping[str, Provider]) -> Provide
     provider = catalog.get(provider_id)
     if provider is None:
         # The name is not repeated: what was pasted into the wrong field may be a key.
+        near = get_close_matches(provider_id.lower(), catalog, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
         raise RequestError(
-            "There is no such provider. GET /api/providers lists them.",
+            f"There is no such provider. {hint}The providers are {', '.join(catalog)}.",
             code="unknown_provider",
             param="provider",
         )

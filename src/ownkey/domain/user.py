@@ -12,6 +12,8 @@ USER_ID_MAX_LENGTH: Final = 255
 
 # Cc: control characters, Cs: halves of surrogate pairs, which no UTF-8 text can hold.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cs"})
+# Marks that turn what follows around: an id must be read as what it is, in a list, a question or a log.
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Role(StrEnum):
@@ -39,4 +41,6 @@ def check_user_id(user_id: str) -> str:
         raise RequestError(f"A user id holds 1 to {USER_ID_MAX_LENGTH} characters.", param="user_id")
     if holds_control_characters(user_id):
         raise RequestError("The user id holds a control character.", param="user_id")
+    if not _TURNING.isdisjoint(user_id):
+        raise RequestError("The user id holds a mark that changes the direction of writing.", param="user_id")
     return user_id

@@ -78,8 +78,21 @@ def require_fresh(principal: Principal) -> Principal:
 
 
 def require_fresh_session(principal: Principal) -> Principal:
-    """The same for people only: for what a program does as well. Raises PermissionDenied(fresh_sign_in_required)."""
+    """The same for what a program with a token of its own may do as well, and a panel's short-lived token may not:
+    it would have made a way in that outlives it.
+
+    Raises PermissionDenied (permission_denied, fresh_sign_in_required).
+    """
+    refuse_panel(principal)
     return require_fresh(principal) if principal.via == "session" else principal
+
+
+def refuse_panel(principal: Principal) -> None:
+    """No token of some minutes leaves something behind that lasts. Raises PermissionDenied."""
+    if principal.via == "panel":
+        raise PermissionDenied(
+            "A panel token cannot do this: it would outlast the token. Sign in on the server itself."
+        )
 
 
 def require_admin(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:

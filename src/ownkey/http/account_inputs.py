@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from ownkey.domain.user import holds_control_characters
 from ownkey.http.api_inputs import Input
 from ownkey.services.sessions import PANEL_TTL_RANGE, PANEL_TTL_SECONDS
+
+_WRITTEN_AROUND: Final = re.compile(r'[<>"(),;]')
 
 
 def _plain(text: str) -> str:
@@ -23,6 +26,13 @@ def _is_text(secret: SecretStr) -> SecretStr:
     except UnicodeEncodeError:
         raise ValueError("The text holds half of a character.") from None
     return secret
+
+
+def _bare(login: str) -> str:
+    # "Ann <ann@example.com>" is how a mail program writes it, and nobody would sign in with that.
+    if _WRITTEN_AROUND.search(login):
+        raise ValueError("A login holds no commas, semicolons, quotation marks or brackets.")
+    return login
 
 
 UserId = Annotated[str, Field(min_length=1, max_length=255, examples=["alice"]), AfterValidator(_plain)]
@@ -89,7 +99,9 @@ class NewUserInput(Input):
     """A user to make. One of `id` and `login` may be left out: the other one serves as both."""
 
     id: UserId | None = None
-    login: Login | None = None
+    login: Annotated[Login, AfterValidator(_bare)] | None = Field(
+        None, description="A name or an address, without commas, semicolons, quotation marks and brackets."
+    )
     role: Literal["user", "admin"] = "user"
 
     @model_validator(mode="after")

@@ -447,7 +447,7 @@ class AuditFilter(Filter):
         None, description="Whose rows were changed."
     )
     actor: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)] | None = Field(
-        None, description="Who did it."
+        None, description="Who did it: a part of their id, in any case."
     )
     action: Annotated[str, Field(max_length=60, pattern=r"^[a-z_]+(\.[a-z_]+)?$")] | None = Field(
         None, description="`credential.added`, or `credential` for all that begin with it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from ownkey.http.gateway import Scope
 MOUNTED_AT: Final = "ownkey.mounted_at"
 PANEL_HEADER: Final = b"x-ownkey-panel"
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+# Some proxies name the client's port as well, which is another one for each connection.
+_PORT: Final = re.compile(r"^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?$", re.ASCII)
 
 
 class Origins:
@@ -65,8 +68,9 @@ class Origins:
             return address
         forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
         for hop in reversed(forwarded.decode("latin-1").split(",")):
-            if hop.strip() and not self._is_proxy(hop.strip()):
-                return hop.strip()
+            named = _PORT.sub(r"\1\2", hop.strip())
+            if named and not self._is_proxy(named):
+                return named
         return address
 
     def refuse_cross_site(self, scope: Scope, *, needs_header: bool = True) -> None:
@@ -80,7 +84,8 @@ class Origins:
         if site is not None:
             allowed = site == "same-origin"
         elif origin is not None:
-            allowed = origin != "null" and origin == self.own(scope)
+            # Where the request names no host that could be one, nothing is ours.
+            allowed = origin not in ("", "null") and origin == self.own(scope)
         else:
             allowed = not needs_header
         if needs_header and _header(scope, PANEL_HEADER) != "1":
@@ -96,7 +101,7 @@ class Origins:
         origin = _header(scope, b"origin")
         if origin is None:
             return False
-        return origin != self.own(scope) and _header(scope, b"sec-fetch-site") != "same-origin"
+        return not origin or (origin != self.own(scope) and _header(scope, b"sec-fetch-site") != "same-origin")
 
     def page_origin(self, scope: Scope) -> str:
         """The origin of the page that asks; ours where a browser names none, as it does for our own pages' GET."""

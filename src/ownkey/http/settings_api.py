@@ -19,6 +19,7 @@ from ownkey.http import (
     budget_api,
     choices_api,
     credentials_api,
+    oidc_api,
     panel_tokens_api,
     policy_api,
     provider_forms_api,
@@ -70,6 +71,7 @@ def create_settings_api(core: Core, identity: Authenticator, origins: Origins) -
     app.state.core, app.state.origins = core, origins
     for module in (
         sign_in_api,
+        oidc_api,
         sessions_api,
         credentials_api,
         choices_api,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from ownkey.errors import AuthError
 from ownkey.http.access import CoreDep, OriginsDep
 from ownkey.http.account_inputs import LinkInput, SignInInput, UseLinkInput
-from ownkey.http.account_outputs import LinkPurposeOut, SignInWaysOut
+from ownkey.http.account_outputs import LinkPurposeOut, OidcProviderOut, SignInWaysOut
 from ownkey.http.api_identity import session_principal
 from ownkey.http.api_outputs import SignedInOut
 from ownkey.http.identity import Principal
@@ -25,7 +25,8 @@ async def list_ways_to_sign_in(core: CoreDep, origins: OriginsDep, request: Requ
     """How people sign in here, and whether this browser has done it already."""
     shown = find_session_token(request.scope["headers"])
     signed_in = shown is not None and await core.sessions.find(shown) is not None
-    return SignInWaysOut(local=True, oidc=[], secure=origins.is_secure(request.scope), signed_in=signed_in)
+    outside = [] if core.oidc is None else [OidcProviderOut(id=core.oidc.id, label=core.oidc.label)]
+    return SignInWaysOut(local=True, oidc=outside, secure=origins.is_secure(request.scope), signed_in=signed_in)
 
 
 @router.post("")

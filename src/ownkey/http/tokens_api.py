@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from fastapi import APIRouter, Response
 
@@ -26,13 +27,14 @@ async def list_tokens(core: CoreDep, caller: Caller) -> list[TokenOut]:
 async def create_token(core: CoreDep, caller: Caller, new: NewTokenInput) -> NewTokenOut:
     """Make a gateway token. Its text is in this answer and nowhere else.
 
-    In a session, the scope `admin` needs a fresh sign-in. A panel token makes none: it would outlive itself.
+    In a session, the scope `admin` needs a fresh sign-in. A panel token makes none, and a gateway token none that
+    lasts longer than itself: it would outlive itself.
     """
     made = await core.tokens.create(
         caller.user_id,
         new.name,
         scopes=_grantable_scopes(caller, new.scopes),
-        expires_at=new.expires_at,
+        expires_at=_grantable_end(caller, new.expires_at),
         actor=caller.actor,
     )
     return NewTokenOut(token=made.text, **TokenOut.model_validate(made.token).model_dump())
@@ -56,4 +58,15 @@ def _grantable_scopes(caller: Principal, wanted: Sequence[str] | None) -> Sequen
             raise PermissionDenied(f"Your own token does not have the scope `{scope}`, so it cannot pass it on.")
     if "admin" in wanted:
         require_fresh_session(caller)
+    return wanted
+
+
+def _grantable_end(caller: Principal, wanted: datetime | None) -> datetime | None:
+    """A gateway token makes none that outlives it; what is signed in anew each time may. Raises PermissionDenied."""
+    own_end = caller.expires_at if caller.via == "token" else None
+    if own_end is not None and (wanted is None or wanted > own_end):
+        raise PermissionDenied(
+            f"Your own token ends at {own_end.isoformat(timespec='seconds')}, so it cannot make one that lasts longer.",
+            param="expires_at",
+        )
     return wanted

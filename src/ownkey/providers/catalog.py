@@ -35,17 +35,25 @@ _ENVIRONMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
 _HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,60}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,200}")
 _WORD: Final = re.compile(r"[\x21-\x7e]{1,200}")
-# Sets with at most one count each: nothing in it can be tried in two ways for long.
+# Sets with at most one count each, of which few leave a choice: nothing in it can be tried in many ways for long.
 _PLAIN_PATTERN: Final = re.compile(
     r"(?:(?:\[[^\[\]\\^]{1,60}\]|[A-Za-z0-9_-])(?:\{\d{1,2}(?:,\d{1,2})?\})?){1,10}", re.ASCII
 )
+_PATTERN_LENGTH: Final = 200
+_CHOICES_LIMIT: Final = 3
 # Cc: control characters; Cf: marks that turn the direction of what follows; the others are broken text and line ends.
 _NOT_SHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _PROBE: Final = re.compile(r"(?:GET|POST) /[A-Za-z0-9/_.?=&-]*")
 # These belong to the transport or to the credential, never to a row.
 _RESERVED_HEADERS: Final = frozenset(
-    {"authorization", "connection", "content-length", "content-type", "accept", "cookie", "host", "transfer-encoding"}
-)
+    {
+        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
+        "content-type", "cookie", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te",
+        "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+# A key in one of these would say how long the request is, or to whom it goes.
+_NO_KEY_HEADERS: Final = _RESERVED_HEADERS - {"authorization"}
 # These hold entries that a second file may add or replace one by one; every other key is replaced whole.
 _MERGED: Final = ("defaults", "headers", "models")
 
@@ -69,6 +77,11 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, Provider]:
     return MappingProxyType({name: _read_provider(name, table, sources[name]) for name, table in tables.items()})
 
 
+def is_provider_id(text: str) -> bool:
+    """Whether a provider could have this id."""
+    return _ID.fullmatch(text) is not None
+
+
 def read_stored_provider(provider_id: str, table: Mapping[str, Any]) -> Provider:
     """A row that an administrator added, in the form of a table of the file. Raises CatalogFault.
 
@@ -76,16 +89,32 @@ def read_stored_provider(provider_id: str, table: Mapping[str, Any]) -> Provider
     and where that is sent. A field's pattern is a plain sequence of characters, because it is run on users' input.
     """
     row = _Row(provider_id, "The provider")
-    if not _ID.fullmatch(provider_id):
+    if not is_provider_id(provider_id):
         raise row.fault("id", "must be lower-case letters, digits and underscores, 40 at most")
     for key in ("environment", "stored"):
         if table.get(key):
             raise row.fault(key, "can only be given in the operator's own file")
+    # Before anything is matched with them.
+    for position, field in enumerate(_list(table.get("fields"))):
+        pattern = field.get("pattern") if isinstance(field, dict) else None
+        if isinstance(pattern, str) and (problem := _pattern_problem(pattern)):
+            raise row.fault(f"fields[{position}].pattern", problem)
     provider = _read_provider(provider_id, dict(table), row.source)
-    for position, field in enumerate(provider.fields):
-        if len(field.pattern) > 200 or not _PLAIN_PATTERN.fullmatch(field.pattern):
-            raise row.fault(f"fields[{position}].pattern", "must be made of characters, [sets] and {counts} only")
     return msgspec.structs.replace(provider, stored=True)
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    """What is wrong with a pattern that may not take long on any text."""
+    if len(pattern) > _PATTERN_LENGTH or not _PLAIN_PATTERN.fullmatch(pattern):
+        return "must be made of characters, [sets] and {counts} only"
+    outside_sets = re.sub(r"\[[^\]]*\]", "", pattern)
+    if outside_sets.count(",") > _CHOICES_LIMIT:
+        return f"must not hold more than {_CHOICES_LIMIT} counts from … to"
+    return None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _read_tables(content: bytes, source: str) -> dict[str, dict[str, Any]]:
@@ -178,6 +207,8 @@ def _problems(provider: Provider) -> Iterator[tuple[str, str]]:
     auth_header = provider.auth.removeprefix("header:") if provider.auth.startswith("header:") else None
     if provider.auth not in {"bearer", "none"} and not (auth_header and _HEADER_NAME.fullmatch(auth_header)):
         yield "auth", "must be `bearer`, `none` or `header:` and a lower-case header name"
+    if auth_header in _NO_KEY_HEADERS:
+        yield "auth", "must not name a header that the transport sets itself"
     if provider.environment is not None and not _ENVIRONMENT.fullmatch(provider.environment):
         yield "environment", "must be the name of an environment variable in capitals"
     for name in ("get_key_url", "docs_url", "billing_url", "limits_url"):
@@ -242,10 +273,11 @@ def _base_url_problems(provider: Provider) -> Iterator[tuple[str, str]]:
         if any(pattern.fullmatch(sample) for sample in ("a/b", "a.b/", "a@b", "a#b", "a?b", "a:b", "")):
             yield f"fields[{position}].pattern", "lets characters through that would change the host of the URL"
     try:
-        used = [name for _, name, _, _ in string.Formatter().parse(provider.base_url) if name is not None]
+        used = [found[1:] for found in string.Formatter().parse(provider.base_url) if found[1] is not None]
     except ValueError:
-        used = [""]
-    if set(used) != set(names):
+        used = []
+    # Nothing but the name: what may follow it asks for a width of any size, or for another field.
+    if {name for name, _, _ in used} != set(names) or any(spec or conversion for _, spec, conversion in used):
         yield "base_url", f"must use exactly the declared fields ({', '.join(names) or 'none'}) in braces"
         return
     try:

@@ -22,6 +22,7 @@ from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
+from ownkey.services.oidc import OidcService
 from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
 from ownkey.services.policies import PolicyService
@@ -75,3 +76,4 @@ class Core(Struct, frozen=True, kw_only=True):
     credential_reveal: CredentialReveal
     token_uses: TokenUses
     host_tokens: HostTokenService | None = None
+    oidc: OidcService | None = None

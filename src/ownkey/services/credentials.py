@@ -14,6 +14,7 @@ from ownkey.domain.credential import (
     Credential,
     CredentialStatus,
     Secret,
+    choose_label,
     clean_label,
     clean_secret,
     mask_secret,
@@ -78,11 +79,12 @@ class CredentialService:
     ) -> Credential:
         """Seal and store a secret; it goes behind the user's others at this provider unless a position is given.
 
+        Without a label it gets one that tells it from those.
         Raises RequestError(unknown_provider, provider_not_allowed, invalid_secret, invalid_base_url,
         invalid_request, credential_limit) and Conflict(duplicate_secret).
         """
         row = check_allowed_provider(provider, self._catalog, self._policies.current)
-        plain, label = read_secret(secret, row), clean_label(label)
+        plain, named = read_secret(secret, row), clean_label(label) if label.strip() else None
         expires_at = check_expiry(expires_at, self._now())
         url = self._choose_url(row, base_url, fields)
         if position is not None:
@@ -93,8 +95,10 @@ class CredentialService:
             credential_id = new_id()
             sealed, mark = await self._vault.seal(change.tx, user_id, row.id, credential_id, plain, 1)
             await _refuse_duplicate(change.tx, row.id, mark)
+            there = [one for one in held if one.provider == row.id]
             if position is None:
-                position = 1 + max((one.position for one in held if one.provider == row.id), default=-1)
+                position = 1 + max((one.position for one in there), default=-1)
+            label = named or choose_label({one.label for one in there})
             await rows.insert_credential(
                 change.tx,
                 id=credential_id,

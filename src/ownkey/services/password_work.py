@@ -35,13 +35,17 @@ class PasswordWork:
         self.verified += 1
         return await self._run(lambda: verify_password(stored, password))
 
+    def refuse_when_full(self) -> None:
+        """Before an attempt is counted: that others sign in is nobody's wrong password. Raises TooManyAttempts."""
+        if self._waiting >= self._waiting_limit:
+            raise TooManyAttempts("Too many people are signing in at this moment. Try again.", retry_after_seconds=2)
+
     def close(self) -> None:
         """Let what runs finish and start nothing more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= self._waiting_limit:
-            raise TooManyAttempts("Too many people are signing in at this moment. Try again.", retry_after_seconds=2)
+        self.refuse_when_full()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ownkey.domain.provider import Provider
 from ownkey.errors import Conflict, NotFound, RequestError
-from ownkey.providers.catalog import CatalogFault, read_stored_provider
+from ownkey.providers.catalog import CatalogFault, is_provider_id, read_stored_provider
 from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.changes import Changes
 from ownkey.services.deployment import Deployment
@@ -73,6 +73,8 @@ class ProviderForms:
         Raises NotFound, Conflict(provider_built_in), and Conflict(provider_in_use) unless `force`.
         """
         self._refuse_built_in(provider_id)
+        if not is_provider_id(provider_id):
+            raise _no_such_provider()
         async with self._changes.oversee(admin_id) as tx:
             credentials, users = await rows.count_credentials(tx, provider_id)
             details = {"credentials": credentials, "users": users}

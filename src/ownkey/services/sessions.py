@@ -95,17 +95,25 @@ class SessionService:
         digest = hash_token(token, PANEL_PREFIX)
         return None if digest is None else await rows.load_session(self._database, digest, "panel", None)
 
-    async def start(self, user_id: str, visitor: Visitor, *, method: SignInMethod) -> StartedSession:
-        """Sign in somebody who has proved elsewhere who they are, and load their settings.
+    async def start(
+        self, user_id: str, visitor: Visitor, *, method: SignInMethod, proved_at: datetime | None = None
+    ) -> StartedSession:
+        """Sign in somebody who has proved elsewhere who they are, at `proved_at` (None: just now); load their settings.
 
         A user who is new is created. Raises PermissionDenied(user_suspended).
         """
         async with self._changes.begin(user_id) as change:
-            started = await self.insert(change, visitor, method=method)
+            started = await self.insert(change, visitor, method=method, proved_at=proved_at)
         return await self.finish_start(started, visitor)
 
     async def insert(
-        self, change: Change, visitor: Visitor, *, method: SignInMethod, **details: object
+        self,
+        change: Change,
+        visitor: Visitor,
+        *,
+        method: SignInMethod,
+        proved_at: datetime | None = None,
+        **details: object,
     ) -> StartedSession:
         """The rows of a new session, inside a change; `finish_start` does the rest once that is committed.
 
@@ -127,7 +135,7 @@ class SessionService:
             scopes=(),
             origin=None,
             user_agent=visitor.user_agent and visitor.user_agent[:_USER_AGENT_LENGTH],
-            authenticated_at=now,
+            authenticated_at=proved_at or now,
             expires_at=now + self._lifetime,
         )
         await change.record(AuditAction.SESSION_STARTED, session_id, method=method, **details)
@@ -135,7 +143,7 @@ class SessionService:
             token=token,
             id=session_id,
             user_id=change.user_id,
-            authenticated_at=now,
+            authenticated_at=proved_at or now,
             expires_at=now + min(self._lifetime, timedelta(seconds=self._idle_seconds)),
         )
 

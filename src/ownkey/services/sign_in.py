@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ownkey.crypto.password_hash import needs_rehash
 from ownkey.domain.account import Account, check_password, clean_login, clean_password
@@ -14,8 +14,9 @@ from ownkey.services.changes import Change, Changes
 from ownkey.services.password_work import PasswordWork
 from ownkey.services.sessions import SessionService, StartedSession, Visitor
 from ownkey.storage import accounts as rows
-from ownkey.storage.accounts import BegunSignIn
+from ownkey.storage.accounts import Attempt, BegunSignIn
 from ownkey.storage.database import Database
+from ownkey.storage.links import drop_unused_links
 from ownkey.storage.sessions import end_sessions
 
 _FAILED: Final = "The login or the password is wrong."
@@ -59,9 +60,8 @@ class SignInService:
             if renewed is not None:
                 await rows.renew_password_hash(change.tx, renewed, account.password_hash)
             failed = begun.attempt.failed_count - 1
-            started = await self._sessions.insert(
-                change, visitor, method="password", **({"failed_attempts_before": failed} if failed else {})
-            )
+            details: dict[str, Any] = {"failed_attempts_before": failed} if failed else {}
+            started = await self._sessions.insert(change, visitor, method="password", **details)
         self._addresses.give_back(visitor.address)
         return await self._sessions.finish_start(started, visitor)
 
@@ -70,9 +70,9 @@ class SignInService:
 
         Raises AuthError(sign_in_failed, session_ended), TooManyAttempts, RequestError(no_password).
         """
-        account = await self._verify_own(user_id, password, visitor)
+        await self._verify_own(user_id, password, visitor)
         async with self._changes.begin(user_id, create=False) as change:
-            await rows.clear_attempts(change.tx, account.login)
+            await rows.clear_attempts(change.tx, _confirmations_of(user_id))
             return await self._sessions.renew(change, session_id)
 
     async def change_password(
@@ -87,7 +87,10 @@ class SignInService:
         await self._verify_own(user_id, current, visitor)
         hashed = await self._passwords.hash(cleaned)
         async with self._changes.begin(user_id, create=False) as change:
-            await rows.clear_attempts(change.tx, account.login)
+            for name in (account.login, _confirmations_of(user_id)):
+                await rows.clear_attempts(change.tx, name)
+            # A link that somebody else may hold must not set yet another one.
+            await drop_unused_links(change.tx)
             await store_password(change, hashed, keep=session_id)
             return await self._sessions.renew(change, session_id)
 
@@ -102,23 +105,22 @@ class SignInService:
             raise RequestError("You have no password here: you sign in another way.", code="no_password")
         return account
 
-    async def _verify_own(self, user_id: str, password: str, visitor: Visitor) -> Account:
+    async def _verify_own(self, user_id: str, password: str, visitor: Visitor) -> None:
+        """Somebody who is signed in, once more. Counted apart: who guesses at the door keeps nobody out here."""
         account = await self._find_own(user_id)
         self._addresses.take(visitor.address)
-        begun = await self._check(account.login, password)
-        if begun.account is None or begun.account.user_id != user_id:
+        self._passwords.refuse_when_full()
+        async with self._changes.read(user_id) as tx:
+            _refuse_locked(await rows.take_attempt(tx, _confirmations_of(user_id)))
+        if not await self._passwords.verify(account.password_hash, clean_password(password)):
             raise AuthError("The password is wrong.", code="sign_in_failed")
         self._addresses.give_back(visitor.address)
-        return account
 
     async def _check(self, login: str, password: str) -> BegunSignIn:
         """Count the attempt, then try it. What comes back without an account has failed. Raises TooManyAttempts."""
+        self._passwords.refuse_when_full()
         begun = await rows.begin_sign_in(self._database, login)
-        if begun.attempt.wait_seconds > 0:
-            raise TooManyAttempts(
-                "Too many attempts with this login. Wait before you try again.",
-                retry_after_seconds=begun.attempt.wait_seconds,
-            )
+        _refuse_locked(begun.attempt)
         stored = begun.account.password_hash if begun.account is not None else None
         if await self._passwords.verify(stored, clean_password(password)):
             return begun
@@ -126,6 +128,19 @@ class SignInService:
 
     async def _rehash(self, stored: str, password: str) -> str | None:
         return await self._passwords.hash(clean_password(password)) if needs_rehash(stored) else None
+
+
+def _refuse_locked(attempt: Attempt) -> None:
+    """Raises TooManyAttempts while an attempt must not be tried."""
+    if attempt.wait_seconds > 0:
+        raise TooManyAttempts(
+            "Too many attempts with this login. Wait before you try again.", retry_after_seconds=attempt.wait_seconds
+        )
+
+
+def _confirmations_of(user_id: str) -> str:
+    """The name under which a user's confirmations are counted. No login holds a control character."""
+    return f"confirm\x1f{user_id}"
 
 
 async def store_password(change: Change, hashed: str, *, keep: str | None = None) -> None:

@@ -44,6 +44,7 @@ class BegunSignIn(Struct, frozen=True):
 
 
 _BEGUN: Final = msgspec.json.Decoder(BegunSignIn)
+_ATTEMPT: Final = msgspec.json.Decoder(Attempt)
 
 
 async def begin_sign_in(db: Database, login: str) -> BegunSignIn:
@@ -51,8 +52,13 @@ async def begin_sign_in(db: Database, login: str) -> BegunSignIn:
     return _BEGUN.decode(await db.fetch_value("begin_sign_in", login))
 
 
+async def take_attempt(tx: Any, name: str) -> Attempt:
+    """Count an attempt as failed under a name that is no login's. It counts once the transaction is committed."""
+    return _ATTEMPT.decode(await tx.fetchval(query("take_attempt"), name))
+
+
 async def clear_attempts(tx: Any, login: str) -> None:
-    """Forget the attempts with this login: the last one succeeded."""
+    """Forget the attempts with this login, or under this name: the last one succeeded."""
     await tx.fetchval(query("clear_sign_in_attempts"), login)
 
 

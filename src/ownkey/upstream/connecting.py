@@ -117,16 +117,16 @@ async def _connect_by_proxy(destination: Destination, tls: ssl.SSLContext, open_
     if connection.status != 200:
         connection.cut()
         raise ProxyRefused
-    secured = open_connection()
+    secured, tunnel = open_connection(), connection.transport
+    # Before the handshake: the deadlines of the proxy's answer are not those of the handshake, and would cut it off.
+    connection.detach()
     try:
-        transport = await asyncio.get_running_loop().start_tls(
-            connection.transport, secured, tls, server_hostname=destination.host
-        )
+        transport = await asyncio.get_running_loop().start_tls(tunnel, secured, tls, server_hostname=destination.host)
     except BaseException:
-        connection.cut()
+        tunnel.abort()
         raise
-    finally:
-        connection.detach()
+    if transport is None:
+        raise ConnectionResetError("the tunnel was closed as soon as it was secured")
     secured.connection_made(transport)
     return secured
 

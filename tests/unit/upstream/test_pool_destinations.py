@@ -207,6 +207,26 @@ async def test_a_tunnel_has_the_deadlines_of_its_request_and_leaves_nothing_behi
         assert living_since(before) == 0
 
 
+async def test_a_handshake_in_a_tunnel_may_take_longer_than_the_proxys_answer(open_pool, authority, clean_environment):
+    async def forward_slowly(connection: Connection) -> None:
+        request = await connection.read_head()
+        reader, writer = await asyncio.open_connection(LOOPBACK, int(request.target.rsplit(":", 1)[1]))
+        await connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        hello = await connection.reader.read(65536)
+        await asyncio.sleep(0.3)  # longer than the deadline of the answer: that is what is tested
+        writer.write(hello)
+        await asyncio.gather(_pump(connection.reader, writer), _pump(reader, connection.writer))
+
+    async def answer(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(b"through")
+
+    async with ScriptedServer(forward_slowly) as proxy, ScriptedServer(answer, authority.server_context()) as server:
+        clean_environment.setenv("https_proxy", f"http://{LOOPBACK}:{proxy.port}")
+        pool = open_pool(trust_roots=authority.root, first_byte_timeout_seconds=0.1)
+        assert await ask(pool, server.base_url) == b"through"
+
+
 async def test_a_tunnel_without_tls_in_it_leaves_nothing_behind(open_pool, clean_environment):
     async def forward_to_nothing(connection: Connection) -> None:
         await connection.read_head()

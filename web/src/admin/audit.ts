@@ -159,19 +159,19 @@ export class AuditView extends View<AdminSurroundings> {
       const clear = html`<button @click=${() => this.#ask(EVERYTHING)}>${t.clear}</button>`;
       return empty(t.nothing, t.nothingText, clear);
     }
-    return html`<div class="table">
-        <table>
+    return html`<div class="table cards">
+        <table role="table">
           <caption class="hidden">${t.title}</caption>
-          <thead>
-            <tr>
-              <th scope="col">${t.when}</th>
-              <th scope="col">${t.what}</th>
-              <th scope="col">${t.actor}</th>
-              <th scope="col">${t.whom}</th>
-              <th scope="col"><span class="hidden">${t.details}</span></th>
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${t.when}</th>
+              <th role="columnheader" scope="col">${t.what}</th>
+              <th role="columnheader" scope="col">${t.actor}</th>
+              <th role="columnheader" scope="col">${t.whom}</th>
+              <th role="columnheader" scope="col"><span class="hidden">${t.details}</span></th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${repeat(entries, (one) => one.id, (one) => this.#row(one))}
           </tbody>
         </table>
@@ -188,21 +188,20 @@ export class AuditView extends View<AdminSurroundings> {
     const opened = this.#opened.has(entry.id);
     const about = this.#about(entry);
     const when = format.dateTime(entry.occurred_at);
-    return html`<tr>
-        <td class="nowrap">${when}</td>
-        <th scope="row">
+    const self = entry.user_id === entry.actor;
+    return html`<tr role="row" class="audit-entry">
+        <td role="cell" class="nowrap">${when}</td>
+        <th role="rowheader" scope="row">
           <div class="audit-what">
             <span>${action}</span>
             ${about ? html`<span class="audit-about muted" title=${about}>${about}</span>` : nothing}
           </div>
         </th>
-        <td><div class="audit-who" title=${entry.actor}>${this.#actor(entry.actor)}</div></td>
-        <td>
-          ${entry.user_id === entry.actor
-            ? nothing
-            : html`<div class="audit-who" title=${entry.user_id}>${entry.user_id}</div>`}
+        <td role="cell" data-label=${t.actor}><div class="audit-who" title=${entry.actor}>${this.#actor(entry.actor)}</div></td>
+        <td role="cell" class=${self ? "audit-none" : ""} data-label=${t.whom}>
+          ${self ? nothing : html`<div class="audit-who" title=${entry.user_id}>${entry.user_id}</div>`}
         </td>
-        <td class="audit-more number">
+        <td role="cell" class="audit-more number">
           <button
             class="plain"
             aria-expanded=${opened ? "true" : "false"}
@@ -219,8 +218,8 @@ export class AuditView extends View<AdminSurroundings> {
   #details(entry: Entry): TemplateResult {
     const { language, format } = this.at;
     const t = audit[language];
-    return html`<tr class="audit-details">
-      <td colspan="5">
+    return html`<tr role="row" class="audit-details">
+      <td role="cell" colspan="5">
         <dl>
           <dt>${t.exact}</dt>
           <dd class="mono">${entry.occurred_at}</dd>

@@ -48,23 +48,23 @@ export class EncryptionView extends View<AdminSurroundings> {
             <p>${t.missingText(format.number(lost), format.list(status.missing))}</p>
           </div>`
         : html`<p class="row">${icon("check")} ${Object.keys(status.users).length ? t.fine : t.none}</p>`}
-      <div class="table" tabindex="0" role="region" aria-label=${t.title}>
-        <table>
+      <div class="table cards">
+        <table role="table">
           <caption class="hidden">${t.title}</caption>
-          <thead>
-            <tr>
-              <th scope="col">${t.key}</th>
-              <th scope="col" class="number">${t.users}</th>
-              <th scope="col">${t.state}</th>
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${t.key}</th>
+              <th role="columnheader" scope="col" class="number">${t.users}</th>
+              <th role="columnheader" scope="col">${t.state}</th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${ids.map(
               (id) =>
-                html`<tr>
-                  <th scope="row"><code>${id}</code></th>
-                  <td class="number">${format.number(status.users[id] ?? 0)}</td>
-                  <td>${this.#state(status, id)}</td>
+                html`<tr role="row">
+                  <th role="rowheader" scope="row"><code>${id}</code></th>
+                  <td role="cell" class="number" data-label=${t.users}>${format.number(status.users[id] ?? 0)}</td>
+                  <td role="cell" data-label=${t.state}>${this.#state(status, id)}</td>
                 </tr>`,
             )}
           </tbody>

@@ -7,6 +7,7 @@ import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
 import { field, skeleton } from "../parts/controls.js";
 import { failure } from "../parts/failure.js";
+import { icon } from "../parts/icons.js";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./policy.css?inline";
 
@@ -32,8 +33,26 @@ export class PolicyView extends View<AdminSurroundings> {
 
   override enter(): void {
     // What somebody began to change stays when they look at another tab.
-    if (!this.#changed) void this.#load();
+    if (this.#changed) this.at.notices.close();
+    else void this.#load();
+    addEventListener("beforeunload", this.#keep);
   }
+
+  override leave(): void {
+    if (!this.#changed) {
+      removeEventListener("beforeunload", this.#keep);
+    } else if ((this.at.root as ShadowRoot).isConnected) {
+      this.at.notices.remind(policy[this.at.language].unsavedElsewhere, {
+        label: policy[this.at.language].back,
+        run: () => this.at.show("policy"),
+      });
+    }
+  }
+
+  /** The browser asks before the page goes, from whichever tab. */
+  #keep = (event: BeforeUnloadEvent): void => {
+    if (this.#changed && (this.at.root as ShadowRoot).isConnected) event.preventDefault();
+  };
 
   override render(): TemplateResult {
     const t = policy[this.at.language];
@@ -123,8 +142,10 @@ export class PolicyView extends View<AdminSurroundings> {
         ? field({
             id: "policy-users",
             label: t.users,
-            control: (id) => html`<textarea
+            hint: draft.shared.users?.length ? nothing : html`<span class="policy-nobody">${icon("alert")} ${t.listedNobody}</span>`,
+            control: (id, describedBy) => html`<textarea
               id=${id}
+              aria-describedby=${describedBy}
               rows="4"
               spellcheck="false"
               .value=${this.#listed}
@@ -159,18 +180,18 @@ export class PolicyView extends View<AdminSurroundings> {
         </select>
         ${this.#lock("payer", t.payer, true)}
       </div>
-      <div class="table">
-        <table>
+      <div class="table cards">
+        <table role="table">
           <caption class="hidden">${t.defaults}</caption>
-          <thead>
-            <tr>
-              <th scope="col">${t.task}</th>
-              <th scope="col">${t.provider}</th>
-              <th scope="col">${t.model}</th>
-              <th scope="col">${t.lock}</th>
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${t.task}</th>
+              <th role="columnheader" scope="col">${t.provider}</th>
+              <th role="columnheader" scope="col">${t.model}</th>
+              <th role="columnheader" scope="col">${t.lock}</th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${tasks.map((task) => this.#task(draft, task, taskName(w.tasks, task)))}
           </tbody>
         </table>
@@ -182,9 +203,10 @@ export class PolicyView extends View<AdminSurroundings> {
   #task(draft: Draft, task: string, name: string): TemplateResult {
     const t = policy[this.at.language];
     const now = draft.defaults.tasks?.[task];
-    return html`<tr>
-      <th scope="row">${name}</th>
-      <td>
+    const bare = !now && draft.locks.includes(`tasks:${task}`);
+    return html`<tr role="row">
+      <th role="rowheader" scope="row">${name}${bare ? html`<small class="policy-bare">${t.bareLock}</small>` : nothing}</th>
+      <td role="cell" data-label=${t.provider}>
         <select
           aria-label="${name}: ${t.provider}"
           @change=${(event: Event) => this.#setTask(task, (event.target as HTMLSelectElement).value, null)}
@@ -195,7 +217,7 @@ export class PolicyView extends View<AdminSurroundings> {
             .map((one) => html`<option value=${one.id} ?selected=${one.id === now?.provider}>${one.label}</option>`)}
         </select>
       </td>
-      <td>
+      <td role="cell" data-label=${t.model}>
         <input
           aria-label="${name}: ${t.model}"
           class="mono"
@@ -207,7 +229,7 @@ export class PolicyView extends View<AdminSurroundings> {
           @change=${(event: Event) => this.#setTask(task, now!.provider, (event.target as HTMLInputElement).value.trim())}
         />
       </td>
-      <td>${this.#lock(`tasks:${task}`, name)}</td>
+      <td role="cell" data-label=${t.lock}>${this.#lock(`tasks:${task}`, name)}</td>
     </tr>`;
   }
 

@@ -24,10 +24,13 @@ type Open =
   | { kind: "invite"; login: string; admin: boolean; fault: string | null }
   | { kind: "link"; link: Link; copied: boolean; failed: boolean }
   | { kind: "suspend"; user: User }
+  | { kind: "promote"; user: User }
   | { kind: "remove"; user: User; typed: string };
 
 const PAGE = 50;
 const TYPING_MS = 250;
+// "Ann <ann@example.com>", a list, a quotation: what surrounds an address, and no login.
+const WRITTEN_AROUND = /[<>"(),;]/;
 const WELL = new Set(["ok", "unverified", "limited"]);
 
 /** Who there is, and what can be done about it. */
@@ -64,9 +67,14 @@ export class UsersView extends View<AdminSurroundings> {
             <h2>${t.title}</h2>
             <p>${t.lead}</p>
           </div>
-          <button class="primary" @click=${() => this.#show({ kind: "invite", login: "", admin: false, fault: null })}>
-            ${icon("add")}${t.invite}
-          </button>
+          ${this.#lasting
+            ? html`<button
+                class="primary"
+                @click=${() => this.#show({ kind: "invite", login: "", admin: false, fault: null })}
+              >
+                ${icon("add")}${t.invite}
+              </button>`
+            : nothing}
         </header>
         ${this.#tools()}
         ${this.#users
@@ -107,22 +115,22 @@ export class UsersView extends View<AdminSurroundings> {
       </div>`;
     }
     return html`
-      <div class="table users-table">
-        <table>
+      <div class="table cards users-table">
+        <table role="table">
           <caption class="hidden">${t.title}</caption>
-          <thead>
-            <tr>
-              <th scope="col">${t.user}</th>
-              <th scope="col">${t.keys}</th>
-              <th scope="col" class="number" title=${t.days}>${t.requests}</th>
-              <th scope="col" class="number" title=${t.days}>${t.errors}</th>
-              <th scope="col" class="number" title=${t.days}>${t.own}</th>
-              <th scope="col" class="number" title=${t.days}>${t.shared}</th>
-              <th scope="col">${t.active}</th>
-              <th scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">${t.user}</th>
+              <th role="columnheader" scope="col">${t.keys}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.requests}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.errors}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.own}</th>
+              <th role="columnheader" scope="col" class="number" title=${t.days}>${t.shared}</th>
+              <th role="columnheader" scope="col">${t.active}</th>
+              <th role="columnheader" scope="col"><span class="hidden">${shell[this.at.language].more(t.user)}</span></th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             ${repeat(found, (one) => one.id, (one) => this.#row(one))}
           </tbody>
         </table>
@@ -142,8 +150,8 @@ export class UsersView extends View<AdminSurroundings> {
     const also = [user.display_name ? user.id : null, user.login === user.id ? null : user.login]
       .filter(Boolean)
       .join(" · ");
-    return html`<tr>
-      <th scope="row">
+    return html`<tr role="row">
+      <th role="rowheader" scope="row">
         <div class="users-id" title=${`${user.id} · ${t.since} ${format.date(user.created_at)}`}>
           ${user.display_name || user.id}
         </div>
@@ -154,28 +162,30 @@ export class UsersView extends View<AdminSurroundings> {
           ${user.status === "suspended" ? pill(t.suspended, "bad") : nothing}
         </div>
       </th>
-      <td>${this.#held(user)}</td>
-      <td class="number">${format.number(user.requests)}</td>
-      <td class="number">
+      <td role="cell" data-label=${t.keys}>${this.#held(user)}</td>
+      <td role="cell" class="number" data-label=${t.requests}>${format.number(user.requests)}</td>
+      <td role="cell" class="number" data-label=${t.errors}>
         ${user.errors
           ? html`${format.number(user.errors)}
               <span class="muted small">${format.percent(user.errors / user.requests)}</span>`
           : html`<span class="muted">0</span>`}
       </td>
-      <td class="number">${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
-      <td class="number">${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
-      <td class="users-active" title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
+      <td role="cell" class="number" data-label=${t.own}>${user.requests ? format.money(user.own_cost_microdollars) : "—"}</td>
+      <td role="cell" class="number" data-label=${t.shared}>${user.requests ? format.money(user.shared_cost_microdollars) : "—"}</td>
+      <td role="cell" class="users-active" data-label=${t.active} title=${user.last_active_at ? format.dateTime(user.last_active_at) : nothing}>
         ${user.last_active_at ? format.relative(user.last_active_at) : t.never}
       </td>
-      <td class="number users-menu">
+      <td role="cell" class="number users-menu">
         ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
-          { label: t.reset, icon: "key", run: () => void this.#reset(user) },
+          this.#lasting ? { label: t.reset, icon: "key", run: () => void this.#reset(user) } : null,
           { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },
           self
             ? null
             : user.role === "admin"
               ? { label: t.makeUser, icon: "user", run: () => void this.#change(user, { role: "user" }) }
-              : { label: t.makeAdmin, icon: "user", run: () => void this.#change(user, { role: "admin" }) },
+              : this.#lasting
+                ? { label: t.makeAdmin, icon: "user", run: () => this.#show({ kind: "promote", user }) }
+                : null,
           self
             ? null
             : user.status === "suspended"
@@ -187,6 +197,11 @@ export class UsersView extends View<AdminSurroundings> {
         ])}
       </td>
     </tr>`;
+  }
+
+  /** Whether this administrator may make a way in that lasts: the token of a panel inside a host's page may not. */
+  get #lasting(): boolean {
+    return this.at.person.via !== "panel";
   }
 
   /** Providers with keys, and a word for those whose keys do not work. */
@@ -264,10 +279,17 @@ export class UsersView extends View<AdminSurroundings> {
     this.update();
   }
 
-  #invite(open: Open & { kind: "invite" }): Promise<void> {
-    return this.#work(async () => {
+  async #invite(open: Open & { kind: "invite" }): Promise<void> {
+    const t = users[this.at.language];
+    const login = open.login.trim();
+    if (!login || WRITTEN_AROUND.test(login)) {
+      this.#show({ ...open, fault: login ? t.loginForm : t.loginMissing });
+      this.at.root.querySelector<HTMLElement>("#login")?.focus();
+      return;
+    }
+    await this.#work(async () => {
       const link = await this.at.api.post("/api/admin/users", {
-        login: open.login.trim(),
+        login,
         role: open.admin ? "admin" : "user",
       });
       this.#open = { kind: "link", link, copied: false, failed: false };
@@ -317,6 +339,20 @@ export class UsersView extends View<AdminSurroundings> {
     const cancel = html`<button type="button" @click=${common.onClose}>${s.cancel}</button>`;
     if (open.kind === "invite") return this.#inviteDialog(open);
     if (open.kind === "link") return this.#linkDialog(open);
+    if (open.kind === "promote") {
+      return dialog({
+        ...common,
+        title: t.promoteTitle(open.user.display_name || open.user.id),
+        body: html`<p>${t.promoteText}</p>`,
+        actions: html`${cancel}<button
+            class="primary"
+            ?disabled=${this.#busy}
+            @click=${() => void this.#change(open.user, { role: "admin" })}
+          >
+            ${t.makeAdmin}
+          </button>`,
+      });
+    }
     if (open.kind === "suspend") {
       return dialog({
         ...common,
@@ -393,6 +429,12 @@ export class UsersView extends View<AdminSurroundings> {
     });
   }
 
+  /** "in 24 hours": the link is a moment old, and its last hour is no less than the others. */
+  #hoursUntil(instant: string): string {
+    const hours = Math.round((Date.parse(instant) - Date.now()) / 3_600_000);
+    return this.at.format.ahead(Math.max(1, hours), "hour");
+  }
+
   #linkDialog(open: Open & { kind: "link" }): TemplateResult {
     const t = users[this.at.language];
     const s = shell[this.at.language];
@@ -407,7 +449,7 @@ export class UsersView extends View<AdminSurroundings> {
       closeLabel: s.close,
       onClose: () => this.#show(null),
       body: html`
-        <p>${t.linkText} ${t.linkUntil(this.at.format.relative(open.link.expires_at))}</p>
+        <p>${t.linkText} ${t.linkUntil(this.#hoursUntil(open.link.expires_at))}</p>
         <p class="users-link mono" tabindex="0">${open.link.link}</p>
         <p role="status" class="small">${open.failed ? s.copyFailed : nothing}</p>
       `,

@@ -34,6 +34,8 @@ export interface CallOptions<B = unknown> {
   signal?: AbortSignal;
 }
 
+const TOKEN = /^[\x21-\x7e]+$/;
+
 /** A field of the request that was refused. */
 export interface FieldFault {
   field: string;
@@ -63,10 +65,22 @@ export interface Received<T> {
   etag: string | null;
 }
 
+/** What a client tells besides its answers. */
+export interface ClientEvents {
+  /** Nobody is signed in any more, or the page's tokens are refused: no call will succeed. */
+  refused(error: ApiError): void;
+  /** The server has answered, whatever it said. */
+  reached(): void;
+}
+
 /** One server, one signed-in person. Tokens stay in memory. */
 export class ApiClient {
   #token: string | null = null;
   #asking: Promise<string> | null = null;
+  /** The first call with a new token after one was refused; the others wait for what it finds out. */
+  #trial: Promise<unknown> | null = null;
+  /** Why no further token is asked for: the one that the page gave after a refused one was refused, too. */
+  #over: ApiError | null = null;
 
   /**
    * @param base address of the server, ending in a slash
@@ -75,6 +89,7 @@ export class ApiClient {
   constructor(
     readonly base: string,
     readonly source: TokenSource | null = null,
+    private readonly events: ClientEvents | null = null,
   ) {}
 
   async get<P extends PathOf<"get">>(path: P, options?: CallOptions<never>): Promise<Answer<P, "get">> {
@@ -109,6 +124,7 @@ export class ApiClient {
   }
 
   async #send(method: Method, path: string, options: CallOptions, again = false): Promise<Response> {
+    if (this.#over) throw this.#over;
     const headers: Record<string, string> = { accept: "application/json" };
     let token: string | null = null;
     if (this.source) {
@@ -135,14 +151,36 @@ export class ApiClient {
       if (error instanceof DOMException && error.name === "AbortError") throw error;
       throw new ApiError("offline", "The server cannot be reached.");
     }
+    this.events?.reached();
     if (response.ok) return response;
-    if (response.status === 401 && this.source && !again) {
-      // Tokens are short-lived on purpose: one silent renewal, then the host is asked to sign in again. A call that
-      // was sent at the same time may have brought the new token already.
-      if (this.#token === token) this.#token = null;
+    const problem = await readProblem(response);
+    // A wrong password is no end of the session.
+    if (problem.status !== 401 || problem.code === "sign_in_failed") throw problem;
+    if (this.source && !again) return this.#renew(method, path, options, token);
+    if (this.source) this.#over ??= problem;
+    this.events?.refused(problem);
+    throw problem;
+  }
+
+  /**
+   * Tokens are short-lived on purpose: one silent renewal, then the host is asked to sign in again. A call that was
+   * sent at the same time may have brought the new token already.
+   */
+  async #renew(method: Method, path: string, options: CallOptions, refused: string | null): Promise<Response> {
+    if (this.#token === refused) this.#token = null;
+    if (this.#trial) {
+      await this.#trial;
       return this.#send(method, path, options, true);
     }
-    throw await readProblem(response);
+    const sending = this.#send(method, path, options, true);
+    const trial = sending.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#trial = trial;
+    await trial;
+    this.#trial = null;
+    return sending;
   }
 
   async #ask(): Promise<string> {
@@ -153,12 +191,18 @@ export class ApiClient {
     try {
       token = await this.#asking;
     } catch {
-      throw new ApiError("token_unavailable", "The page did not hand over a token.", 401);
+      throw this.#lack("token_unavailable");
     }
-    if (typeof token !== "string" || !token) {
-      throw new ApiError("token_missing", "The page did not hand over a token.", 401);
-    }
-    return token;
+    if (typeof token !== "string" || !token.trim()) throw this.#lack("token_missing");
+    // An error page of the host, say: no header can carry it.
+    if (!TOKEN.test(token.trim())) throw this.#lack("token_malformed");
+    return token.trim();
+  }
+
+  #lack(code: string): ApiError {
+    const error = new ApiError(code, "The page did not hand over a token.", 401);
+    this.events?.refused(error);
+    return error;
   }
 
   #address(path: string, options: CallOptions): string {

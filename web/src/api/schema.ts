@@ -376,7 +376,8 @@ export interface paths {
          * Create User
          * @description Make a user, and the link with which they set their password. It works once, within a day.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session it needs a fresh sign-in where the user will be an administrator, or is somebody whom a host
+         *     application brought already. A panel token makes no link at all.
          */
         post: operations["create_user"];
         delete?: never;
@@ -426,7 +427,7 @@ export interface paths {
          * Change User
          * @description Another role, status or group, now and in every process. Who is suspended is signed out as well.
          *
-         *     In a session, making an administrator needs a fresh sign-in.
+         *     In a session, making an administrator needs a fresh sign-in. A panel token makes none.
          */
         patch: operations["change_user"];
         trace?: never;
@@ -444,7 +445,7 @@ export interface paths {
          * Create Reset Link
          * @description A link with which a user sets a new password. The old one works until then; an earlier link does not.
          *
-         *     In a session it needs a fresh sign-in.
+         *     In a session it needs a fresh sign-in. A panel token makes none.
          */
         post: operations["create_reset_link"];
         delete?: never;
@@ -1183,7 +1184,8 @@ export interface paths {
          * Create Token
          * @description Make a gateway token. Its text is in this answer and nowhere else.
          *
-         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none: it would outlive itself.
+         *     In a session, the scope `admin` needs a fresh sign-in. A panel token makes none, and a gateway token none that
+         *     lasts longer than itself: it would outlive itself.
          */
         post: operations["create_token"];
         delete?: never;
@@ -1816,6 +1818,7 @@ export interface components {
             errors_month: number;
             /** Expires At */
             expires_at: string | null;
+            health: components["schemas"]["HealthOut"];
             /**
              * Hint
              * @description Enough of the key to tell it from your others.
@@ -1832,6 +1835,11 @@ export interface components {
             last_tested_at: string | null;
             /** Last Used At */
             last_used_at: string | null;
+            /**
+             * Next Probe At
+             * @description When the server tries the key again by itself. null: it does not; a test or a request can.
+             */
+            next_probe_at: string | null;
             /** Output Tokens */
             output_tokens: number;
             /** Position */
@@ -1855,6 +1863,8 @@ export interface components {
              * @description A stable code: what a test or a request found.
              */
             status_reason: string | null;
+            /** Status Since */
+            status_since: string | null;
             /** Status Until */
             status_until: string | null;
             /**
@@ -2004,6 +2014,27 @@ export interface components {
              * @description The members together: day and month.
              */
             pots: components["schemas"]["PotOut"][];
+        };
+        /**
+         * HealthOut
+         * @description How a key fares, for its owner.
+         */
+        HealthOut: {
+            /**
+             * Code
+             * @description Stable: ok, unverified, credit_unproved, expires_soon, limited, list_refused, rate_limited, quota_daily, out_of_credit, invalid, base_url_changed, provider_gone, expired or unreadable.
+             */
+            code: string;
+            /**
+             * Link
+             * @description The provider's page where something can be done about it.
+             */
+            link: string | null;
+            /**
+             * Message
+             * @description The same in English.
+             */
+            message: string;
         };
         /**
          * HeldCredentialsOut
@@ -2557,7 +2588,10 @@ export interface components {
         NewUserInput: {
             /** Id */
             id?: string | null;
-            /** Login */
+            /**
+             * Login
+             * @description A name or an address, without commas, semicolons, quotation marks and brackets.
+             */
             login?: string | null;
             /**
              * Role
@@ -4190,7 +4224,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description Only what is older: the `id` of the last entry of the page before. */
                 before?: number | null;
@@ -4314,7 +4348,7 @@ export interface operations {
             query?: {
                 /** @description `credential.added`, or `credential` for all that begin with it. */
                 action?: string | null;
-                /** @description Who did it. */
+                /** @description Who did it: a part of their id, in any case. */
                 actor?: string | null;
                 /** @description First day, UTC. */
                 from?: string | null;

@@ -21,6 +21,12 @@ export class Format {
     return new Intl.NumberFormat(this.locale, { notation: "compact", maximumFractionDigits: 1 }).format(value);
   }
 
+  /** 131K, 1.5M: a size of which nobody needs more than a notion. */
+  about(value: number): string {
+    const maximumFractionDigits = value < 1_000_000 ? 0 : 1;
+    return new Intl.NumberFormat(this.locale, { notation: "compact", maximumFractionDigits }).format(value);
+  }
+
   percent(share: number): string {
     return new Intl.NumberFormat(this.locale, { style: "percent", maximumFractionDigits: 1 }).format(share);
   }
@@ -98,6 +104,11 @@ export class Format {
       if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit);
     }
     return format.format(0, "second");
+  }
+
+  /** "in 7 days". */
+  ahead(amount: number, unit: Intl.RelativeTimeFormatUnit): string {
+    return new Intl.RelativeTimeFormat(this.locale, { numeric: "always" }).format(amount, unit);
   }
 
   list(items: readonly string[]): string {

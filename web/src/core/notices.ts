@@ -7,7 +7,7 @@ import type { Language } from "./language.js";
 import { shell } from "../i18n/shell.js";
 
 export interface Notice {
-  kind: "success" | "error";
+  kind: "success" | "reminder" | "error";
   text: string;
   action?: { label: string; run: () => void };
 }
@@ -30,6 +30,11 @@ export class Notices {
     this.#show({ kind: "success", text, ...(undo && { action: { label: shell[this.language()].undo, run: undo } }) });
   }
 
+  /** Says what is still to be done; stays until it is closed. */
+  remind(text: string, action: NonNullable<Notice["action"]>): void {
+    this.#show({ kind: "reminder", text, action });
+  }
+
   /** Says why something did not work, and what to do. Errors stay until they are closed. */
   failed(error: unknown): void {
     if (error instanceof DOMException && error.name === "AbortError") return;
@@ -50,7 +55,7 @@ export class Notices {
     return html`
       <div class="notices" @pointerenter=${() => this.#hold(true)} @pointerleave=${() => this.#hold(false)}
         @focusin=${() => this.#hold(true)} @focusout=${() => this.#hold(false)}>
-        <div role="status">${one?.kind === "success" ? this.#draw(one) : nothing}</div>
+        <div role="status">${one && one.kind !== "error" ? this.#draw(one) : nothing}</div>
         <div role="alert">${one?.kind === "error" ? this.#draw(one) : nothing}</div>
       </div>`;
   }

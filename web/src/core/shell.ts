@@ -1,9 +1,9 @@
 /** The frame of every element of ours: theme, language, tabs, states, notices. What is inside are views. */
 import { LitElement, html, nothing, unsafeCSS, type CSSResultGroup, type PropertyValues, type TemplateResult } from "lit";
-import { ApiClient, ApiError, type TokenSource } from "../api/client.js";
+import { ApiClient, ApiError, type ClientEvents, type TokenSource } from "../api/client.js";
 import { shell as words } from "../i18n/shell.js";
 import { skeleton } from "../parts/controls.js";
-import { explain } from "./explain.js";
+import { explain, prepareToExplain } from "./explain.js";
 import { Format } from "./format.js";
 import { findLocale, type Language } from "./language.js";
 import { Notices } from "./notices.js";
@@ -23,6 +23,11 @@ type State = "waiting" | "loading" | "ready" | "signed-out" | "failed";
 const HAND_OVER_SECONDS = 3;
 // What was loaded longer ago is asked for again when the person comes back to the window.
 const STALE_SECONDS = 30;
+// A server that could not be reached is looked for again after this time, and after twice as long each time.
+const LOOK_SECONDS = 3;
+const LOOK_MOST_SECONDS = 30;
+// A host that sets `getToken` anew whenever its token is refused would go on for ever.
+const REFUSALS = 3;
 
 export abstract class Shell extends LitElement implements Surroundings {
   static override properties = {
@@ -60,13 +65,19 @@ export abstract class Shell extends LitElement implements Surroundings {
   #state: State = "waiting";
   #failure: unknown = null;
   #offline = !navigator.onLine;
+  #looking = 0;
   #loadedAt = 0;
   #attempt = 0;
+  /** Whether a token of this page was ever good enough. */
+  #welcomed = false;
+  #refusals = 0;
   #views = new Map<string, View>();
   #fetching = new Set<string>();
   /** The tab whose view could not be fetched. */
   #missing = "";
   #shown: View | null = null;
+  /** The open tab as it was last brought into sight. */
+  #marked = "";
   #handOver = 0;
 
   constructor() {
@@ -110,6 +121,7 @@ export abstract class Shell extends LitElement implements Surroundings {
     removeEventListener("offline", this.#onConnection);
     document.removeEventListener("visibilitychange", this.#onReturn);
     clearTimeout(this.#handOver);
+    this.#setOffline(false);
     this.#leave();
   }
 
@@ -122,7 +134,17 @@ export abstract class Shell extends LitElement implements Surroundings {
     const { locale, language } = findLocale(this);
     this.language = language;
     if (locale !== this.format.locale) this.format = new Format(locale);
-    if (changed.has("getToken") || changed.has("server") || changed.has("session")) void this.#connect();
+    if (!["getToken", "server", "session"].some((name) => changed.has(name))) return;
+    if (this.#refusals < REFUSALS) void this.#connect();
+  }
+
+  protected override updated(): void {
+    const strip = this.renderRoot.querySelector<HTMLElement>(".tabs");
+    const open = strip?.querySelector<HTMLElement>("[aria-selected=true]");
+    if (strip && open && open.id !== this.#marked) {
+      this.#marked = open.id;
+      reveal(strip, open);
+    }
   }
 
   /** Opens another tab. */
@@ -141,7 +163,8 @@ export abstract class Shell extends LitElement implements Surroundings {
       const first = this.#state !== "ready";
       this.#state = "ready";
       this.#failure = null;
-      this.#offline = false;
+      this.#welcomed = true;
+      this.#refusals = 0;
       this.#loadedAt = Date.now();
       if (first) this.announce("ready");
     } catch (error) {
@@ -156,11 +179,15 @@ export abstract class Shell extends LitElement implements Surroundings {
   }
 
   protected override render(): TemplateResult {
+    prepareToExplain(this.language);
     const t = words[this.language];
     return html`
       <div class="root" part="root" dir=${getComputedStyle(this).direction} lang=${this.language}
         data-theme=${this.getAttribute("theme") ?? "auto"}>
-        ${this.#offline ? html`<p class="strip" role="status">${t.offline}</p>` : nothing}
+        <div role="status">${this.#offline
+          ? html`<div class="strip row"><p class="grow">${t.offline}</p>
+              <button @click=${() => void this.refresh()}>${t.retry}</button></div>`
+          : nothing}</div>
         ${this.#content()} ${this.notices.render()}
       </div>`;
   }
@@ -171,13 +198,7 @@ export abstract class Shell extends LitElement implements Surroundings {
       return html`<div class="body">${skeleton(t.loading, 5)}</div>`;
     }
     if (this.#state === "signed-out") {
-      return html`<div class="body"><div class="empty" role="alert">
-        <h3>${t.signedOut}</h3>
-        <p>${this.session ? nothing : t.hostSignIn}</p>
-        <button class="primary" @click=${() => (this.session ? location.reload() : this.#connect())}>
-          ${this.session ? t.signInAgain : t.retry}
-        </button>
-      </div></div>`;
+      return this.#signedOut();
     }
     if (this.#state === "failed") {
       return html`<div class="body"><div class="empty" role="alert">
@@ -195,6 +216,34 @@ export abstract class Shell extends LitElement implements Surroundings {
         aria-label=${open.label} tabindex="-1">
         ${this.banner()} ${view ? view.render() : this.#missing === open.id ? this.#absent(open) : skeleton(t.loading, 5)}
       </div>`;
+  }
+
+  #signedOut(): TemplateResult {
+    const t = words[this.language];
+    const again = (): void => {
+      this.#refusals = 0;
+      void this.#connect();
+    };
+    if (this.session) {
+      return html`<div class="body"><div class="empty" role="alert">
+        <h3>${t.signedOut}</h3>
+        <button class="primary" @click=${() => location.reload()}>${t.signInAgain}</button>
+      </div></div>`;
+    }
+    const code = this.#failure instanceof ApiError ? this.#failure.code : "";
+    const given = code !== "token_unavailable" && code !== "token_missing";
+    // Who was never let in has not been signed out: the page that embeds this is not finished.
+    const [title, text, note] = this.#welcomed
+      ? [t.signedOut, t.hostSignIn, ""]
+      : given
+        ? [t.notAccepted, t.hostSignIn, t.notAcceptedNote]
+        : [t.noToken, t.hostSignIn, t.noTokenNote];
+    return html`<div class="body"><div class="empty" role="alert">
+      <h3>${title}</h3>
+      <p>${text}</p>
+      ${note ? html`<p class="small">${note} <code>${code}</code></p>` : nothing}
+      <button class="primary" @click=${again}>${t.retry}</button>
+    </div></div>`;
   }
 
   #drawTabs(tabs: readonly Tab[], open: Tab): TemplateResult {
@@ -259,6 +308,7 @@ export abstract class Shell extends LitElement implements Surroundings {
     };
     return html`<div class="empty" role="alert">
       <h3>${t.loadFailed}</h3>
+      <p>${explain(new ApiError("part_missing", ""), this.language)}</p>
       <button class="primary" @click=${again}>${t.retry}</button>
     </div>`;
   }
@@ -280,7 +330,12 @@ export abstract class Shell extends LitElement implements Surroundings {
   async #connect(): Promise<void> {
     if (!this.session && !this.getToken) return;
     const base = new URL(this.server ? this.server.replace(/\/?$/, "/") : ".", this.server ? document.baseURI : import.meta.url);
-    this.api = new ApiClient(base.href, this.session ? null : this.getToken!);
+    const events: ClientEvents = {
+      refused: (error) => this.api === api && this.#refused(error),
+      reached: () => this.api === api && this.#setOffline(false),
+    };
+    const api = new ApiClient(base.href, this.session ? null : this.getToken!, events);
+    this.api = api;
     this.#leave();
     this.#state = "loading";
     this.requestUpdate();
@@ -297,20 +352,50 @@ export abstract class Shell extends LitElement implements Surroundings {
   }
 
   #onError(error: ApiError): void {
-    if (error.code === "offline") this.#offline = true;
-    if (error.status === 401) {
-      this.#state = "signed-out";
-      this.#leave();
-      this.announce("auth-required", { code: error.code });
-    } else {
-      this.announce("error", { code: error.code, message: error.message });
-    }
+    if (error.code === "offline") this.#setOffline(true);
+    if (error.status === 401) this.#refused(error);
+    else this.announce("error", { code: error.code, message: error.message });
     this.requestUpdate();
   }
 
+  /** Whatever was asked for, nobody is signed in: nothing on the screen can succeed any more. */
+  #refused(error: ApiError): void {
+    // A password that was wrong says nothing of the session.
+    if (this.#state === "signed-out" || error.code === "sign_in_failed") return;
+    this.#failure = error;
+    this.#state = "signed-out";
+    this.#refusals++;
+    this.notices.close();
+    this.#leave();
+    this.announce("auth-required", { code: error.code });
+    this.requestUpdate();
+  }
+
+  /** While the server cannot be reached it is looked for, and the strip that says so goes by itself. */
+  #setOffline(offline: boolean, seconds = LOOK_SECONDS): void {
+    if (offline === this.#offline && (!offline || this.#looking)) return;
+    this.#offline = offline;
+    clearTimeout(this.#looking);
+    this.#looking = 0;
+    if (offline) this.#looking = window.setTimeout(() => void this.#look(seconds), seconds * 1000);
+    this.requestUpdate();
+  }
+
+  async #look(seconds: number): Promise<void> {
+    this.#looking = 0;
+    try {
+      await this.api.get("/api/session");
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "offline" && this.isConnected) {
+        return this.#setOffline(true, Math.min(seconds * 2, LOOK_MOST_SECONDS));
+      }
+    }
+    if (this.#state !== "signed-out") await this.refresh();
+  }
+
   #onConnection = (): void => {
-    this.#offline = !navigator.onLine;
-    if (navigator.onLine && this.#state !== "waiting") void this.refresh();
+    if (!navigator.onLine) this.#setOffline(true);
+    else if (this.#state !== "waiting" && this.#state !== "signed-out") void this.refresh();
     this.requestUpdate();
   };
 
@@ -333,4 +418,13 @@ export abstract class Shell extends LitElement implements Surroundings {
     this.show(target.id);
     void this.updateComplete.then(() => this.renderRoot.querySelector<HTMLElement>(`#tab-${target.id}`)?.focus());
   };
+}
+
+/** Scrolls the strip, and nothing else, until the tab is in it. */
+function reveal(strip: HTMLElement, tab: HTMLElement): void {
+  const [frame, box] = [strip.getBoundingClientRect(), tab.getBoundingClientRect()];
+  // A part of the next tab says that there is more.
+  const room = Math.min(40, (frame.width - box.width) / 2);
+  if (box.left < frame.left + room) strip.scrollLeft -= frame.left + room - box.left;
+  else if (box.right > frame.right - room) strip.scrollLeft += box.right - frame.right + room;
 }

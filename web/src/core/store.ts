@@ -32,6 +32,8 @@ export class Store {
   chain: Route | null = null;
 
   #versions: Partial<Record<Watched, string | null>> = {};
+  /** The last change of each kind: the next one waits for it, or the two would take each other for somebody else. */
+  #working: Partial<Record<Watched, Promise<unknown>>> = {};
 
   constructor(
     private readonly api: () => ApiClient,
@@ -82,18 +84,30 @@ export class Store {
   }
 
   /**
-   * A change of something that is watched: refused with 412 when another window changed it in between, in which case
+   * A change of something that is watched, after those of the same kind that are on their way; `options` may be worked
+   * out when it is its turn. Refused with 412 when another window changed it in between, in which case
    * the current state is loaded before the error goes on. Throws ApiError.
    */
   async change<P extends keyof paths, M extends Method>(
     what: Watched,
     method: M,
     path: P,
-    options: CallOptions = {},
+    options: CallOptions | (() => CallOptions) = {},
+  ): Promise<Answer<P, M>> {
+    const work = (this.#working[what] ?? Promise.resolve()).then(() => this.#change(what, method, path, options));
+    this.#working[what] = work.catch(() => undefined);
+    return work;
+  }
+
+  async #change<P extends keyof paths, M extends Method>(
+    what: Watched,
+    method: M,
+    path: P,
+    options: CallOptions | (() => CallOptions),
   ): Promise<Answer<P, M>> {
     try {
       const { data, etag } = await this.api().call(method, path, {
-        ...options,
+        ...(typeof options === "function" ? options() : options),
         ifMatch: this.#versions[what] ?? null,
       });
       if (etag) this.#versions[what] = etag;
@@ -127,6 +141,14 @@ export class Store {
   /** A provider's name for people; its id when the provider is gone. */
   label(provider: string): string {
     return this.provider(provider)?.label ?? provider;
+  }
+
+  /** What a key is called: its label, and its end where another key of its provider has the same. */
+  keyName({ id, label, hint }: Pick<Credential, "id" | "label" | "hint">): string {
+    if (!label) return hint;
+    const { provider } = this.credentials.find((one) => one.id === id) ?? {};
+    const alike = this.credentials.some((one) => one.id !== id && one.label === label && one.provider === provider);
+    return alike ? `${label} (${hint})` : label;
   }
 
   /** The person's keys at a provider, in their order. */

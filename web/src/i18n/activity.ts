@@ -32,6 +32,7 @@ export const activity = texts({
     empty: "Nothing here yet",
     emptyText: "What is done to your keys, routing and access will be listed here.",
     noneOfKind: "Nothing of this kind among the entries loaded so far.",
+    ordered: (who: string) => `${who} changed the order of providers.`,
     tells: {
       "user.created": ({ who }) => `${who} opened the account.`,
       "user.updated": ({ who, extra }) => `${who} changed the account: ${extra}.`,
@@ -106,6 +107,7 @@ export const activity = texts({
     empty: "Noch nichts",
     emptyText: "Was mit Ihren Schlüsseln, Wegen und Zugängen geschieht, steht künftig hier.",
     noneOfKind: "Nichts davon unter den bisher geladenen Einträgen.",
+    ordered: (who) => `${who} die Reihenfolge der Anbieter geändert.`,
     tells: {
       "user.created": ({ who }) => `${who} das Konto angelegt.`,
       "user.updated": ({ who, extra }) => `${who} das Konto geändert: ${extra}.`,
@@ -180,6 +182,7 @@ export const activity = texts({
     empty: "Todavía no hay nada",
     emptyText: "Lo que se haga con sus claves, rutas y accesos aparecerá aquí.",
     noneOfKind: "Nada de este tipo entre las entradas cargadas hasta ahora.",
+    ordered: (who) => `${who} cambió el orden de los proveedores.`,
     tells: {
       "user.created": ({ who }) => `${who} abrió la cuenta.`,
       "user.updated": ({ who, extra }) => `${who} cambió la cuenta: ${extra}.`,

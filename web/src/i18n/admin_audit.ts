@@ -3,11 +3,11 @@ import { plural, texts } from "../core/language.js";
 export const audit = texts({
   en: {
     title: "Audit log",
-    lead: "Who did what, newest first. Entries are chained: none can be changed or taken out unnoticed.",
+    lead: "Who did what, newest first. Each entry holds a fingerprint of the one before it, so none can be changed or taken out unnoticed. The log is kept as several such chains, so that many can write at once.",
     verify: "Verify the chain",
     verifying: "Verifying…",
     unbroken: (locale: string, chains: number, entries: string) =>
-      `Everything is as it was written: ${chains} ${plural(locale, chains, "chain", "chains")}, ${entries} entries, none changed or missing.`,
+      `Everything is as it was written: ${entries} entries in ${chains} ${plural(locale, chains, "chain", "chains")}, none changed or missing.`,
     brokenTitle: "The audit log was tampered with",
     broken: (chain: string, position: string) => `The first break is in chain ${chain} at entry ${position}:`,
     brokenNext: "Entries before it in this chain are sound. Compare it with a backup, and ask who has access to the database.",
@@ -42,11 +42,11 @@ export const audit = texts({
   },
   de: {
     title: "Protokoll",
-    lead: "Wer was getan hat, das Neueste zuerst. Die Einträge sind verkettet: Keiner lässt sich unbemerkt ändern oder entfernen.",
+    lead: "Wer was getan hat, das Neueste zuerst. Jeder Eintrag enthält einen Fingerabdruck des vorigen, also lässt sich keiner unbemerkt ändern oder entfernen. Damit viele zugleich schreiben können, besteht das Protokoll aus mehreren solchen Ketten.",
     verify: "Kette prüfen",
     verifying: "Wird geprüft…",
     unbroken: (locale, chains, entries) =>
-      `Alles ist, wie es geschrieben wurde: ${chains} ${plural(locale, chains, "Kette", "Ketten")}, ${entries} Einträge, keiner geändert, keiner fehlt.`,
+      `Alles ist, wie es geschrieben wurde: ${entries} Einträge in ${chains} ${plural(locale, chains, "Kette", "Ketten")}, keiner geändert, keiner fehlt.`,
     brokenTitle: "Das Protokoll wurde verändert",
     broken: (chain, position) => `Der erste Bruch ist in Kette ${chain} bei Eintrag ${position}:`,
     brokenNext: "Die Einträge davor sind in dieser Kette heil. Vergleichen Sie mit einer Sicherung und klären Sie, wer Zugang zur Datenbank hat.",
@@ -81,11 +81,11 @@ export const audit = texts({
   },
   es: {
     title: "Registro",
-    lead: "Quién hizo qué, lo más reciente primero. Las entradas están encadenadas: ninguna puede cambiarse ni quitarse sin que se note.",
+    lead: "Quién hizo qué, lo más reciente primero. Cada entrada guarda una huella de la anterior, así que ninguna puede cambiarse ni quitarse sin que se note. El registro consta de varias de estas cadenas para que muchos puedan escribir a la vez.",
     verify: "Verificar la cadena",
     verifying: "Verificando…",
     unbroken: (locale, chains, entries) =>
-      `Todo está como se escribió: ${chains} ${plural(locale, chains, "cadena", "cadenas")}, ${entries} entradas, ninguna cambiada ni perdida.`,
+      `Todo está como se escribió: ${entries} entradas en ${chains} ${plural(locale, chains, "cadena", "cadenas")}, ninguna cambiada ni perdida.`,
     brokenTitle: "El registro ha sido manipulado",
     broken: (chain, position) => `La primera rotura está en la cadena ${chain}, entrada ${position}:`,
     brokenNext: "Las entradas anteriores de esta cadena están intactas. Compare con una copia de seguridad y averigüe quién tiene acceso a la base de datos.",

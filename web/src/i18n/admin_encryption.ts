@@ -3,7 +3,7 @@ import { texts } from "../core/language.js";
 export const encryption = texts({
   en: {
     title: "Encryption",
-    lead: "Every user’s keys are sealed with a data key of their own, and each data key is wrapped by a wrapping key that the database never sees.",
+    lead: "What users store is encrypted (sealed) with a data key of each user’s own. That data key is itself stored encrypted (wrapped) with the server’s wrapping key, which is never in the database: whoever gets hold of the database can read no key.",
     key: "Wrapping key",
     users: "Data keys it wraps",
     state: "State",
@@ -19,7 +19,7 @@ export const encryption = texts({
   },
   de: {
     title: "Verschlüsselung",
-    lead: "Die Schlüssel jedes Nutzers sind mit einem eigenen Datenschlüssel versiegelt, und jeder Datenschlüssel ist von einem Hauptschlüssel umhüllt, den die Datenbank nie sieht.",
+    lead: "Was Nutzer speichern, ist mit einem eigenen Datenschlüssel je Nutzer verschlüsselt (versiegelt). Dieser wiederum liegt verschlüsselt (umhüllt) unter dem Hauptschlüssel des Servers, der nie in der Datenbank steht: Wer an die Datenbank kommt, kann keinen Schlüssel lesen.",
     key: "Hauptschlüssel",
     users: "Datenschlüssel darunter",
     state: "Zustand",
@@ -35,7 +35,7 @@ export const encryption = texts({
   },
   es: {
     title: "Cifrado",
-    lead: "Las claves de cada usuario se sellan con una clave de datos propia, y cada clave de datos va envuelta por una clave maestra que la base de datos nunca ve.",
+    lead: "Lo que guardan los usuarios se cifra (sella) con una clave de datos propia de cada uno. Esa clave de datos se guarda a su vez cifrada (envuelta) con la clave maestra del servidor, que nunca está en la base de datos: quien la consiga no puede leer ninguna clave.",
     key: "Clave maestra",
     users: "Claves de datos que envuelve",
     state: "Estado",

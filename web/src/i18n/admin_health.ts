@@ -3,10 +3,10 @@ import { texts } from "../core/language.js";
 export const health = texts({
   en: {
     title: "Providers, last hour",
-    lead: "Everybody’s requests, on whatever server.",
+    lead: "The calls that everybody’s requests made, on whatever server.",
     provider: "Provider",
     state: "State",
-    requests: "Requests",
+    requests: "Calls",
     errors: "Errors",
     duration: "Median",
     slow: "95 %",
@@ -37,10 +37,10 @@ export const health = texts({
   },
   de: {
     title: "Anbieter, letzte Stunde",
-    lead: "Die Anfragen aller, auf welchem Server auch immer.",
+    lead: "Die Aufrufe für die Anfragen aller, auf welchem Server auch immer.",
     provider: "Anbieter",
     state: "Zustand",
-    requests: "Anfragen",
+    requests: "Aufrufe",
     errors: "Fehler",
     duration: "Median",
     slow: "95 %",
@@ -71,10 +71,10 @@ export const health = texts({
   },
   es: {
     title: "Proveedores, última hora",
-    lead: "Las solicitudes de todos, en cualquier servidor.",
+    lead: "Las llamadas que hicieron las solicitudes de todos, en cualquier servidor.",
     provider: "Proveedor",
     state: "Estado",
-    requests: "Solicitudes",
+    requests: "Llamadas",
     errors: "Errores",
     duration: "Mediana",
     slow: "95 %",

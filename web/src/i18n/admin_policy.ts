@@ -33,6 +33,10 @@ export const policy = texts({
     revealText:
       "Off is safer: a stolen session can then never give a key away. If on, a person must have signed in within the last five minutes, sees the key for 30 seconds, and the audit log has it.",
     unsaved: "You have changes that are not saved.",
+    unsavedElsewhere: "Your changes to the policy are not saved yet.",
+    back: "Back to them",
+    bareLock: "Nobody can decide this task: it follows each user’s own order. Choose a provider to decide it for all.",
+    listedNobody: "The list is empty: until somebody is named here, nobody may use them.",
     discard: "Discard",
     saved: "Policy saved. It is in force.",
     conflict: "Somebody else changed the policy in the meantime. Their version is shown now; make your changes again.",
@@ -69,6 +73,10 @@ export const policy = texts({
     revealText:
       "Aus ist sicherer: Dann kann eine gestohlene Sitzung nie einen Schlüssel preisgeben. Ist es an, muss man sich in den letzten fünf Minuten angemeldet haben, sieht den Schlüssel 30 Sekunden lang, und das Protokoll hält es fest.",
     unsaved: "Sie haben ungespeicherte Änderungen.",
+    unsavedElsewhere: "Ihre Änderungen an den Regeln sind noch nicht gespeichert.",
+    back: "Zu den Änderungen",
+    bareLock: "Niemand kann diese Aufgabe festlegen: Sie folgt der eigenen Reihenfolge der Nutzer. Wählen Sie einen Anbieter, um sie für alle festzulegen.",
+    listedNobody: "Die Liste ist leer: Solange hier niemand steht, darf niemand sie verwenden.",
     discard: "Verwerfen",
     saved: "Regeln gespeichert. Sie gelten.",
     conflict: "Jemand anderes hat die Regeln inzwischen geändert. Sie sehen jetzt diese Fassung; bitte ändern Sie noch einmal.",
@@ -105,6 +113,10 @@ export const policy = texts({
     revealText:
       "Desactivado es más seguro: así una sesión robada nunca puede revelar una clave. Activado, hay que haber iniciado sesión en los últimos cinco minutos, la clave se ve 30 segundos y queda en el registro.",
     unsaved: "Tiene cambios sin guardar.",
+    unsavedElsewhere: "Sus cambios en las reglas todavía no están guardados.",
+    back: "Volver a ellos",
+    bareLock: "Nadie puede decidir esta tarea: sigue el orden de cada usuario. Elija un proveedor para decidirla para todos.",
+    listedNobody: "La lista está vacía: mientras no haya nadie, nadie puede usarlas.",
     discard: "Descartar",
     saved: "Reglas guardadas. Ya están en vigor.",
     conflict: "Otra persona cambió las reglas entretanto. Ahora ve su versión; vuelva a hacer sus cambios.",

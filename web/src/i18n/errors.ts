@@ -1,26 +1,4 @@
-import { texts, type Language } from "../core/language.js";
-
-/** What can go wrong before the server has said anything. */
-export const local = texts({
-  en: {
-    offline: "The server cannot be reached. Check your connection and try again.",
-    internal_error: "Something went wrong on our side. Nothing was changed.",
-    token_unavailable: "This page could not sign you in. Reload it, or sign in again.",
-    token_missing: "You are not signed in.",
-  },
-  de: {
-    offline: "Der Server ist nicht erreichbar. Prüfen Sie die Verbindung und versuchen Sie es erneut.",
-    internal_error: "Bei uns ist etwas schiefgegangen. Es wurde nichts geändert.",
-    token_unavailable: "Diese Seite konnte Sie nicht anmelden. Laden Sie sie neu oder melden Sie sich wieder an.",
-    token_missing: "Sie sind nicht angemeldet.",
-  },
-  es: {
-    offline: "No se puede contactar con el servidor. Compruebe la conexión e inténtelo de nuevo.",
-    internal_error: "Algo ha fallado por nuestra parte. No se ha cambiado nada.",
-    token_unavailable: "Esta página no pudo iniciar su sesión. Recárguela o inicie sesión de nuevo.",
-    token_missing: "No ha iniciado sesión.",
-  },
-});
+import type { Language } from "../core/language.js";
 
 const german = {
   token_invalid: "Ihre Sitzung ist beendet. Melden Sie sich neu an.",
@@ -68,6 +46,18 @@ const german = {
   provider_built_in: "Dieser Anbieter gehört zum Katalog: Ihn ändert nur die Datei des Betreibers.",
   provider_in_use: "Dort sind noch Schlüssel von Nutzern gespeichert.",
   provider_limit: "Es sind schon zu viele Anbieter hinzugefügt. Entfernen Sie zuerst einen.",
+  ambiguous_credentials: "Der Browser zeigt zwei verschiedene Anmeldungen. Melden Sie sich ab und neu an.",
+  identity_provider_unavailable: "Der Identitätsanbieter antwortet nicht. Versuchen Sie es gleich noch einmal.",
+  unknown_task: "Diese Aufgabe gibt es nicht.",
+  secret_missing: "Zu diesem Eintrag ist kein Schlüssel gespeichert. Geben Sie ihn neu ein.",
+  credential_rejected: "Der Anbieter lehnt diesen Schlüssel ab.",
+  credential_limited: "Das darf dieser Schlüssel beim Anbieter nicht.",
+  insufficient_quota: "Das Konto beim Anbieter hat kein Guthaben.",
+  rate_limit_exceeded: "Der Anbieter drosselt gerade. Versuchen Sie es später.",
+  provider_overloaded: "Der Anbieter ist überlastet. Versuchen Sie es gleich noch einmal.",
+  provider_timeout: "Der Anbieter hat nicht rechtzeitig geantwortet.",
+  provider_unreachable: "Der Anbieter ist nicht erreichbar.",
+  schema_outdated: "Die Datenbank wartet auf eine Umstellung. Sagen Sie es dem Betreiber.",
 };
 
 const spanish: Record<keyof typeof german, string> = {
@@ -116,6 +106,18 @@ const spanish: Record<keyof typeof german, string> = {
   provider_built_in: "Este proveedor es del catálogo: solo lo cambia el archivo del operador.",
   provider_in_use: "Todavía hay claves de usuarios guardadas allí.",
   provider_limit: "Ya se han añadido demasiados proveedores. Quite uno primero.",
+  ambiguous_credentials: "El navegador muestra dos sesiones distintas. Cierre la sesión e iníciela de nuevo.",
+  identity_provider_unavailable: "El proveedor de identidad no responde. Inténtelo de nuevo en un momento.",
+  unknown_task: "Esta tarea no existe.",
+  secret_missing: "Esta entrada no tiene ninguna clave guardada. Introdúzcala de nuevo.",
+  credential_rejected: "El proveedor rechaza esta clave.",
+  credential_limited: "El proveedor no permite esto con esta clave.",
+  insufficient_quota: "La cuenta del proveedor no tiene saldo.",
+  rate_limit_exceeded: "El proveedor limita las solicitudes en este momento. Inténtelo más tarde.",
+  provider_overloaded: "El proveedor está sobrecargado. Inténtelo de nuevo en un momento.",
+  provider_timeout: "El proveedor no respondió a tiempo.",
+  provider_unreachable: "No se puede contactar con el proveedor.",
+  schema_outdated: "La base de datos espera una actualización. Avise a quien gestiona el servidor.",
 };
 
 /** What the server's codes mean. English has the server's own, more exact sentences. */

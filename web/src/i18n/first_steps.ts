@@ -3,6 +3,7 @@ import { texts } from "../core/language.js";
 export const firstSteps = texts({
   en: {
     title: "Three steps",
+    titleTwo: "Two steps",
     hide: "Hide these steps",
     key: "Add your first key",
     keyText: "Your requests then run on your own account, and you see what they cost.",
@@ -15,6 +16,7 @@ export const firstSteps = texts({
   },
   de: {
     title: "Drei Schritte",
+    titleTwo: "Zwei Schritte",
     hide: "Schritte ausblenden",
     key: "Ersten Schlüssel hinzufügen",
     keyText: "Ihre Anfragen laufen dann auf Ihr eigenes Konto, und Sie sehen, was sie kosten.",
@@ -27,6 +29,7 @@ export const firstSteps = texts({
   },
   es: {
     title: "Tres pasos",
+    titleTwo: "Dos pasos",
     hide: "Ocultar estos pasos",
     key: "Añada su primera clave",
     keyText: "Sus solicitudes irán a su propia cuenta y verá lo que cuestan.",

@@ -17,6 +17,8 @@ export class OneTimeLink {
   #purpose: Purpose | null = null;
   #secure = true;
   #failure: unknown = null;
+  /** Who is signed in in this browser, when the link is not theirs: opening it would sign them out unasked. */
+  #other: string | null = null;
   #login = "";
   #loginFault: string | null = null;
   #password: PasswordField;
@@ -35,12 +37,14 @@ export class OneTimeLink {
     this.#failure = null;
     this.at.redraw();
     try {
-      this.#secure = (await this.at.api.get("/api/sign-in")).secure;
+      const ways = await this.at.api.get("/api/sign-in");
+      this.#secure = ways.secure;
       // Not sent where anybody could read it on the way.
       if (this.#secure) {
         const { purpose, login } = await this.at.api.post("/api/sign-in/link/check", { token: this.token });
         this.#purpose = purpose as Purpose;
         this.#login = login;
+        if (ways.signed_in) this.#other = await this.#findOther(login);
       }
     } catch (error) {
       this.#failure = error;
@@ -61,6 +65,7 @@ export class OneTimeLink {
     if (this.#failure) return this.#drawFailure();
     const purpose = this.#purpose;
     if (!purpose) return card(t.signIn, skeleton(shell[language].loading, 2));
+    if (this.#other !== null) return this.#drawOther(this.#other);
     return card(
       t.linkTitle[purpose],
       html`<p>${t.linkText[purpose]}</p>
@@ -90,6 +95,36 @@ export class OneTimeLink {
           </button>
         </form>`,
     );
+  }
+
+  async #findOther(login: string): Promise<string | null> {
+    const session = await this.at.api.get("/api/session");
+    return session.login === login ? null : (session.display_name ?? session.login ?? session.user_id);
+  }
+
+  #drawOther(name: string): TemplateResult {
+    const t = page[this.at.language];
+    return card(
+      t.otherTitle,
+      html`<p>${t.otherText(name, this.#login)}</p>
+        ${this.#trouble ? banner("bad", explain(this.#trouble, this.at.language)) : nothing}
+        <button class="primary" aria-disabled=${this.#busy ? "true" : "false"} @click=${() => this.#signOut()}>${t.otherGoOn}</button>
+        <button @click=${() => this.at.restart()}>${t.otherStay(name)}</button>`,
+    );
+  }
+
+  async #signOut(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#trouble = null;
+    try {
+      await this.at.signOut();
+      this.#other = null;
+    } catch (error) {
+      this.#trouble = error;
+    }
+    this.#busy = false;
+    this.at.redraw();
   }
 
   #drawFailure(): TemplateResult {

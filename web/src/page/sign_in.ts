@@ -47,6 +47,10 @@ export class SignIn {
       this.#failure = error;
     }
     this.at.redraw();
+    // Not on a phone, where the keyboard would cover the page; and not where a message has to be read first.
+    if (this.why || this.outside || !matchMedia("(pointer: fine)").matches) return;
+    await this.at.updateComplete;
+    if (document.activeElement === document.body) this.at.root.querySelector<HTMLElement>("#page-login")?.focus();
   }
 
   /** What was typed goes, and the clock stops. */
@@ -197,7 +201,6 @@ export function outsideTrouble(language: Language, code: string): string {
   const known: Record<string, string> = {
     ...t.outsideErrors,
     user_suspended: t.suspended,
-    sign_in_mismatch: t.outsideErrors.sign_in_expired,
   };
   return known[code] ?? t.outsideErrors.failed;
 }

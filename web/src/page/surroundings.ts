@@ -13,11 +13,15 @@ export interface PageSurroundings {
   readonly language: Language;
   readonly format: Format;
   readonly root: ParentNode;
+  /** Until what was asked for is drawn. */
+  readonly updateComplete: Promise<boolean>;
   redraw(): void;
   /** The server says that somebody is signed in: ask who, and show their page. Throws ApiError. */
   enter(): Promise<void>;
   /** As if the page had just been opened. */
   restart(): void;
+  /** Ends the session of this browser, in all its windows, and leaves what is shown. Throws ApiError. */
+  signOut(): Promise<void>;
   /** Ask for a sign-in. */
   leave(why?: "ended" | "signedOut"): void;
 }

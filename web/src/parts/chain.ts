@@ -65,7 +65,7 @@ function drawHop(at: Around, hop: Hop, number: number): TemplateResult {
     <span class="hop-name">
       <span class="hop-number" aria-hidden="true">${number}</span>
       <strong>${at.store.label(hop.provider)}</strong>
-      ${drawPayer(at, hop.payer, several ? key.label || key.hint : null)}
+      ${drawPayer(at, hop.payer, several ? at.store.keyName(key) : null)}
     </span>
     <code class="hop-model" title=${hop.model}>${hop.model}</code>
     <span class="hop-arrow">${icon("arrow")}</span>

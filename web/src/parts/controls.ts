@@ -1,5 +1,6 @@
 /** Small controls that several views use. */
 import { html, nothing, type TemplateResult } from "lit";
+import { live } from "lit/directives/live.js";
 import { icon } from "./icons.js";
 
 export interface FieldParts {
@@ -29,7 +30,7 @@ export function field(parts: FieldParts): TemplateResult {
     </div>`;
 }
 
-/** On or off, at once. */
+/** On or off, at once. Drawn anew it shows `on`, whatever was clicked: a change that failed is not shown as made. */
 export function toggle(
   label: string,
   on: boolean,
@@ -40,7 +41,7 @@ export function toggle(
     <input
       type="checkbox"
       role="switch"
-      .checked=${on}
+      .checked=${live(on)}
       ?disabled=${options.disabled}
       aria-label=${options.hideLabel ? label : nothing}
       @change=${(event: Event) => change((event.target as HTMLInputElement).checked)}

@@ -16,7 +16,8 @@ export function menu(id: string, label: string, items: readonly (MenuItem | null
     <button class="icon" popovertarget=${id} aria-haspopup="menu" aria-expanded="false" aria-label=${label}>
       ${icon("more")}
     </button>
-    <div id=${id} popover role="menu" class="menu" aria-label=${label} @toggle=${onToggle} @keydown=${onKey}>
+    <div id=${id} popover role="menu" class="menu" aria-label=${label}
+      @beforetoggle=${giveFocusBack} @toggle=${onToggle} @keydown=${onKey}>
       ${items.map((item) =>
         item
           ? html`<button
@@ -34,6 +35,14 @@ export function menu(id: string, label: string, items: readonly (MenuItem | null
           : nothing,
       )}
     </div>`;
+}
+
+/** The item that has the focus goes: without this the focus would be nowhere, and a dialog would not know where from. */
+function giveFocusBack(event: Event): void {
+  const box = event.currentTarget as HTMLElement;
+  if ((event as ToggleEvent).newState === "closed" && box.matches(":focus-within")) {
+    (box.previousElementSibling as HTMLElement).focus();
+  }
 }
 
 function onToggle(event: Event): void {

@@ -7,6 +7,7 @@ import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { skeleton } from "./controls.js";
+import { defaultModel } from "./default_model.js";
 import { dialog } from "./dialog.js";
 import { icon } from "./icons.js";
 
@@ -44,17 +45,6 @@ const OUTCOMES: Readonly<Record<string, "wrong_key" | "no_credit" | "limited" | 
   credential_limited: "limited",
   rate_limit_exceeded: "rate_limited",
 };
-
-/**
- * The model that a provider's requests get when nothing names one; null when there is none. Without `task` the
- * person's own default there does not count: it is what they are choosing.
- */
-export function defaultModel(at: PanelSurroundings, provider: string, task?: string | null): string | null {
-  const defaults = at.store.provider(provider)?.default_models ?? {};
-  if (task === "embedding") return defaults["embedding"] ?? null;
-  const wish = task === undefined ? null : at.store.preference(provider).default_model;
-  return wish || (defaults[task ?? ""] ?? defaults["default"] ?? null);
-}
 
 /** A view makes one, opens it when needed and always draws it. */
 export class ModelPicker {
@@ -144,12 +134,14 @@ export class ModelPicker {
         ? html`<p class="models-prices" id="models-prices">${t.prices}</p>`
         : nothing}
       ${this.#loading && !this.#list ? skeleton(shell[this.at.language].loading, 4) : nothing}
-      <ul class="models" id="models-list" role="listbox" aria-label=${t.models} ?hidden=${!options.length}>
+      <ul class="models" id="models-list" role="listbox" aria-label=${t.models} ?hidden=${this.#loading && !this.#list}>
         ${options.map((one, index) => this.#drawOption(choice, one, index))}
       </ul>
-      ${hidden > 0 ? html`<p class="muted small">${t.more(this.at.format.number(hidden))}</p>` : nothing}
-      ${models.length || this.#loading ? nothing : html`<p class="muted small">${t.empty}</p>`}
-      ${this.#isBad() ? html`<p class="fault" role="alert">${icon("alert")}${t.badName}</p>` : nothing}`;
+      <div class="models-note">
+        ${hidden > 0 ? html`<p class="muted small">${t.more(this.at.format.number(hidden))}</p>` : nothing}
+        ${models.length || this.#loading ? nothing : html`<p class="muted small">${t.empty}</p>`}
+        ${this.#isBad() ? html`<p class="fault" role="alert">${icon("alert")}${t.badName}</p>` : nothing}
+      </div>`;
   }
 
   /** Whose list this is and how old, and the way to a new one. */
@@ -192,7 +184,7 @@ export class ModelPicker {
   #abilities(model: Listed): string {
     const t = texts[this.at.language];
     return [
-      model.context_tokens ? t.context(this.at.format.compact(model.context_tokens)) : "",
+      model.context_tokens ? t.context(this.at.format.about(model.context_tokens)) : "",
       model.tools ? t.tools : "",
       model.images ? t.images : "",
       model.json_schema ? t.json : "",

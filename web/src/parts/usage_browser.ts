@@ -7,7 +7,7 @@ import { Chart, type ChartParts } from "./chart.js";
 import { empty, saveFile, segments, skeleton } from "./controls.js";
 import { failure } from "./failure.js";
 import { icon } from "./icons.js";
-import { lastDays, costOf, METRICS, toChart, today, type DayRange, type Metric, type Split, type UsageAnswer } from "./usage_report.js";
+import { lastDays, costOf, METRICS, toChart, today, type DayRange, type Metric, type Split, type UsageAnswer, type UsageRow } from "./usage_report.js";
 import { UsageTable, type UsageTableParts } from "./usage_table.js";
 import chartStyles from "./chart.css?inline";
 import tableStyles from "./usage_table.css?inline";
@@ -28,6 +28,8 @@ export interface UsageSource {
   words: () => UsageWords;
   /** A provider's name. */
   label: (provider: string) => string;
+  /** Shows the requests behind a row of the table; null where that cannot be done for a split. */
+  open?: (split: Split) => ((row: UsageRow) => void) | null;
   /** What else is loaded for the same days. */
   beside?: (days: DayRange, signal: AbortSignal) => Promise<void>;
 }
@@ -74,6 +76,11 @@ export class UsageBrowser {
       ${this.#drawFilter(t)}
       ${this.#failure ? failure(this.#failure, this.at.language, () => this.open()) : this.#loaded ? this.#drawLoaded(t) : skeleton(shell[this.at.language].loading, 4)}
     </div>`;
+  }
+
+  /** Whether its height is known: it shows something, be it a failure. */
+  get settled(): boolean {
+    return Boolean(this.#loaded ?? this.#failure);
   }
 
   /** What is looked at, both days included. */
@@ -161,7 +168,7 @@ export class UsageBrowser {
       this.#drawn = {
         for: made,
         chart: toChart(byDay, split, this.#metric, t, format, label),
-        table: { answer: inAll, split, words: t, format, label },
+        table: { answer: inAll, split, words: t, format, label, open: this.source.open?.(split) ?? undefined },
       };
     }
     const { chart, table } = this.#drawn;

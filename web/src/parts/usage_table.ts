@@ -15,6 +15,8 @@ export interface UsageTableParts {
   format: Format;
   /** The name of a provider or a user. */
   label: (id: string) => string;
+  /** Shows the requests behind a row, where that can be done. */
+  open?: ((row: UsageRow) => void) | undefined;
 }
 
 interface Column {
@@ -92,30 +94,66 @@ export class UsageTable {
   }
 }
 
-function listColumns({ answer, split, words, format, label }: UsageTableParts): Column[] {
+function listColumns({ answer, split, words, format, label, open }: UsageTableParts): Column[] {
   const { columns: names, titles, metrics } = words;
-  const count = (id: keyof typeof names & keyof typeof titles, key: (row: UsageRow) => number): Column => ({
+  const measured = answer.rows.some((row) => row.p50_duration_ms !== null);
+  /** A number, and below it the part of it that is worth telling. */
+  const count = (
+    id: "input" | "output",
+    key: (row: UsageRow) => number,
+    part: (row: UsageRow) => number,
+    say: (part: string) => string,
+  ): Column => ({
     id,
     label: names[id],
     title: titles[id],
     key,
-    cell: (row) => format.number(key(row)),
-  });
-  const time = (id: "duration" | "firstByte", key: (row: UsageRow) => number | null): Column => ({
-    id,
-    label: names[id],
-    title: titles[id],
-    key,
-    cell: (row) => format.duration(key(row)),
+    cell: (row) => twoLines(format.number(key(row)), part(row) ? say(format.number(part(row))) : ""),
   });
   const name = (row: UsageRow) => nameRow(row, split, words, label);
   const errorShare = (row: UsageRow) => (row.requests ? row.errors / row.requests : 0);
+  const fallbackShare = (row: UsageRow) => (row.requests ? (row.fallback_requests ?? 0) / row.requests : 0);
+  const fallbacks: Column = {
+    id: "fallbacks",
+    label: names.fallbacks,
+    title: titles.fallbacks,
+    key: fallbackShare,
+    cell: (row) => format.percent(fallbackShare(row)),
+  };
+  const percentiles: Column = {
+    id: "duration",
+    label: names.duration,
+    title: titles.percentiles,
+    key: (row) => row.p50_duration_ms,
+    cell: (row) =>
+      twoLines(format.duration(row.p50_duration_ms), row.p95_duration_ms === null ? "" : words.slowest(format.duration(row.p95_duration_ms))),
+  };
+  const mean: Column = {
+    id: "duration",
+    label: names.duration,
+    title: titles.duration,
+    key: (row) => row.mean_duration_ms,
+    cell: (row) =>
+      twoLines(format.duration(row.mean_duration_ms), row.mean_first_byte_ms === null ? "" : words.firstByte(format.duration(row.mean_first_byte_ms))),
+  };
+  const firstByte: Column = {
+    id: "firstByte",
+    label: names.firstByte,
+    title: titles.firstByte,
+    key: (row) => row.mean_first_byte_ms,
+    cell: (row) => format.duration(row.mean_first_byte_ms),
+  };
+  const named = (row: UsageRow): unknown => {
+    if (split === "payer") return payerMark(row.payer!, words);
+    if (!open || (split === "task" && !row.task)) return html`<span class="usage-name">${name(row)}</span>`;
+    return html`<button class="plain usage-name" title=${words.showRequests} @click=${() => open(row)}>${name(row)}</button>`;
+  };
   return [
     {
       id: "name",
       label: words.splits[split],
       key: (row) => name(row).toLocaleLowerCase(),
-      cell: (row) => (split === "payer" ? payerMark(row.payer!, words) : html`<span class="usage-name">${name(row)}</span>`),
+      cell: named,
     },
     ...(split === "payer"
       ? []
@@ -128,14 +166,15 @@ function listColumns({ answer, split, words, format, label }: UsageTableParts): 
       cell: (row) => cost(row, words, format, row !== answer.total),
     },
     { id: "requests", label: metrics.requests, key: (row) => row.requests, cell: (row) => format.number(row.requests) },
-    count("input", inputTokens),
-    count("cached", (row) => row.cache_read),
-    count("output", outputTokens),
-    count("reasoning", (row) => row.output_reasoning),
+    count("input", inputTokens, (row) => row.cache_read, words.cachedPart),
+    count("output", outputTokens, (row) => row.output_reasoning, words.reasoningPart),
     { id: "errors", label: metrics.errors, title: titles.errors, key: errorShare, cell: (row) => format.percent(errorShare(row)) },
-    time("duration", (row) => row.mean_duration_ms),
-    time("firstByte", (row) => row.mean_first_byte_ms),
+    ...(measured ? [fallbacks, percentiles, firstByte] : [mean]),
   ];
+}
+
+function twoLines(first: string, second: string): unknown {
+  return second ? html`${first}<small>${second}</small>` : first;
 }
 
 /** Money, and how many requests it leaves out: what has no price is never shown as free. */
@@ -143,7 +182,7 @@ function cost(row: UsageRow, words: UsageWords, format: Format, mark = true): un
   const known = costOf(row);
   const money = format.money(known);
   if (!mark || !row.unpriced_requests || known === null) return money;
-  return html`${money} <span class="muted small">${words.unpricedShort(format.number(row.unpriced_requests))}</span>`;
+  return twoLines(money, words.unpricedShort(format.number(row.unpriced_requests)));
 }
 
 function compare(a: number | string | null, b: number | string | null, down: boolean): number {

@@ -15,6 +15,8 @@ type Entry = components["schemas"]["AuditEntryOut"];
 type Kind = keyof (typeof activity)["en"]["kinds"];
 
 const PAGE = 50;
+// One transaction's rows are this near to one another.
+const ONE_CHANGE_MILLISECONDS = 1000;
 const KINDS: Record<string, Kind> = {
   credential: "keys",
   preference: "routing",
@@ -112,7 +114,7 @@ export class ActivityView extends View<PanelSurroundings> {
     return html`
       ${[...days.values()].map(
         (entries) => html`<h3 class="activity-day">${this.#nameDay(entries[0]!.occurred_at)}</h3>
-          <ul class="card activity-list">${entries.map((entry) => this.#drawEntry(entry))}</ul>`,
+          <ul class="card activity-list">${bundle(entries).map((one) => this.#drawEntry(one))}</ul>`,
       )}
       ${shown.length ? nothing : html`<p class="muted">${t.noneOfKind}</p>`}
       ${this.#more
@@ -120,10 +122,12 @@ export class ActivityView extends View<PanelSurroundings> {
         : nothing}`;
   }
 
-  #drawEntry(entry: Entry): TemplateResult {
+  /** @param bundled a change and what was changed together with it */
+  #drawEntry(bundled: readonly [Entry, ...Entry[]]): TemplateResult {
     const { format, language } = this.at;
     const t = activity[language];
-    const sentence = this.#tell(entry);
+    const [entry] = bundled;
+    const sentence = isOrder(entry) ? t.ordered(this.#who(entry.actor)) : this.#tell(entry);
     const foreign = entry.actor !== this.at.store.session.user_id;
     return html`<li>
       <span class="activity-sign ${foreign ? "foreign" : ""}">${icon(foreign ? "alert" : "user")}</span>
@@ -136,11 +140,13 @@ export class ActivityView extends View<PanelSurroundings> {
         <dl>
           <dt>${t.exact}</dt><dd>${format.dateTime(entry.occurred_at)}</dd>
           <dt>${t.by}</dt><dd>${entry.actor}</dd>
-          ${entry.subject ? html`<dt>${t.subject}</dt><dd class="mono">${entry.subject}</dd>` : nothing}
-          ${Object.entries(entry.details).map(
-            ([name, value]) => html`<dt class="mono">${name}</dt><dd class="mono">${show(value)}</dd>`,
+          ${bundled.map(
+            (one) => html`${one.subject ? html`<dt>${t.subject}</dt><dd class="mono">${one.subject}</dd>` : nothing}
+              ${Object.entries(one.details).map(
+                ([name, value]) => html`<dt class="mono">${name}</dt><dd class="mono">${show(value)}</dd>`,
+              )}
+              <dt>${t.entry}</dt><dd>${t.position(one.chain, one.position)} · <span class="mono">${one.action}</span></dd>`,
           )}
-          <dt>${t.entry}</dt><dd>${t.position(entry.chain, entry.position)} · <span class="mono">${entry.action}</span></dd>
         </dl>
       </details>
     </li>`;
@@ -189,6 +195,25 @@ export class ActivityView extends View<PanelSurroundings> {
     if (day === new Date(Date.now() - 86_400_000).toDateString()) return t.yesterday;
     return this.at.format.date(instant);
   }
+}
+
+/** What one change of the order wrote for each provider belongs together: the same person, in the same moment. */
+function bundle(entries: readonly Entry[]): [Entry, ...Entry[]][] {
+  const bundles: [Entry, ...Entry[]][] = [];
+  for (const entry of entries) {
+    const last = bundles.at(-1);
+    const [first] = last ?? [];
+    const another = last?.every((one) => one.subject !== entry.subject);
+    const near = first && Date.parse(first.occurred_at) - Date.parse(entry.occurred_at) < ONE_CHANGE_MILLISECONDS;
+    if (last && another && near && first.actor === entry.actor && isOrder(first) && isOrder(entry)) last.push(entry);
+    else bundles.push([entry]);
+  }
+  return bundles;
+}
+
+function isOrder({ action, details }: Entry): boolean {
+  const names = Object.keys(details);
+  return action === "preference.updated" && names.length > 0 && names.every((one) => one === "priority" || one === "backup_only");
 }
 
 function show(value: unknown): string {

@@ -12,29 +12,39 @@ export function guide(at: PanelSurroundings, addKey: () => void): TemplateResult
   const running = credentials.some((one) => one.request_count > 0);
   if (running || isHidden()) return nothing;
   const t = firstSteps[at.language];
+  const has = credentials.length > 0;
+  // A program's token is made on the server's own page.
+  const embedded = at.store.session.via === "panel";
   const hide = (): void => {
     remember(true);
     at.requestUpdate();
   };
   return html`<section class="section card">
     <header>
-      <h2>${t.title}</h2>
+      <h2>${embedded ? t.titleTwo : t.title}</h2>
       <button class="icon" aria-label=${t.hide} title=${t.hide} @click=${hide}>${icon("close")}</button>
     </header>
     <ol class="keys-steps">
-      ${step(t.key, t.keyText, credentials.length > 0, addKey)}
-      ${step(t.route, t.routeText, false, () => at.show("routing"))}
-      ${step(t.connect, t.connectText, false, () => at.show("access"))}
+      ${step(1, t.key, t.keyText, has, !has, addKey)} ${step(2, t.route, t.routeText, false, false, () => at.show("routing"))}
+      ${embedded ? nothing : step(3, t.connect, t.connectText, false, has, () => at.show("access"))}
     </ol>
   </section>`;
 
-  function step(title: string, text: string, done: boolean, run: () => void): TemplateResult {
+  /** @param next whether it is the one to take now */
+  function step(
+    number: number,
+    title: string,
+    text: string,
+    done: boolean,
+    next: boolean,
+    run: () => void,
+  ): TemplateResult {
     return html`<li>
-      <h3>${title}</h3>
+      <h3><span class="keys-step">${at.format.number(number)}</span>${title}</h3>
       <p class="muted">${text}</p>
       ${done
         ? html`<span class="pill good">${icon("check")}${t.done}</span>`
-        : html`<button @click=${run} aria-label="${t.start}: ${title}">${t.start}${icon("arrow")}</button>`}
+        : html`<button class=${next ? "primary" : ""} @click=${run} aria-label="${t.start}: ${title}">${t.start}${icon("arrow")}</button>`}
     </li>`;
   }
 }

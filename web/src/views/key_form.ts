@@ -1,18 +1,18 @@
 /** The dialog in which a key is pasted, tested and saved: a new one, or one in the place of another. */
 import { html, nothing, type TemplateResult } from "lit";
 import { ApiError } from "../api/client.js";
-import type { components } from "../api/schema.js";
 import { explain } from "../core/explain.js";
-import type { Credential, Provider } from "../core/store.js";
+import type { Credential, Preference, Provider } from "../core/store.js";
 import { keys } from "../i18n/keys.js";
 import { shell } from "../i18n/shell.js";
 import { words } from "../i18n/words.js";
 import { dialog } from "../parts/dialog.js";
 import { field, pill, type Tone } from "../parts/controls.js";
+import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import type { PanelSurroundings } from "../panel.js";
-
-type TestResult = components["schemas"]["TestOut"];
+import { locate, place, readLanes, wishesOf } from "./key_order.js";
+import { foundByTest, type TestResult } from "./key_row.js";
 
 const TONES: Record<string, Tone> = { works: "good", limited: "warn", rate_limited: "warn", no_credit: "warn" };
 // Right keys: saved without asking again.
@@ -25,18 +25,22 @@ export class KeyForm {
   /** Whether the person chose the provider: then a pasted key does not change it any more. */
   #chosen: boolean;
   #label = "";
-  #expires = "";
+  #expiry: Expiry = beginExpiry(null);
   #baseUrl = "";
   #fields: Record<string, string> = {};
   #result: TestResult | null = null;
   #busy = false;
   #fault: { field: string; text: string } | null = null;
 
-  /** @param replaced the key whose place the new one takes */
+  /**
+   * @param replaced the key whose place the new one takes
+   * @param onStored gets the stored key's id and what its test found
+   */
   constructor(
     private readonly at: PanelSurroundings,
     provider: string,
     private readonly replaced: Credential | null,
+    private readonly onStored: (key: string, result: TestResult | null) => void,
     private readonly onClose: (saved: boolean) => void,
   ) {
     this.#provider = replaced?.provider ?? provider;
@@ -88,7 +92,7 @@ export class KeyForm {
       id: "secret",
       label: t.paste,
       hint: t.pasteHint,
-      error: this.#faultOf("secret"),
+      error: this.#faultOf("secret") ?? (this.#result?.outcome === "wrong_key" ? t.refused(provider!.label) : null),
       control: (id, describedBy) => html`<div class="keys-secret">
         <input
           id=${id}
@@ -162,7 +166,7 @@ export class KeyForm {
   #advanced(provider: Provider | undefined): TemplateResult {
     const t = keys[this.at.language];
     return html`<details class="keys-advanced">
-      <summary>${t.advanced}</summary>
+      <summary>${provider?.custom_base_url ? t.advancedAddress : t.advanced}</summary>
       <div class="stack">
         ${field({
           id: "label",
@@ -178,20 +182,17 @@ export class KeyForm {
             @input=${(event: Event) => (this.#label = valueOf(event))}
           />`,
         })}
-        ${field({
-          id: "expires",
-          label: t.expiry,
-          hint: t.expiryHint,
-          error: this.#faultOf("expires_at"),
-          control: (id, describedBy) => html`<input
-            id=${id}
-            type="date"
-            aria-describedby=${describedBy}
-            min=${new Date().toISOString().slice(0, 10)}
-            .value=${this.#expires}
-            @input=${(event: Event) => (this.#expires = valueOf(event))}
-          />`,
-        })}
+        ${expiryField(
+          t,
+          this.at.format,
+          this.#expiry,
+          null,
+          (expiry) => {
+            this.#expiry = expiry;
+            this.at.requestUpdate();
+          },
+          this.#faultOf("expires_at"),
+        )}
         ${provider?.custom_base_url
           ? field({
               id: "base-url",
@@ -230,7 +231,9 @@ export class KeyForm {
 
   #typed(text: string): void {
     // What people copy brings spaces, line breaks and quotation marks along.
-    this.#secret = text.trim().replace(/^["'`]+|["'`]+$/g, "");
+    const bare = text.trim().replace(/^["'`]+|["'`]+$/g, "");
+    // And what stands before them in examples.
+    this.#secret = bare.replace(/^(authorization:\s*)?bearer\s+/i, "");
     this.#result = null;
     this.#fault = null;
     if (!this.#chosen) {
@@ -254,6 +257,7 @@ export class KeyForm {
     const provider = this.at.store.provider(this.#provider);
     if (!this.#secret && (provider?.needs_key ?? true)) return this.#refuse("secret", t.missingKey);
     if (!provider) return this.#refuse("provider", t.missingProvider);
+    if (lacksDay(this.#expiry)) return this.#refuse("expires_at", t.expiryMissing);
     await this.#work(async () => {
       this.#result = await this.at.api.post("/api/credentials/test", {
         provider: this.#provider,
@@ -271,6 +275,7 @@ export class KeyForm {
 
   async #store(): Promise<void> {
     const { store } = this.at;
+    const isNew = !store.keysOf(this.#provider).length;
     const common = { secret: this.#secret, fields: this.#fields };
     const kept = this.replaced
       ? await store.change("credentials", "post", "/api/credentials/{credential_id}/replace", {
@@ -283,10 +288,11 @@ export class KeyForm {
             provider: this.#provider,
             label: this.#label,
             base_url: this.#baseUrl || null,
-            expires_at: this.at.format.endOfDay(this.#expires),
+            expires_at: momentOf(this.#expiry, null, this.at.format),
           },
         });
     const label = store.label(this.#provider);
+    const where = isNew ? await this.#putLast() : "";
     if (this.#result && this.#result.outcome !== "unreachable") {
       // So that the stored key shows what was just found. Should it fail, the first request finds out.
       await this.at.api
@@ -294,8 +300,28 @@ export class KeyForm {
         .then(() => store.loadCredentials())
         .catch(() => undefined);
     }
+    this.onStored(kept.id, this.#result);
     this.#close(true);
-    this.at.notices.done(keys[this.at.language].stored(label));
+    const found = this.#result?.outcome === "works" ? ` ${foundByTest(this.at, this.#result)}` : "";
+    this.at.notices.done([keys[this.at.language].stored(label) + found, where].filter(Boolean).join(" "));
+  }
+
+  /** A provider that is new stands behind those whose order the person knows; says where it is. */
+  async #putLast(): Promise<string> {
+    const t = keys[this.at.language];
+    const { store } = this.at;
+    const id = this.#provider;
+    const known = store.preferences.some((one) => one.provider === id);
+    if (!known && !store.isLocked("preferences")) {
+      const wished = (): Preference[] => wishesOf(store, place(readLanes(store), id, "first", Infinity));
+      // Should it fail, the sentence says where the provider is instead.
+      if (readLanes(store).first.at(-1) !== id) {
+        await store.change("preferences", "put", "/api/preferences", () => ({ body: wished() })).catch(() => undefined);
+      }
+    }
+    const lanes = readLanes(store);
+    const { lane, index } = locate(lanes, id);
+    return lanes.first.length + lanes.backup.length > 1 ? t.storedAt(index + 1, lanes[lane].length, t.lanes[lane]) : "";
   }
 
   async #work(task: () => Promise<void>): Promise<void> {
@@ -308,6 +334,8 @@ export class KeyForm {
       const names = error instanceof ApiError ? error.fields.map((one) => one.field.split(".").pop()!) : [];
       const known = ["secret", "provider", "label", "expires_at", "base_url", ...Object.keys(this.#fields)];
       const secretCodes = ["duplicate_secret", "invalid_secret"];
+      // That it works says nothing to somebody who cannot save it.
+      if (error instanceof ApiError && secretCodes.includes(error.code)) this.#result = null;
       const spot =
         names.find((one) => known.includes(one)) ??
         (error instanceof ApiError && secretCodes.includes(error.code) ? "secret" : "");

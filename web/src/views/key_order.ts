@@ -1,5 +1,5 @@
 /** The order in which the person's providers are tried, as two lanes that can be sorted. */
-import type { Preference, Store } from "../core/store.js";
+import type { Credential, Hop, Preference, Store } from "../core/store.js";
 
 export type Lane = "first" | "backup";
 export const LANES: readonly Lane[] = ["first", "backup"];
@@ -19,6 +19,20 @@ export function readLanes(store: Store): Lanes {
     first: sorted.filter((one) => !one.wish.backup_only).map((one) => one.id),
     backup: sorted.filter((one) => one.wish.backup_only).map((one) => one.id),
   };
+}
+
+/**
+ * Who answers while a key is left out of the chain: the first hop that stands behind it, or null. Undefined where it is
+ * not left out, or nobody knows.
+ */
+export function findNext(store: Store, key: Credential): Hop | null | undefined {
+  if (!store.chain || store.chain.attempts.some((hop) => hop.credential?.id === key.id)) return undefined;
+  const lanes = readLanes(store);
+  const order = [...lanes.first, ...lanes.backup];
+  const place = order.indexOf(key.provider);
+  const behind = (hop: Hop): boolean =>
+    hop.payer === "shared" || hop.provider === key.provider || order.indexOf(hop.provider) > place;
+  return store.chain.attempts.find(behind) ?? null;
 }
 
 /** The lanes with one provider elsewhere. `index` counts the places of the others. */

@@ -9,6 +9,10 @@ import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
 import type { PanelSurroundings } from "../panel.js";
 
+// By this machine's clock from the moment that the key is here: by the server's time, a clock that is an hour slow
+// would show it for an hour.
+const SHOWN_SECONDS = 30;
+
 export class KeyReveal {
   #identity: ConfirmIdentity;
   #secret = "";
@@ -31,7 +35,7 @@ export class KeyReveal {
         this.at.api.post("/api/credentials/{credential_id}/reveal", undefined, { path: { credential_id: this.key.id } }),
       );
       this.#secret = found.secret;
-      this.#hidesAt = new Date(found.hides_at).getTime();
+      this.#hidesAt = Date.now() + SHOWN_SECONDS * 1000;
       this.#ticking = window.setInterval(() => this.#tick(), 1000);
       this.at.requestUpdate();
     } catch (error) {
@@ -59,7 +63,7 @@ export class KeyReveal {
         () => this.#say("failed"),
       );
     return dialog({
-      title: `${this.at.store.label(this.key.provider)} · ${this.key.label || this.key.hint}`,
+      title: `${this.at.store.label(this.key.provider)} · ${this.at.store.keyName(this.key)}`,
       closeLabel: s.close,
       onClose: () => this.close(),
       body: html`

@@ -9,16 +9,18 @@ import { taskName, words } from "../i18n/words.js";
 import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
 import { field, monogram, toggle } from "../parts/controls.js";
+import { defaultModel } from "../parts/default_model.js";
+import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
 import { menu, type MenuItem } from "../parts/menu.js";
-import { ModelPicker, defaultModel } from "../parts/model_picker.js";
+import type { ModelPicker } from "../parts/model_picker.js";
 import { startSorting } from "../parts/sorting.js";
 import type { PanelSurroundings } from "../panel.js";
 import { guide } from "./first_steps.js";
 import type { KeyForm } from "./key_form.js";
 import { LANES, locate, place, readLanes, step, wishesOf, type Lane, type Lanes } from "./key_order.js";
 import type { KeyReveal } from "./key_reveal.js";
-import { drawKey } from "./key_row.js";
+import { drawKey, type TestResult } from "./key_row.js";
 import chainStyles from "../parts/chain.css?inline";
 import pickerStyles from "../parts/model_picker.css?inline";
 import passwordStyles from "../parts/password.css?inline";
@@ -28,10 +30,15 @@ type Open =
   | { kind: "form"; form: KeyForm }
   | { kind: "reveal"; reveal: KeyReveal }
   | { kind: "remove"; key: Credential; tasks: readonly string[] }
-  | { kind: "edit"; key: Credential; label: string; expires: string; fault: string | null };
+  | { kind: "edit"; key: Credential; label: string; expiry: Expiry; fault: string | null };
 
 // Arrow keys pressed in a row are one change of the order.
 const SETTLE_MILLISECONDS = 600;
+
+/** A file that is fetched when it is needed did not come. */
+function lacksPart(): never {
+  throw new ApiError("part_missing", "");
+}
 
 /** Keys by provider, in the order in which requests try them. */
 export class KeysView extends View<PanelSurroundings> {
@@ -43,8 +50,13 @@ export class KeysView extends View<PanelSurroundings> {
   #dragged = "";
   #spoken = "";
   #settle = 0;
+  /** Whether an order is on its way to the server: what is moved meanwhile is sent behind it. */
+  #saving = false;
+  #moved = "";
   #testing = new Set<string>();
-  #models = new ModelPicker(this.at);
+  /** What tests found, by key, while the page is open. */
+  #results = new Map<string, TestResult>();
+  #models: ModelPicker | null = null;
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
@@ -70,19 +82,19 @@ export class KeysView extends View<PanelSurroundings> {
         <header>
           <div>
             <h2>${t.title}</h2>
-            <p>${locked ? html`${icon("lock")} ${t.locked(store.policy.locked_by)}` : t.lead}</p>
+            <p>${locked ? html`${icon("lock")} ${t.locked(store.policy.locked_by)}` : any ? `${t.lead} ${t.leadSort}` : t.lead}</p>
           </div>
           <div class="row">
             ${store.credentials.length > 1
               ? html`<button ?disabled=${this.#testing.size > 0} @click=${() => void this.#testAll()}>${t.testAll}</button>`
               : nothing}
-            <button class="primary" @click=${() => this.#add("")}>${icon("add")}${t.add}</button>
+            ${any ? html`<button class="primary" @click=${() => this.#add("")}>${icon("add")}${t.add}</button>` : nothing}
           </div>
         </header>
         ${any ? LANES.map((lane) => this.#lane(lane, lanes)) : this.#nothingYet()}
         <p class="hidden" role="status">${this.#spoken}</p>
       </section>
-      ${this.#shared()} ${this.#dialog()} ${this.#models.render()}
+      ${this.#shared()} ${this.#dialog()} ${this.#models?.render() ?? nothing}
     `;
   }
 
@@ -125,6 +137,8 @@ export class KeysView extends View<PanelSurroundings> {
     const held = store.keysOf(id);
     const revealable = store.policy.reveal_keys && this.at.session;
     const locked = store.isLocked("preferences");
+    const standard = provider ? defaultModel(this.at, id) : null;
+    const lacksModel = provider && !wish.default_model && !standard;
     return html`
       <li class="card keys-provider ${id === this.#dragged ? "dragged" : ""} ${wish.enabled ? "" : "off"}" data-item=${id}>
         <div class="keys-head">
@@ -143,8 +157,7 @@ export class KeysView extends View<PanelSurroundings> {
             <h4 title=${label}>${label}</h4>
             <p class="muted small keys-model">
               ${provider
-                ? html`${wish.default_model ?? defaultModel(this.at, id) ?? ""}
-                    ${wish.default_model ? nothing : html`· ${t.modelDefault}`}
+                ? html`${wish.default_model ?? standard ?? ""} ${wish.default_model || !standard ? nothing : html`· ${t.modelDefault}`}
                     ${wish.may_fall_back ? nothing : html`· ${t.noFallbackNote}`}`
                 : html`${t.gone}`}
             </p>
@@ -157,12 +170,19 @@ export class KeysView extends View<PanelSurroundings> {
             : nothing}
           ${menu(`menu-${id}`, shell[this.at.language].more(label), this.#providerMenu(id, rank, lanes, locked))}
         </div>
+        ${lacksModel
+          ? html`<div class="keys-lacking row small">
+              <p class="grow">${icon("alert")} ${t.noModel(label)}</p>
+              <button ?disabled=${locked} @click=${() => void this.#chooseModel(id)}>${t.chooseModel}</button>
+            </div>`
+          : nothing}
         <ul class="keys-list">
           ${held.map((key, position) =>
             drawKey(this.at, key, {
               first: position === 0,
               only: held.length === 1,
               busy: this.#testing.has(key.id),
+              result: this.#results.get(key.id),
               test: () => void this.#test(key),
               replace: () => this.#replace(key),
               edit: () => this.#edit(key),
@@ -188,7 +208,7 @@ export class KeysView extends View<PanelSurroundings> {
     if (locked) return [known ? add : null];
     return [
       known ? add : null,
-      known ? { label: t.chooseModel, icon: "edit", run: () => this.#chooseModel(id) } : null,
+      known ? { label: t.chooseModel, icon: "edit", run: () => void this.#chooseModel(id) } : null,
       { label: t.moveUp, icon: "up", disabled: rank === 1, run: () => this.#move(step(lanes, id, -1), id) },
       { label: t.moveDown, icon: "down", disabled: last, run: () => this.#move(step(lanes, id, 1), id) },
       {
@@ -236,9 +256,9 @@ export class KeysView extends View<PanelSurroundings> {
   // Order
 
   #drag(event: PointerEvent, id: string): void {
-    const before = this.#sorting ?? readLanes(this.at.store);
+    const before = this.#sorting;
     this.#dragged = id;
-    this.#sorting = before;
+    this.#sorting = before ?? readLanes(this.at.store);
     startSorting(
       event,
       this.at.root as ShadowRoot,
@@ -249,8 +269,10 @@ export class KeysView extends View<PanelSurroundings> {
       },
       (dropped) => {
         this.#dragged = "";
-        if (dropped) void this.#saveOrder();
-        else this.#sorting = null;
+        this.#moved = id;
+        // What was moved before this and is not stored yet stays.
+        if (!dropped) this.#sorting = before;
+        void this.#saveOrder();
         this.update();
       },
     );
@@ -272,47 +294,86 @@ export class KeysView extends View<PanelSurroundings> {
     const t = keys[this.at.language];
     const { lane, index } = locate(lanes, id);
     this.#sorting = lanes;
+    this.#moved = id;
     this.#spoken = t.moved(this.at.store.label(id), index + 1, lanes[lane].length, t.lanes[lane]);
+    // The undo of the move before would undo this one, too.
+    this.at.notices.close();
     clearTimeout(this.#settle);
     this.#settle = window.setTimeout(() => void this.#saveOrder(), settle);
     this.update();
   }
 
+  /** Sends the order on the screen, and again when it has changed meanwhile: the last move wins. */
   async #saveOrder(): Promise<void> {
     clearTimeout(this.#settle);
     this.#settle = 0;
+    if (this.#saving) return;
+    this.#saving = true;
     const { store } = this.at;
-    const wishes = this.#sorting ? wishesOf(store, this.#sorting) : [];
-    const before = wishes.map((one) => store.preference(one.provider));
-    if (wishes.length) {
-      await this.#putWishes(wishes, () => void this.#putWishes(before));
+    // Until nothing newer is there; what is still being moved comes by itself.
+    while (this.#sorting && !this.#settle && !this.#dragged) {
+      const wanted = this.#sorting;
+      const before = wishesOf(store, wanted).map((one) => store.preference(one.provider));
+      const kept = !before.length || (await this.#putWishes(() => wishesOf(store, wanted)));
+      if (!kept) {
+        this.#takeBack();
+      } else if (this.#sorting === wanted) {
+        this.#sorting = null;
+        if (before.length) this.#sayOrdered(() => void this.#undo(before));
+      }
+      this.update();
     }
-    this.#sorting = null;
-    this.update();
+    this.#saving = false;
   }
 
-  async #putWishes(wishes: readonly Preference[], undo?: () => void): Promise<void> {
+  async #undo(before: readonly Preference[]): Promise<void> {
+    if (await this.#putWishes(() => before)) this.#sayOrdered();
+  }
+
+  #sayOrdered(undo?: () => void): void {
+    this.at.notices.done(keys[this.at.language].orderSaved, undo);
+  }
+
+  /** The order could not be saved: the screen, and what is read out, say again what holds. */
+  #takeBack(): void {
+    const t = keys[this.at.language];
+    clearTimeout(this.#settle);
+    this.#settle = 0;
+    this.#sorting = null;
+    const lanes = readLanes(this.at.store);
+    const { lane, index } = locate(lanes, this.#moved);
+    this.#spoken = index < 0 ? "" : t.moved(this.at.store.label(this.#moved), index + 1, lanes[lane].length, t.lanes[lane]);
+  }
+
+  /** Whether it was stored. @param wishes worked out when it is their turn */
+  async #putWishes(wishes: () => readonly Preference[]): Promise<boolean> {
     try {
-      await this.at.store.change("preferences", "put", "/api/preferences", { body: wishes });
-      this.at.notices.done(keys[this.at.language].orderSaved, undo);
+      await this.at.store.change("preferences", "put", "/api/preferences", () => ({ body: wishes() }));
+      return true;
     } catch (error) {
       this.at.notices.failed(error);
+      return false;
     }
   }
 
   async #wish(provider: string, change: Partial<Preference>): Promise<void> {
-    const { provider: _, ...now } = this.at.store.preference(provider);
     try {
-      await this.at.store.change("preferences", "put", "/api/preferences/{provider}", {
-        path: { provider },
-        body: { ...now, ...change },
+      await this.at.store.change("preferences", "put", "/api/preferences/{provider}", () => {
+        const { provider: _, ...now } = this.at.store.preference(provider);
+        return { path: { provider }, body: { ...now, ...change } };
       });
     } catch (error) {
       this.at.notices.failed(error);
     }
   }
 
-  #chooseModel(provider: string): void {
+  async #chooseModel(provider: string): Promise<void> {
+    try {
+      const { ModelPicker } = await import("../parts/model_picker.js").catch(lacksPart);
+      this.#models ??= new ModelPicker(this.at);
+    } catch (error) {
+      return this.at.notices.failed(error);
+    }
     this.#models.open({
       provider,
       chosen: this.at.store.preference(provider).default_model,
@@ -331,14 +392,18 @@ export class KeysView extends View<PanelSurroundings> {
   }
 
   async #openForm(provider: string, replaced: Credential | null): Promise<void> {
-    const { KeyForm } = await import("./key_form.js");
-    this.#open = { kind: "form", form: new KeyForm(this.at, provider, replaced, () => this.#close()) };
+    const { KeyForm } = await import("./key_form.js").catch(lacksPart);
+    const kept = (key: string, result: TestResult | null): void => {
+      if (result) this.#results.set(key, result);
+      else this.#results.delete(key);
+    };
+    this.#open = { kind: "form", form: new KeyForm(this.at, provider, replaced, kept, () => this.#close()) };
     this.update();
   }
 
   async #reveal(key: Credential): Promise<void> {
     try {
-      const { KeyReveal } = await import("./key_reveal.js");
+      const { KeyReveal } = await import("./key_reveal.js").catch(lacksPart);
       const reveal = new KeyReveal(this.at, key, () => this.#close());
       this.#open = { kind: "reveal", reveal };
       await reveal.start();
@@ -348,7 +413,7 @@ export class KeysView extends View<PanelSurroundings> {
   }
 
   #edit(key: Credential): void {
-    this.#open = { kind: "edit", key, label: key.label, expires: key.expires_at?.slice(0, 10) ?? "", fault: null };
+    this.#open = { kind: "edit", key, label: key.label, expiry: beginExpiry(key.expires_at), fault: null };
     this.update();
   }
 
@@ -367,7 +432,14 @@ export class KeysView extends View<PanelSurroundings> {
     this.#testing.add(key.id);
     this.update();
     try {
-      await this.at.api.post("/api/credentials/{credential_id}/test", undefined, { path: { credential_id: key.id } });
+      const path = { credential_id: key.id };
+      this.#results.set(key.id, await this.at.api.post("/api/credentials/{credential_id}/test", undefined, { path }));
+    } catch (error) {
+      this.#results.delete(key.id);
+      this.at.notices.failed(error);
+    }
+    try {
+      // A test that failed may have found that the key cannot be read.
       await Promise.all([this.at.store.loadCredentials(), this.at.store.loadChain()]);
     } catch (error) {
       this.at.notices.failed(error);
@@ -408,7 +480,11 @@ export class KeysView extends View<PanelSurroundings> {
 
   async #saveEdit(open: Open & { kind: "edit" }): Promise<void> {
     const t = keys[this.at.language];
-    const body = { label: open.label, expires_at: this.at.format.endOfDay(open.expires) };
+    if (lacksDay(open.expiry)) {
+      open.fault = t.expiryMissing;
+      return this.update();
+    }
+    const body = { label: open.label, expires_at: momentOf(open.expiry, open.key.expires_at, this.at.format) };
     if (await this.#change(open.key, body)) {
       this.#close();
       this.at.notices.done(t.saved(open.label || t.keyName(open.key.hint)));
@@ -460,18 +536,18 @@ export class KeysView extends View<PanelSurroundings> {
             @input=${(event: Event) => (open.label = (event.target as HTMLInputElement).value)}
           />`,
         })}
-        ${field({
-          id: "expires",
-          label: t.expiry,
-          hint: t.expiryHint,
-          control: (id, describedBy) => html`<input
-            id=${id}
-            type="date"
-            aria-describedby=${describedBy}
-            .value=${open.expires}
-            @input=${(event: Event) => (open.expires = (event.target as HTMLInputElement).value)}
-          />`,
-        })}
+        ${expiryField(
+          t,
+          this.at.format,
+          open.expiry,
+          open.key.expires_at,
+          (expiry) => {
+            open.expiry = expiry;
+            open.fault = null;
+            this.update();
+          },
+          open.fault,
+        )}
       `,
       actions: html`<button type="button" @click=${() => this.#close()}>${s.cancel}</button
         ><button class="primary">${s.save}</button>`,
@@ -481,9 +557,9 @@ export class KeysView extends View<PanelSurroundings> {
   #removeDialog(open: Open & { kind: "remove" }): TemplateResult {
     const t = keys[this.at.language];
     const names = words[this.at.language].tasks;
-    const name = open.key.label || t.keyName(open.key.hint);
+    const { store } = this.at;
     return dialog({
-      title: t.removeTitle(`${this.at.store.label(open.key.provider)} · ${name}`),
+      title: t.removeTitle(`${store.label(open.key.provider)} · ${store.keyName(open.key)}`),
       closeLabel: shell[this.at.language].close,
       onClose: () => this.#close(),
       body: html`

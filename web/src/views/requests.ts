@@ -14,11 +14,20 @@ import { icon } from "../parts/icons.js";
 type Logged = components["schemas"]["LoggedRequestOut"];
 type Attempt = components["schemas"]["LoggedAttemptOut"];
 
+/** Which requests are listed; empty texts ask for all. */
+export interface RequestFilter {
+  provider: string;
+  task: string;
+  outcome: "" | "error";
+}
+
+const ALL: RequestFilter = { provider: "", task: "", outcome: "" };
 const PAGE = 20;
 const LOOK_SECONDS = 20;
 
 export class Requests {
   #list: Logged[] | null = null;
+  #filter = ALL;
   // What has come since: the table holds still while somebody reads it.
   #fresh: Logged[] = [];
   #more = false;
@@ -40,32 +49,53 @@ export class Requests {
     this.#open = null;
   }
 
+  /** Lists what is asked for, and takes the person there. */
+  pick(filter: RequestFilter): void {
+    this.#choose(filter);
+    const heading = this.at.root.querySelector<HTMLElement>("#usage-requests");
+    heading?.focus({ preventScroll: true });
+    heading?.scrollIntoView({ block: "start" });
+  }
+
   render(): TemplateResult {
     const { language, format } = this.at;
     const t = requestTexts[language];
     const fresh = this.#fresh.length;
     return html`<section class="section usage-requests">
       <header>
-        <div><h2>${t.title}</h2><p>${t.intro}</p></div>
+        <div><h2 id="usage-requests" tabindex="-1">${t.title}</h2><p>${t.intro}</p></div>
         <div role="status">${fresh
           ? html`<button @click=${this.#showFresh}>${icon("up")}${t.fresh(format.locale, fresh, fresh === PAGE)}</button>`
           : nothing}</div>
       </header>
-      ${this.#drawList()} ${this.#open ? this.#drawDialog(this.#open) : nothing}
+      ${this.#drawFilter()} ${this.#drawList()} ${this.#open ? this.#drawDialog(this.#open) : nothing}
     </section>`;
   }
 
+  #choose(filter: RequestFilter): void {
+    this.#filter = filter;
+    void this.#load();
+  }
+
+  #query(): { provider?: string; task?: string; outcome?: "error" } {
+    const { provider, task, outcome } = this.#filter;
+    return { ...(provider && { provider }), ...(task && { task }), ...(outcome && { outcome }) };
+  }
+
   async #load(older = false): Promise<void> {
-    if (this.#loading) return;
+    if (this.#loading && older) return;
     this.#loading = true;
+    const filter = this.#filter;
     try {
       const before = older ? this.#list?.at(-1)?.id : undefined;
-      const page = await this.at.api.get("/api/requests", { query: { limit: PAGE, before } });
+      const page = await this.at.api.get("/api/requests", { query: { ...this.#query(), limit: PAGE, before } });
+      if (filter !== this.#filter) return;
       this.#list = older ? [...(this.#list ?? []), ...page] : page;
       if (!older) this.#fresh = [];
       this.#more = page.length === PAGE;
       this.#failure = null;
     } catch (error) {
+      if (filter !== this.#filter) return;
       if (this.#list) this.at.notices.failed(error);
       else this.#failure = error;
     }
@@ -77,7 +107,9 @@ export class Requests {
     if (document.visibilityState !== "visible" || !this.#list || this.#loading) return;
     try {
       const known = this.#list[0]?.id;
-      const page = await this.at.api.get("/api/requests", { query: { limit: PAGE } });
+      const filter = this.#filter;
+      const page = await this.at.api.get("/api/requests", { query: { ...this.#query(), limit: PAGE } });
+      if (filter !== this.#filter || this.#loading) return;
       const place = page.findIndex((one) => one.id === known);
       this.#fresh = place < 0 ? page : page.slice(0, place);
       this.at.requestUpdate();
@@ -93,6 +125,23 @@ export class Requests {
     this.at.requestUpdate();
   };
 
+  #drawFilter(): TemplateResult {
+    const { language, store } = this.at;
+    const t = requestTexts[language];
+    const pick = (name: keyof RequestFilter, label: string, all: string, options: readonly (readonly [string, string])[]) =>
+      html`<div class="usage-pick"><label for="requests-${name}">${label}</label>
+        <select id="requests-${name}" @change=${(event: Event) =>
+          this.#choose({ ...this.#filter, [name]: (event.target as HTMLSelectElement).value })}>
+          <option value="" .selected=${!this.#filter[name]}>${all}</option>
+          ${options.map(([value, text]) => html`<option value=${value} .selected=${value === this.#filter[name]}>${text}</option>`)}
+        </select></div>`;
+    return html`<div class="row usage-filter">
+      ${pick("provider", t.provider, t.everything, store.providers.map((one) => [one.id, one.label]))}
+      ${pick("task", t.columns.task, t.everything, store.taskNames.map((one) => [one, taskName(words[language].tasks, one)]))}
+      ${pick("outcome", t.columns.outcome, t.everything, [["error", t.failures]])}
+    </div>`;
+  }
+
   #drawList(): TemplateResult {
     const { language } = this.at;
     const t = requestTexts[language];
@@ -102,18 +151,18 @@ export class Requests {
         <button @click=${() => this.#load()}>${s.retry}</button>`;
     }
     if (!this.#list) return skeleton(s.loading, 2);
-    if (!this.#list.length) return html`<p class="muted">${t.none}</p>`;
+    if (!this.#list.length) return html`<p class="muted" role="status">${this.#filter === ALL ? t.none : t.noneOf}</p>`;
     const { columns } = t;
-    return html`<div class="table">
-        <table>
+    const head = (label: string, number = false) =>
+      html`<th role="columnheader" scope="col" class=${number ? "number" : ""}>${label}</th>`;
+    return html`<div class="table cards">
+        <table role="table">
           <caption class="hidden">${t.title}</caption>
-          <thead><tr>
-            <th scope="col">${columns.time}</th><th scope="col">${columns.task}</th>
-            <th scope="col">${columns.model}</th><th scope="col">${columns.payer}</th>
-            <th scope="col" class="number">${columns.tokens}</th><th scope="col" class="number">${columns.cost}</th>
-            <th scope="col">${columns.outcome}</th>
+          <thead role="rowgroup"><tr role="row">
+            ${head(columns.time)} ${head(columns.task)} ${head(columns.model)} ${head(columns.payer)}
+            ${head(columns.tokens, true)} ${head(columns.cost, true)} ${head(columns.outcome)}
           </tr></thead>
-          <tbody>${this.#list.map((one) => this.#drawRow(one))}</tbody>
+          <tbody role="rowgroup">${this.#list.map((one) => this.#drawRow(one))}</tbody>
         </table>
       </div>
       ${this.#more
@@ -126,15 +175,16 @@ export class Requests {
     const t = requestTexts[language];
     const count = one.attempts.reduce((sum, attempt) => sum + tokensOf(attempt), 0);
     const estimated = one.attempts.some((attempt) => attempt.tokens_source === "estimated");
-    return html`<tr>
-      <th scope="row"><button class="plain" aria-haspopup="dialog" title=${format.dateTime(one.occurred_at)}
+    const { columns } = t;
+    return html`<tr role="row">
+      <th role="rowheader" scope="row"><button class="plain" aria-haspopup="dialog" title=${format.dateTime(one.occurred_at)}
         @click=${() => ((this.#open = one), this.at.requestUpdate())}>${format.relative(one.occurred_at)}</button></th>
-      <td>${one.task ? taskName(words[language].tasks, one.task) : "—"}</td>
-      <td><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
-      <td>${payerMark(one.payer, shell[language])}</td>
-      <td class="number">${estimated ? "≈ " : nothing}${format.number(count)}</td>
-      <td class="number">${costText(one, format)}</td>
-      <td><p>${this.#mark(one.outcome)}
+      <td role="cell" data-label=${columns.task}>${one.task ? taskName(words[language].tasks, one.task) : "—"}</td>
+      <td role="cell" class="usage-served" data-label=${columns.model}><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
+      <td role="cell" data-label=${columns.payer}>${payerMark(one.payer, shell[language])}</td>
+      <td role="cell" class="number usage-count" data-label=${columns.tokens}>${estimated ? "≈ " : nothing}${format.number(count)}</td>
+      <td role="cell" class="number usage-cost" data-label=${columns.cost}>${costText(one, format)}</td>
+      <td role="cell" class="usage-outcome" data-label=${columns.outcome}><p>${this.#mark(one.outcome)}
         ${one.attempts.length > 1 ? html`<span class="muted small">${t.attempts(format.number(one.attempts.length))}</span>` : nothing}</p></td>
     </tr>`;
   }

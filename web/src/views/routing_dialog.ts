@@ -10,7 +10,8 @@ import type { PanelSurroundings } from "../panel.js";
 import { field } from "../parts/controls.js";
 import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
-import { ModelPicker, defaultModel } from "../parts/model_picker.js";
+import { defaultModel } from "../parts/default_model.js";
+import { ModelPicker } from "../parts/model_picker.js";
 
 /** What a task's override says. */
 export type TaskChoice = Omit<Task, "task" | "version">;
@@ -112,6 +113,7 @@ export class TaskDialog {
     return field({
       id: "task-provider",
       label: t.columns.provider,
+      hint: draft.provider || !this.#stands(draft) ? nothing : t.inheritHint,
       error: fault ? t.missingProvider : null,
       control: (id, describedBy) => html`<select id=${id} aria-describedby=${describedBy} aria-invalid=${fault ? "true" : "false"}
         @change=${(event: Event) =>

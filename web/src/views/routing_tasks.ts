@@ -5,7 +5,7 @@ import { routing as texts } from "../i18n/routing.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { icon } from "../parts/icons.js";
-import { defaultModel } from "../parts/model_picker.js";
+import { defaultModel } from "../parts/default_model.js";
 import { TaskDialog, type TaskChoice } from "./routing_dialog.js";
 import { lockMark } from "./routing_lock.js";
 
@@ -89,7 +89,7 @@ export class TaskTable {
       <td role="cell" class="routing-actions">
         <button class="plain" aria-label=${t.tryTask(name)} @click=${() => this.attempt(task)}>${t.try}</button>
         ${this.at.store.isLocked(`tasks:${task}`)
-          ? html`<span class="routing-gap"><span class="routing-lock">${icon("lock")}</span></span
+          ? html`<span class="routing-gap"><span class="routing-lock" title=${t.lockedTask(this.at.store.policy.locked_by)}>${icon("lock")}<span class="hidden">${t.lockedTask(this.at.store.policy.locked_by)}</span></span></span
               ><span class="routing-gap"></span>`
           : html`<button class="icon" aria-label=${t.edit(name)} title=${t.edit(name)}
                 @click=${() => this.#dialog.open(task, own, this.#inherited[task])}>${icon("edit")}</button>
@@ -109,18 +109,19 @@ export class TaskTable {
 
   #drawOwn(own: Task, keys: boolean): TemplateResult {
     const t = texts[this.at.language];
-    const { settings } = this.at.store;
+    const { store } = this.at;
+    const { settings } = store;
     const model = own.model ?? defaultModel(this.at, own.provider, own.task);
-    const key = this.at.store.credentials.find((one) => one.id === own.credential_id);
+    const key = store.credentials.find((one) => one.id === own.credential_id);
     const payer = (own.payer ?? settings.payer) as keyof typeof t.payerShort;
     return html`
       ${this.#cell("provider", this.at.store.label(own.provider))}
       ${this.#cell("model", model ? html`<code title=${model}>${model}</code>` : "—", own.model ? "" : t.standard)}
-      ${keys ? this.#cell("key", key ? key.label || key.hint : t.anyKey) : nothing}
+      ${keys ? this.#cell("key", key ? store.keyName(key) : t.anyKey) : nothing}
       ${this.#cell(
         "fallback",
-        own.allow_fallback ?? settings.allow_fallback ? t.yes : t.no,
-        own.allow_fallback === null ? t.inherited : "",
+        mayMove(own.task) && (own.allow_fallback ?? settings.allow_fallback) ? t.yes : t.no,
+        mayMove(own.task) && own.allow_fallback === null ? t.inherited : "",
       )}
       ${this.#cell("payer", t.payerShort[payer], own.payer ? "" : t.inherited)}`;
   }
@@ -130,14 +131,16 @@ export class TaskTable {
     const { settings } = this.at.store;
     const hop = this.#inherited[task];
     const { store } = this.at;
-    const decided = task in store.policy.defaults.tasks ? t.byAdministrator : t.inherited;
-    const origin = store.isLocked(`tasks:${task}`) ? t.lockedBy(store.policy.locked_by) : decided;
+    const set = task in store.policy.defaults.tasks;
+    const locked = store.isLocked(`tasks:${task}`);
+    // A lock without a value sets nothing: the task follows the person's own order.
+    const origin = !set ? t.inherited : locked ? t.lockedBy(store.policy.locked_by) : t.byAdministrator;
     const provider = hop ? this.at.store.label(hop.provider) : hop === null ? t.nobody : "…";
     return html`
       ${this.#cell("provider", provider, origin)}
       ${this.#cell("model", hop ? html`<code title=${hop.model}>${hop.model}</code>` : "—", hop ? origin : "")}
       ${keys ? this.#cell("key", t.anyKey) : nothing}
-      ${this.#cell("fallback", settings.allow_fallback ? t.yes : t.no, t.inherited)}
+      ${this.#cell("fallback", mayMove(task) && settings.allow_fallback ? t.yes : t.no, mayMove(task) ? t.inherited : "")}
       ${this.#cell("payer", t.payerShort[settings.payer as keyof typeof t.payerShort], t.inherited)}`;
   }
 
@@ -193,6 +196,11 @@ export class TaskTable {
       this.at.notices.failed(error);
     }
   }
+}
+
+/** Vectors of two models do not belong together: an embedding fails where its model fails. */
+function mayMove(task: string): boolean {
+  return task !== "embedding";
 }
 
 function bodyOf(change: TaskChoice): TaskChoice {

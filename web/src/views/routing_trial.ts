@@ -8,6 +8,7 @@ import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { chainStrip } from "../parts/chain.js";
 import { field } from "../parts/controls.js";
+import { icon } from "../parts/icons.js";
 
 const NEEDS = [
   ["tools", "tools"],
@@ -105,6 +106,7 @@ export class RouteTrial {
           </fieldset>
         </div>
         <p class="routing-result" role="status">${this.#summary()}</p>
+        ${this.#doubt()}
         ${this.#route && !this.#failure ? chainStrip(this.at, this.#route, "open") : nothing}
       </div>
     </section>`;
@@ -117,6 +119,28 @@ export class RouteTrial {
     if (!best) return t.goesNowhere;
     const payer = words[this.at.language].payer[best.payer as "own" | "shared"];
     return t.goes(this.at.store.label(best.provider), best.model, payer);
+  }
+
+  /** A slip in a name is not refused, since many models are in no list: it is sent to whoever is first. */
+  #doubt(): TemplateResult | typeof nothing {
+    const t = texts[this.at.language];
+    const { store } = this.at;
+    const asked = this.#model.trim();
+    const best = this.#route?.best;
+    if (!best || this.#failure || asked !== best.model || !asked || asked === "auto") return nothing;
+    if (store.providers.some((one) => one.models.some((model) => model.id === asked))) return nothing;
+    const [head, ...rest] = asked.split("/");
+    const near = rest.length ? nearest(head!, store.providers.map((one) => one.id)) : null;
+    return html`<p class="routing-doubt">
+      ${icon("alert")} ${rest.length ? t.noProvider(head!, store.label(best.provider)) : t.unknownModel(store.label(best.provider))}
+      ${near ? html`<button class="plain" @click=${() => this.#correct([near, ...rest].join("/"))}>${t.didYouMean([near, ...rest].join("/"))}</button>` : nothing}
+    </p>`;
+  }
+
+  #correct(model: string): void {
+    this.#model = model;
+    this.at.requestUpdate();
+    void this.run();
   }
 
   #suggestions(): string[] {
@@ -144,4 +168,26 @@ export class RouteTrial {
     this.#needs[need] = (event.target as HTMLInputElement).checked;
     void this.run();
   }
+}
+
+/** The name that is a slip or two away, or null. */
+function nearest(typed: string, names: readonly string[]): string | null {
+  const ranked = names.map((name) => ({ name, slips: countSlips(typed.toLowerCase(), name) })).sort((a, b) => a.slips - b.slips);
+  const [best] = ranked;
+  return best && best.slips <= Math.max(1, Math.floor(typed.length / 3)) ? best.name : null;
+}
+
+/** How many letters have to be changed, added or left out (Levenshtein). */
+function countSlips(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (const [at, letter] of [...one].entries()) {
+    let before = row[0]!;
+    const next = [at + 1];
+    for (const [place, its] of [...other].entries()) {
+      next.push(Math.min(row[place + 1]! + 1, next[place]! + 1, before + (letter === its ? 0 : 1)));
+      before = row[place + 1]!;
+    }
+    row = next;
+  }
+  return row.at(-1)!;
 }

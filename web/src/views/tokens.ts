@@ -73,7 +73,12 @@ export class Tokens {
         <header>
           <div>
             <h2 id="access-tokens">${t.tokens}</h2>
-            <p>${t.tokensText}${may ? nothing : ` ${t.byPanel}`}</p>
+            <p>${t.tokensText}</p>
+            ${may
+              ? nothing
+              : html`<p>${t.byPanel} <a href="${this.at.api.base}#access" target="_blank" rel="noopener">${t.openServer}</a>${this.at.store.session.has_password
+                  ? nothing
+                  : html`. ${t.lacksPassword}`}</p>`}
           </div>
           ${may
             ? html`<button class="primary" @click=${() => this.#begin()}>${icon("add")}${t.add}</button>`
@@ -111,7 +116,7 @@ export class Tokens {
     return html`
       ${valid.length
         ? html`<ul class="access-list card">${valid.map((one) => this.#drawToken(one, true))}</ul>`
-        : empty(t.noTokens, t.noTokensText)}
+        : empty(t.noTokens, this.at.store.session.via === "panel" ? t.noTokensHere : t.noTokensText)}
       ${past.length
         ? html`<details class="access-past">
             <summary>${t.past(past.length)}</summary>

@@ -1,5 +1,5 @@
 /** What one person used, and their latest requests. */
-import { html, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
 import { View } from "../core/view.js";
 import { usageWords } from "../i18n/usage.js";
 import type { PanelSurroundings } from "../panel.js";
@@ -15,6 +15,10 @@ export class UsageView extends View<PanelSurroundings> {
     splits: ["provider", "model", "task", "payer"],
     words: () => usageWords(this.at.language),
     label: (provider) => this.at.store.label(provider),
+    open: (split) =>
+      split === "provider" || split === "task"
+        ? (row) => this.#requests.pick({ provider: row.provider ?? "", task: row.task ?? "", outcome: "" })
+        : null,
   });
   #requests = new Requests(this.at);
 
@@ -29,6 +33,7 @@ export class UsageView extends View<PanelSurroundings> {
   }
 
   override render(): TemplateResult {
-    return html`${this.#browser.render()} ${this.#requests.render()}`;
+    // Below what is still loading they would be pushed down by it.
+    return html`${this.#browser.render()} ${this.#browser.settled ? this.#requests.render() : nothing}`;
   }
 }

@@ -2,6 +2,10 @@
 -- Count an attempt to sign in and read the account of this login; sets its own identity.
 select ownkey_private.begin_sign_in($1);
 
+-- name: take_attempt
+-- Count an attempt under this name, which need not be a login.
+select ownkey_private.take_sign_in_attempt(sha256(convert_to($1, 'UTF8')));
+
 -- name: clear_sign_in_attempts
 -- The attempts with this login were the person's own.
 select ownkey_private.clear_sign_in_attempts(sha256(convert_to($1, 'UTF8')));

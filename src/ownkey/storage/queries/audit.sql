@@ -11,12 +11,12 @@ order by id desc
 limit $2;
 
 -- name: search_audit
--- Everybody's trail, the newest first, by user, actor, action (or its first word) and time; NULL does not restrict.
+-- Everybody's trail, the newest first, by user, a part of the actor, action (or its first word) and time; NULL does not restrict.
 select id, chain, position, occurred_at, actor, user_id, action, subject, details
 from ownkey_private.audit_log
 where ($1::bigint is null or id < $1)
     and ($3::text is null or user_id = $3)
-    and ($4::text is null or actor = $4)
+    and ($4::text is null or strpos(lower(actor), lower($4)) > 0)
     and ($5::text is null or action = $5 or split_part(action, '.', 1) = $5)
     and ($6::timestamptz is null or occurred_at >= $6)
     and ($7::timestamptz is null or occurred_at < $7)
