@@ -47,6 +47,7 @@ from ownkey.services.provider_forms import ProviderForms
 from ownkey.services.rate_keeper import RateKeeper
 from ownkey.services.recovery import RecoveryProber
 from ownkey.services.request_log import RequestLog
+from ownkey.services.route_preview import RoutePreviews
 from ownkey.services.router import Router
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
 from ownkey.services.sign_in import SignInService
@@ -314,25 +315,27 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     oidc = startup.open_oidc(config, sessions, changes)
     if oidc is not None:
         stack.push_async_callback(oidc.close)
+    settings = UserLLMSettingsService(
+        database=database.pool,
+        data_keys=data_keys,
+        catalog=catalog,
+        policies=policies,
+        health=router.health,
+        prober=prober,
+        deployment_id=config.deployment_id,
+        custom_base_urls=config.custom_base_urls,
+        private_base_urls=config.private_base_urls,
+        on_change=cache.drop,
+        spending=spending,
+    )
     core = Core(
         config=config,
         database=database.pool,
         catalog=catalog,
         router=router,
         cache=cache,
-        settings=UserLLMSettingsService(
-            database=database.pool,
-            data_keys=data_keys,
-            catalog=catalog,
-            policies=policies,
-            health=router.health,
-            prober=prober,
-            deployment_id=config.deployment_id,
-            custom_base_urls=config.custom_base_urls,
-            private_base_urls=config.private_base_urls,
-            on_change=cache.drop,
-            spending=spending,
-        ),
+        settings=settings,
+        previews=RoutePreviews(settings, policies, pricing),
         manager=manager,
         tokens=GatewayTokenService(changes),
         users=UserService(changes),

@@ -202,3 +202,35 @@ def test_the_audit_names_the_person_at_the_terminal(running: Shell, alice: str) 
     verified = running.read_json("audit", "verify")
     assert verified["intact"] is True
     assert sum(head["position"] for head in verified["heads"]) >= 2
+
+
+def test_a_route_is_explained(running: Shell, alice: str) -> None:
+    running.succeed("credential", "add", "groq", "--user", alice, "--label", "work", text="gsk_0123456789abcdef")
+    running.succeed("credential", "add", "anthropic", "--user", alice, text="sk-ant-0123456789abcdef")
+    shown = running.succeed("route", "explain", "task:coding", "--user", alice, "--input-tokens", "1000")
+    assert "Task: coding" in shown and "1. " in shown
+    assert 'the user, key "work"' in shown and "Groq" in shown
+    found = running.read_json(
+        "route", "explain", "anthropic/claude-sonnet-4-5", "--user", alice, "--input-tokens", "1000",
+        "--max-output-tokens", "100", "--needs", "tools,images",
+    )  # fmt: skip
+    first = found["attempts"][0]
+    assert (first["provider"], first["model"], first["payer"]) == ("anthropic", "claude-sonnet-4-5", "own")
+    assert (first["price"]["lowest"], first["price"]["highest"]) == (3000, 7500)
+    assert "0123456789abcdef" not in str(found)
+    alone = running.read_json(
+        "route", "explain", "anthropic/claude-sonnet-4-5", "--user", alice, "--no-fallback"
+    )  # fmt: skip
+    assert len(alone["attempts"]) == 1
+    assert {one["reason"] for one in alone["skipped"]} == {"fallback_refused"}
+    assert all(one["explanation"].endswith(".") for one in alone["skipped"])
+
+
+def test_a_route_that_leads_nowhere_says_so(running: Shell, alice: str) -> None:
+    done = running.run("route", "explain", "groq/llama-3.3-70b-versatile", "--user", alice)
+    assert done.returncode == 1
+    assert "Nothing could be tried." in done.stdout
+    assert "Groq, the user's own key: the user has no API key there." in done.stdout
+    assert running.run("route", "explain", "--user", alice, "--needs", "wings").returncode == 2
+    assert "task" in running.refuse(1, "route", "explain", "--user", alice, "--task", "9")
+    assert "ownkey user create nobody" in running.refuse(1, "route", "explain", "--user", "nobody")

@@ -65,10 +65,12 @@ def to_text(value: object) -> str:
 
 
 def format_cost(microdollars: int | None) -> str:
-    """Dollars with as many digits as matter; nothing known is "-", which is not the same as free."""
+    """Dollars with as many digits as matter, four at least; nothing known is "-", which is not the same as free."""
     if microdollars is None:
         return "-"
-    return f"${microdollars / 1_000_000:,.4f}"
+    dollars, rest = divmod(microdollars, 1_000_000)
+    digits = f"{rest:06d}"
+    return f"${dollars:,}.{digits[:4]}{digits[4:].rstrip('0')}"
 
 
 def _disarm(cell: object) -> Any:

@@ -71,13 +71,17 @@ class Needs(Struct, frozen=True, kw_only=True):
 
 
 class RouteRequest(Struct, frozen=True, kw_only=True):
-    """A request as routing sees it. `allow_fallback` None leaves it to the user's settings."""
+    """A request as routing sees it. `allow_fallback` None leaves it to the user's settings.
+
+    `max_output_tokens` is for previews: what a request that is sent names is in its body.
+    """
 
     model: str
     operation: Operation = "chat"
     task: str | None = None
     needs: Needs = Needs()
     allow_fallback: bool | None = None
+    max_output_tokens: int | None = None
 
 
 class Attempt(Struct, frozen=True):

@@ -346,6 +346,9 @@ class RoutePreviewInput(Input):
     task: Annotated[str, AfterValidator(_plain), Field(max_length=40)] | None = None
     operation: Literal["chat", "embeddings"] = "chat"
     needs: NeedsInput = NeedsInput()
+    max_output_tokens: int | None = Field(
+        None, ge=1, le=100_000_000, description="The limit that the request sets on its answer, for what it may cost."
+    )
     allow_fallback: bool | None = None
 
 

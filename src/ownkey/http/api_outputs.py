@@ -195,6 +195,16 @@ class AttemptCredentialOut(Output):
     hint: str
 
 
+class AttemptPriceOut(Output):
+    """What an attempt may cost, in micro-dollars."""
+
+    lowest: int = Field(description="For the input as it was estimated, and no answer.")
+    highest: int = Field(description="For that input, at its dearest, and the longest answer.")
+    output_tokens: int = Field(description="The longest answer: the request's limit, else the model's, else assumed.")
+    input_price: int | None = Field(description="Per million tokens.")
+    output_price: int | None
+
+
 class AttemptOut(Output):
     """One hop of the chain."""
 
@@ -202,6 +212,7 @@ class AttemptOut(Output):
     model: str
     payer: str = Field(description="own or shared.")
     credential: AttemptCredentialOut | None
+    price: AttemptPriceOut | None = Field(description="null: nobody knows the price, which is not the same as free.")
 
 
 class SkippedOut(Output):
@@ -213,6 +224,7 @@ class SkippedOut(Output):
     reason: str
     credential: str | None = Field(description="The key's label.")
     until: datetime | None = Field(description="When it may work again, where known.")
+    explanation: str = Field(description="The same in English.")
 
 
 class RouteOut(Output):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 from msgspec import structs
 
-from ownkey.domain.routing import Attempt, Needs, Route, RouteRequest, select_best
+from ownkey.domain.routing import Needs, RouteRequest
 from ownkey.domain.settings import Preference, Settings, TaskOverride, check_task
 from ownkey.domain.version import preferences_version, settings_version, task_version, tasks_version
 from ownkey.http.access import Caller, CoreDep, Reader
@@ -28,6 +28,7 @@ from ownkey.http.if_match import (
     put_etag,
 )
 from ownkey.services.core import Core
+from ownkey.services.route_preview import PreviewedHop, RoutePreview, explain_skip
 
 router = APIRouter(prefix="/api")
 
@@ -121,15 +122,18 @@ async def remove_task(core: CoreDep, caller: Caller, task: str, seen: SeenTask) 
 
 @router.post("/route/preview", tags=["Routing"])
 async def preview_route(core: CoreDep, caller: Caller, asked: RoutePreviewInput) -> RouteOut:
-    """What a request would do, with your keys, now: every hop in order, and why the others are left out."""
+    """What a request would do, with your keys, now: every hop in order, who pays, what it may cost, and why the others
+    are left out. Nothing is sent.
+    """
     request = RouteRequest(
         model=asked.model,
         operation=asked.operation,
         task=None if asked.task is None else check_task(asked.task),
         needs=Needs(**asked.needs.model_dump()),
         allow_fallback=asked.allow_fallback,
+        max_output_tokens=asked.max_output_tokens,
     )
-    return _describe_route(await core.settings.preview_route(caller.user_id, request))
+    return _describe_route(core, await core.previews.preview(caller.user_id, request))
 
 
 def _describe_task(override: TaskOverride) -> TaskOut:
@@ -154,22 +158,27 @@ def _describe_preferences(core: Core, found: Sequence[Preference]) -> list[Prefe
     return [PreferenceOut.model_validate(one) for one in found if one.provider in core.catalog]
 
 
-def _describe_route(route: Route) -> RouteOut:
-    best = select_best(route)
+def _describe_route(core: Core, route: RoutePreview) -> RouteOut:
+    hops = [_describe_hop(hop) for hop in route.hops]
     return RouteOut(
         task=route.task,
-        best=None if best is None else _describe_attempt(best),
-        attempts=[_describe_attempt(one) for one in route.attempts],
-        skipped=[SkippedOut.model_validate(one) for one in route.skipped],
+        best=hops[0] if hops else None,
+        attempts=hops,
+        skipped=[
+            SkippedOut.model_validate({**structs.asdict(one), "explanation": explain_skip(one, core.catalog)})
+            for one in route.skipped
+        ],
     )
 
 
-def _describe_attempt(attempt: Attempt) -> AttemptOut:
+def _describe_hop(hop: PreviewedHop) -> AttemptOut:
+    attempt, quote = hop.attempt, hop.quote
     return AttemptOut.model_validate(
         {
             "provider": attempt.provider.id,
             "model": attempt.model,
             "payer": attempt.payer,
             "credential": attempt.credential,
+            "price": None if quote is None else {**structs.asdict(quote), "output_tokens": hop.output_tokens},
         }
     )

@@ -102,9 +102,22 @@ def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_outp
     )
 
 
-def assume_extent(attempt: Attempt, input_tokens: int, *, embeddings: bool, assumed_output_tokens: int) -> Extent:
-    """The bounds of a call that is only thought of, and names no limit."""
-    return Extent(input_tokens, 0 if embeddings else _longest_answer(attempt, assumed_output_tokens))
+def assume_extent(
+    attempt: Attempt,
+    input_tokens: int,
+    *,
+    embeddings: bool,
+    assumed_output_tokens: int,
+    max_output_tokens: int | None = None,
+) -> Extent:
+    """The bounds of a call that is only thought of; `max_output_tokens` is the limit that it would name."""
+    if embeddings:
+        return Extent(input_tokens, 0)
+    longest = _longest_answer(attempt, assumed_output_tokens)
+    known = _known_output(attempt)
+    if max_output_tokens is not None:
+        longest = max_output_tokens if known is None else min(max_output_tokens, known)
+    return Extent(input_tokens, longest)
 
 
 def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> Bound:

@@ -29,6 +29,7 @@ from ownkey.services.policies import PolicyService
 from ownkey.services.provider_forms import ProviderForms
 from ownkey.services.recovery import RecoveryProber
 from ownkey.services.request_log import RequestLog
+from ownkey.services.route_preview import RoutePreviews
 from ownkey.services.router import Router
 from ownkey.services.sessions import SessionService
 from ownkey.services.sign_in import SignInService
@@ -50,6 +51,7 @@ class Core(Struct, frozen=True, kw_only=True):
     router: Router
     cache: SnapshotCache
     settings: UserLLMSettingsService
+    previews: RoutePreviews
     manager: LLMConfigManager
     tokens: GatewayTokenService
     users: UserService

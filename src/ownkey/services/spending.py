@@ -295,6 +295,7 @@ class SpendingView:
             self._request.needs.input_tokens,
             embeddings=self._request.operation == "embeddings",
             assumed_output_tokens=self._policy.budgets.assumed_output_tokens,
+            max_output_tokens=self._request.max_output_tokens,
         )
         bound = price(self._pricing, attempt, extent, self._now)
         if _is_unpriced(ceilings, attempt, bound):

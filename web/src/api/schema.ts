@@ -910,7 +910,8 @@ export interface paths {
         put?: never;
         /**
          * Preview Route
-         * @description What a request would do, with your keys, now: every hop in order, and why the others are left out.
+         * @description What a request would do, with your keys, now: every hop in order, who pays, what it may cost, and why the others
+         *     are left out. Nothing is sent.
          */
         post: operations["preview_route"];
         delete?: never;
@@ -1408,8 +1409,38 @@ export interface components {
              * @description own or shared.
              */
             payer: string;
+            /** @description null: nobody knows the price, which is not the same as free. */
+            price: components["schemas"]["AttemptPriceOut"] | null;
             /** Provider */
             provider: string;
+        };
+        /**
+         * AttemptPriceOut
+         * @description What an attempt may cost, in micro-dollars.
+         */
+        AttemptPriceOut: {
+            /**
+             * Highest
+             * @description For that input, at its dearest, and the longest answer.
+             */
+            highest: number;
+            /**
+             * Input Price
+             * @description Per million tokens.
+             */
+            input_price: number | null;
+            /**
+             * Lowest
+             * @description For the input as it was estimated, and no answer.
+             */
+            lowest: number;
+            /** Output Price */
+            output_price: number | null;
+            /**
+             * Output Tokens
+             * @description The longest answer: the request's limit, else the model's, else assumed.
+             */
+            output_tokens: number;
         };
         /**
          * AuditEntryOut
@@ -3231,6 +3262,11 @@ export interface components {
             /** Allow Fallback */
             allow_fallback?: boolean | null;
             /**
+             * Max Output Tokens
+             * @description The limit that the request sets on its answer, for what it may cost.
+             */
+            max_output_tokens?: number | null;
+            /**
              * Model
              * @description `auto`, `task:coding`, `groq/llama-3.3-70b-versatile` or a bare model name.
              * @default auto
@@ -3568,6 +3604,11 @@ export interface components {
              * @description The key's label.
              */
             credential: string | null;
+            /**
+             * Explanation
+             * @description The same in English.
+             */
+            explanation: string;
             /** Model */
             model: string | null;
             /** Payer */
