@@ -177,6 +177,15 @@ def test_what_the_provider_says_it_charged_comes_before_the_table() -> None:
     assert price(one, provider()) == (210, CostSource.COMPUTED)
 
 
+def test_what_was_reported_on_the_way_is_not_the_cost() -> None:
+    """xAI tells in every part of a stream what it has charged until then."""
+    xai = provider("xai", prices="x-ai", reports_cost=CostField.COST_IN_USD_TICKS)
+    usage = b'{"cost_in_usd_ticks":10000}'
+    one = event("grok-4.3", at="xai", raw_usage=usage, tokens_source=TokensSource.ESTIMATED)
+    cost, source = price(one, xai)
+    assert cost > 1 and source is CostSource.ESTIMATED
+
+
 def test_an_estimate_stays_an_estimate() -> None:
     one = event(tokens_source=TokensSource.ESTIMATED)
     assert price(one, provider()) == (210, CostSource.ESTIMATED)
