@@ -331,8 +331,7 @@ async def test_what_a_test_finds_becomes_the_status(
     last = (await stand.audit_of(user))[-1]
     assert (last.action, last.details) == (
         AuditAction.CREDENTIAL_TESTED,
-        {"provider": "groq", "outcome": outcome.value}
-        | ({} if status is stored.status else {"status": status.value}),
+        {"provider": "groq", "outcome": outcome.value} | ({} if status is stored.status else {"status": status.value}),
     )
     assert [entry.key for entry in providers.ledger("groq") if entry.key == secret] == [secret]
 

@@ -268,6 +268,13 @@ def test_the_operators_own_prices(tmp_path: Path, fields: dict[str, Any], expect
     assert "own price of" in (one.price_version or "")
 
 
+def test_the_reference_pages_example_is_a_file_of_prices(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/usage.md").read_text()
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert price(event("gpt-5-mini"), provider(), example, tmp_path)[0] == 1_000 * 125 // 100 + 100 * 10 + 1_000
+    assert PriceBook.load(tmp_path / "prices.toml").providers == {"openai", "azure_openai"}
+
+
 def test_an_own_price_comes_before_what_the_provider_says(tmp_path: Path) -> None:
     one = event("openai/gpt-4o-mini", at="openrouter", raw_usage=b'{"cost":5}')
     book = '[[price]]\nprovider = "openrouter"\ninput = 1\noutput = 0\n'
