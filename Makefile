@@ -18,7 +18,8 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick lint types format bench screenshots lock clean clean-all
+.PHONY: help setup system panel panel-types demo test test-quick ledger lint types format bench bench-usage screenshots \
+	lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +88,9 @@ test: setup ## All tests, with line and branch coverage
 test-quick: setup ## Tests without coverage and without the slow ones
 	@$(RUN) -m pytest -n $(WORKERS) -q -m "not slow" $(ARGS)
 
+ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
+	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
+
 lint: $(VENV)/.project ## Style, and the floors of the house
 	@$(RUN) -m ruff check
 	@$(RUN) -m ruff format --check
@@ -101,6 +105,9 @@ format: $(VENV)/.project ## Rewrite in the house style
 
 bench: setup ## Direct, nginx and Ownkey side by side in one run, under three minutes
 	@$(RUN) -m bench
+
+bench-usage: setup ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
+	@$(RUN) -m bench.usage_queries $(ARGS)
 
 screenshots: setup ## Pictures of every view into build/screenshots, and those of the README; ARGS=usage for some
 	@$(RUN) tools/take_screenshots $(ARGS)

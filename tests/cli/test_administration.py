@@ -191,6 +191,10 @@ def test_usage_needs_one_user_or_all(running: Shell, alice: str) -> None:
     header = next(csv.reader(io.StringIO(running.succeed("usage", "show", "--all", "--group-by", "user,day", "--csv"))))
     assert header[:3] == ["user_id", "day", "requests"]
     assert "group_by" in running.refuse(1, "usage", "show", "--user", alice, "--group-by", "prompt")
+    choice = ["--provider", "groq", "--model", "m", "--task", "coding", "--payer", "shared"]
+    assert running.read_json("usage", "show", "--all", *choice)["rows"] == []
+    assert running.run("usage", "show", "--all", "--payer", "nobody").returncode == 2
+    assert "credential_id" in running.refuse(1, "usage", "show", "--user", alice, "--credential", "x")
 
 
 def test_the_audit_names_the_person_at_the_terminal(running: Shell, alice: str) -> None:

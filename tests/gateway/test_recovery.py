@@ -20,6 +20,7 @@ from ownkey.domain.user import UserStatus
 from ownkey.errors import RouteExhausted
 from ownkey.storage.embedded import EmbeddedPostgres
 from ownkey.testing import SimulatedProviders
+from tests.gateway.api_client import unique
 
 HELLO = [{"role": "user", "content": "hi"}]
 KEY = "gsk_ada_0000000000000001"
@@ -37,19 +38,22 @@ class Deployment:
 
     def __init__(self, first: Ownkey, second: Ownkey, connection: asyncpg.Connection) -> None:
         self.first, self.second, self.connection = first, second, connection
+        # Nobody of an earlier test, whom a server may still remember.
+        self.ada = unique("ada")
 
-    async def add_key(self, user_id: str = "ada", secret: str = KEY, provider: str = "groq") -> Credential:
+    async def add_key(self, user_id: str = "", secret: str = KEY) -> Credential:
+        user_id = user_id or self.ada
         await self.first.manager.load_user_settings(user_id)
-        return await self.first.settings.add_credential(user_id, provider, secret)
+        return await self.first.settings.add_credential(user_id, "groq", secret)
 
-    async def look(self, user_id: str = "ada") -> Credential:
-        [credential] = await self.first.settings.list_credentials(user_id)
+    async def look(self, user_id: str = "") -> Credential:
+        [credential] = await self.first.settings.list_credentials(user_id or self.ada)
         return credential
 
-    async def use(self, ok: Ownkey, user_id: str = "ada") -> None:
+    async def use(self, ok: Ownkey) -> None:
         """One request; what it teaches is in the database afterwards."""
         with suppress(RouteExhausted):
-            await ok.manager.chat(user_id, messages=HELLO)
+            await ok.manager.chat(self.ada, messages=HELLO)
         await ok.core.credential_health.flush()
 
     async def let_due(self) -> None:
@@ -62,14 +66,14 @@ class Deployment:
             while not await condition():
                 await asyncio.gather(self.first.core.recovery.run_due(), self.second.core.recovery.run_due())
 
-    async def until_status(self, status: CredentialStatus, user_id: str = "ada") -> Credential:
+    async def until_status(self, status: CredentialStatus, user_id: str = "") -> Credential:
         async def reached() -> bool:
             return (await self.look(user_id)).status is status
 
         await self.until(reached)
         return await self.look(user_id)
 
-    async def until_tried(self, credential: Credential, user_id: str = "ada") -> Credential:
+    async def until_tried(self, credential: Credential) -> Credential:
         """Until the next try is planned anew, whatever it has found."""
 
         async def planned() -> bool:
@@ -80,7 +84,7 @@ class Deployment:
             return found["probes"] > 0 and (found["probe_at"] is None or found["probe_at"] > lease)
 
         await self.until(planned)
-        return await self.look(user_id)
+        return await self.look()
 
 
 async def let_go(providers: SimulatedProviders) -> None:
@@ -108,9 +112,12 @@ async def servers(providers: SimulatedProviders) -> AsyncIterator[Deployment]:
 
 @pytest_asyncio.fixture
 async def deployment(servers: Deployment, providers: SimulatedProviders) -> AsyncIterator[Deployment]:
-    """Without users."""
-    yield servers
+    """With nobody in it."""
+    yield Deployment(servers.first, servers.second, servers.connection)
     providers.reset()
+    for ok in (servers.first, servers.second):
+        await ok.core.credential_health.flush()
+        await ok.core.metering.flush()
     await servers.connection.execute("delete from ownkey.users")
 
 
@@ -146,7 +153,7 @@ async def test_a_key_that_works_again_is_used_again_in_every_process(
         async with asyncio.timeout(5):
             while True:
                 try:
-                    await ok.manager.chat("ada", messages=HELLO)
+                    await ok.manager.chat(deployment.ada, messages=HELLO)
                 except RouteExhausted:
                     await asyncio.sleep(0)
                 else:
@@ -154,7 +161,7 @@ async def test_a_key_that_works_again_is_used_again_in_every_process(
 
 
 async def test_one_process_tries_a_key_at_a_time(deployment: Deployment, providers: SimulatedProviders) -> None:
-    users = [f"user-{number}" for number in range(12)]
+    users = [unique("user") for _ in range(12)]
     for number, user_id in enumerate(users):
         await deployment.add_key(user_id, f"gsk_of_{number:020d}")
         await deployment.connection.execute(
@@ -196,7 +203,7 @@ async def test_what_is_learnt_meanwhile_counts_for_more_than_a_try(
     providers.break_provider("groq", "hold", times=1)
     slow = asyncio.create_task(deployment.first.core.recovery.run_due())
     assert await asyncio.to_thread(providers.wait_for_requests, 1)
-    await deployment.second.settings.replace_credential("ada", credential.id, "gsk_ada_0000000000000002")
+    await deployment.second.settings.replace_credential(deployment.ada, credential.id, "gsk_ada_0000000000000002")
     await let_go(providers)
     await slow
     assert (await deployment.look()).status is CredentialStatus.UNVERIFIED
@@ -205,28 +212,28 @@ async def test_what_is_learnt_meanwhile_counts_for_more_than_a_try(
 async def test_what_is_off_or_past_or_of_somebody_suspended_is_left_alone(
     deployment: Deployment, providers: SimulatedProviders
 ) -> None:
-    off = await deployment.add_key("off", "gsk_of_off_000000000000001")
-    await deployment.add_key("past", "gsk_of_past_00000000000001")
-    await deployment.add_key("kept_out", "gsk_of_kept_out_0000000001")
-    erased = await deployment.add_key("erased", "gsk_of_erased_000000000001")
-    await deployment.first.settings.update_credential("off", off.id, enabled=False)
-    await deployment.first.users.set_status("kept_out", UserStatus.SUSPENDED)
-    await deployment.connection.execute("update ownkey.credentials set expires_at = now() where user_id = 'past'")
+    users = {name: unique(name) for name in ("off", "past", "kept_out", "erased")}
+    keys = {name: await deployment.add_key(user, f"gsk_{user}") for name, user in users.items()}
+    await deployment.first.settings.update_credential(users["off"], keys["off"].id, enabled=False)
+    await deployment.first.users.set_status(users["kept_out"], UserStatus.SUSPENDED)
+    await deployment.connection.execute(
+        "update ownkey.credentials set expires_at = now() where user_id = $1", users["past"]
+    )
     await deployment.connection.execute(
         "update ownkey_private.credential_secrets set sealed = null, fingerprint = null where credential_id = $1",
-        erased.id,
+        keys["erased"].id,
     )
     await deployment.connection.execute("update ownkey.credentials set status = 'invalid', probe_at = now()")
     providers.clear_ledger()
 
     async def erased_is_given_up() -> bool:
-        return (await deployment.look("erased")).probe_at is None
+        return (await deployment.look(users["erased"])).probe_at is None
 
     await deployment.until(erased_is_given_up)
     assert providers.ledger("groq") == []
-    assert (await deployment.look("off")).probe_at is None  # what is switched off is not said to be tried
-    await deployment.first.settings.update_credential("off", off.id, enabled=True)
-    await deployment.until_status(CredentialStatus.OK, "off")
+    assert (await deployment.look(users["off"])).probe_at is None  # what is switched off is not said to be tried
+    await deployment.first.settings.update_credential(users["off"], keys["off"].id, enabled=True)
+    await deployment.until_status(CredentialStatus.OK, users["off"])
 
 
 async def test_tries_end_after_some_weeks(deployment: Deployment, providers: SimulatedProviders) -> None:
@@ -242,21 +249,21 @@ async def test_an_account_is_asked_for_credit_by_the_smallest_request_and_its_ow
     deployment: Deployment, providers: SimulatedProviders
 ) -> None:
     """A list of models is given to accounts without credit as well: it is no proof, and no status follows from it."""
-    credential = await deployment.add_key("eve")
+    credential = await deployment.add_key()
     providers.break_provider("groq", "no_credit")
-    await deployment.use(deployment.first, "eve")
+    await deployment.use(deployment.first)
     providers.fix("groq")
     # The list of models works, the request behind it does not.
     providers.break_provider("groq", "hold", times=1)
     providers.clear_ledger()
     await deployment.let_due()
-    trying = asyncio.create_task(deployment.until_tried(credential, "eve"))
+    trying = asyncio.create_task(deployment.until_tried(credential))
     assert await asyncio.to_thread(providers.wait_for_requests, 1)
     providers.break_provider("groq", "no_credit", times=1)
     await let_go(providers)
     assert (await trying).status is CredentialStatus.OUT_OF_CREDIT
     await deployment.let_due()
-    await deployment.until_status(CredentialStatus.OK, "eve")
+    await deployment.until_status(CredentialStatus.OK)
     asked = [(entry.method, entry.path.rsplit("/", 1)[-1], (entry.body or {}).get("max_completion_tokens"))
              for entry in providers.ledger("groq")]  # fmt: skip
     assert asked == [("GET", "models", None), ("POST", "completions", 16)] * 2
@@ -264,7 +271,7 @@ async def test_an_account_is_asked_for_credit_by_the_smallest_request_and_its_ow
     for ok in (deployment.first, deployment.second):
         await ok.core.metering.flush()
     requests = await deployment.connection.fetch(
-        "select task, payer, outcome from ownkey.usage_events where user_id = 'eve' order by id"
+        "select task, payer, outcome from ownkey.usage_events where user_id = $1 order by id", deployment.ada
     )
     assert [tuple(row) for row in requests] == [
         (None, "own", "credit_exhausted"),
@@ -281,7 +288,7 @@ async def test_a_cap_on_ones_own_money_is_not_spent_on_questions(
     await deployment.use(deployment.first)
     providers.fix("groq")
     await deployment.connection.execute(
-        "insert into ownkey.user_llm_settings (user_id, cap_month_microdollars) values ('ada', 1000)"
+        "insert into ownkey.user_llm_settings (user_id, cap_month_microdollars) values ($1, 1000)", deployment.ada
     )
     providers.clear_ledger()
     await deployment.let_due()
@@ -294,12 +301,12 @@ async def test_a_test_by_hand_says_what_it_proves(deployment: Deployment, provid
     providers.break_provider("groq", "no_credit")
     await deployment.use(deployment.first)
     providers.fix("groq")
-    result = await deployment.first.settings.test_credential("ada", credential.id)
+    result = await deployment.first.settings.test_credential(deployment.ada, credential.id)
     assert result.outcome == "works"
     tested = await deployment.look()
     assert (tested.status, tested.status_reason) == (CredentialStatus.UNVERIFIED, "credit_unproved")
     await deployment.use(deployment.second)
     assert (await deployment.look()).status is CredentialStatus.OK
-    entries = await deployment.first.audit.list_entries("ada")
+    entries = await deployment.first.audit.list_entries(deployment.ada)
     [entry] = [entry for entry in entries if entry.action == "credential.tested"]
     assert entry.details == {"provider": "groq", "outcome": "works", "status": "unverified"}

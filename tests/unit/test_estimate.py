@@ -58,6 +58,15 @@ def test_what_came_is_estimated_in_every_dialect(make, words_per_event: int) -> 
     assert received.estimate() == pytest.approx(len(said) / 4, rel=0.3)
 
 
+def test_a_whole_answer_is_estimated_by_what_it_says() -> None:
+    text = " ".join(WORDS * 20)
+    received = Received()
+    received.add_whole(json.dumps({"id": "x" * 300, "choices": [{"message": {"content": text}}]}).encode())
+    assert received.estimate() == pytest.approx(len(text) / 4, rel=0.02)
+    received.add_whole(json.dumps({"object": "list", "data": [{"embedding": [0.5] * 1000}]}).encode())
+    assert received.estimate() == 0
+
+
 def test_nothing_that_was_said_is_nothing() -> None:
     received = Received()
     assert received.estimate() == 0

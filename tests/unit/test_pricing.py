@@ -177,6 +177,15 @@ def test_what_the_provider_says_it_charged_comes_before_the_table() -> None:
     assert price(one, provider()) == (210, CostSource.COMPUTED)
 
 
+def test_what_was_reported_on_the_way_is_not_the_cost() -> None:
+    """xAI tells in every part of a stream what it has charged until then."""
+    xai = provider("xai", prices="x-ai", reports_cost=CostField.COST_IN_USD_TICKS)
+    usage = b'{"cost_in_usd_ticks":10000}'
+    one = event("grok-4.3", at="xai", raw_usage=usage, tokens_source=TokensSource.ESTIMATED)
+    cost, source = price(one, xai)
+    assert cost > 1 and source is CostSource.ESTIMATED
+
+
 def test_an_estimate_stays_an_estimate() -> None:
     one = event(tokens_source=TokensSource.ESTIMATED)
     assert price(one, provider()) == (210, CostSource.ESTIMATED)
@@ -257,6 +266,13 @@ def test_the_operators_own_prices(tmp_path: Path, fields: dict[str, Any], expect
     reports = CostField.COST if one.provider == "openrouter" else None
     assert price(one, provider(one.provider, reports_cost=reports), OWN, tmp_path) == expected
     assert "own price of" in (one.price_version or "")
+
+
+def test_the_reference_pages_example_is_a_file_of_prices(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/usage.md").read_text()
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert price(event("gpt-5-mini"), provider(), example, tmp_path)[0] == 1_000 * 125 // 100 + 100 * 10 + 1_000
+    assert PriceBook.load(tmp_path / "prices.toml").providers == {"openai", "azure_openai"}
 
 
 def test_an_own_price_comes_before_what_the_provider_says(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,7 @@ from ownkey.cli.options import JsonOption
 from ownkey.cli.output import format_cost, print_json, print_table
 from ownkey.cli.session import current_actor, with_ownkey
 from ownkey.cli.user import require_user
+from ownkey.domain.settings import Payer
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
@@ -27,7 +28,7 @@ _FIELD_OF_KEY: Final = {"user": "user_id", "credential": "credential_id"}
     epilog=examples(
         "ownkey usage show --all",
         "ownkey usage show --user alice --from 2026-11-01 --to 2026-11-30 --group-by provider --group-by model",
-        "ownkey usage show --all --group-by user,day --csv > november.csv",
+        "ownkey usage show --all --provider openai --payer shared --group-by user,day --csv > november.csv",
     )
 )
 def show(
@@ -44,20 +45,36 @@ def show(
             "Default: day for one user, user for all."
         ),
     ] = None,
+    provider: Annotated[str | None, typer.Option(metavar="ID", help="Only of this provider.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
+    credential: Annotated[str | None, typer.Option(metavar="ID", help="Only with this key.")] = None,
+    payer: Annotated[Payer | None, typer.Option(help="Only at whose expense.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV for a spreadsheet.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show requests, tokens and cost, summed over days."""
+    """Show requests, tokens and cost, summed over days.
+
+    "estimated" are calls that were cut before their provider said what they used, and part of "cost"; "unpriced" are
+    not. "fallbacks" took over from another key or provider.
+    """
     if (user is None) != everybody:
         raise typer.BadParameter("name one user with --user, or take --all", param_hint="--user")
     keys = [key.strip() for part in group_by or [] for key in part.split(",")]
+    choice: dict[str, Any] = {
+        "provider": provider,
+        "model": model,
+        "task": task,
+        "credential_id": credential,
+        "payer": payer,
+    }
 
     async def work(ok: Ownkey) -> Usage:
         first, last = _day(start), _day(end)
         if user is None:
-            return await ok.usage.query_all(current_actor(), group_by=keys or ["user"], start=first, end=last)
+            return await ok.usage.query_all(current_actor(), group_by=keys or ["user"], start=first, end=last, **choice)
         await require_user(ok, user)
-        return await ok.usage.query(user, group_by=keys or ["day"], start=first, end=last)
+        return await ok.usage.query(user, group_by=keys or ["day"], start=first, end=last, **choice)
 
     usage = with_ownkey(work)
     if as_json:
@@ -76,7 +93,7 @@ def _print_usage(usage: Usage) -> None:
     if rows:
         rows.append(["total", *[""] * (len(keys) - 1), *_numbers(usage.total)])
     print_table(
-        (*keys, "requests", "errors", "input", "output", "cost", "unpriced"),
+        (*keys, "requests", "errors", "input", "output", "cost", "estimated", "unpriced", "fallbacks"),
         rows,
         empty=f"No requests from {usage.query.start} to {usage.query.end}.",
     )
@@ -89,7 +106,9 @@ def _numbers(sums: UsageSums) -> list[object]:
         f"{sums.input_uncached + sums.cache_read + sums.cache_write:,}",
         f"{sums.output_text + sums.output_reasoning:,}",
         format_cost(sums.cost_microdollars),
+        f"{sums.estimated_requests:,}",
         f"{sums.unpriced_requests:,}",
+        f"{sums.fallback_requests:,}",
     ]
 
 

@@ -38,7 +38,7 @@ class CostField(StrEnum):
     """A field of a usage object in which a provider says what it charged."""
 
     COST = "cost"  # dollars, as OpenRouter has it
-    COST_IN_USD_TICKS = "cost_in_usd_ticks"  # ten thousand millionths of a dollar, as xAI has it
+    COST_IN_USD_TICKS = "cost_in_usd_ticks"  # of which a dollar has 10 thousand million, as xAI has it
 
 
 class Model(Struct, frozen=True, kw_only=True):

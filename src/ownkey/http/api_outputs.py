@@ -276,7 +276,7 @@ class UsageRowOut(Output):
     mean_duration_ms: int | None
     mean_first_byte_ms: int | None
     p50_duration_ms: int | None = Field(
-        description="In milliseconds, as are the five that follow. null in tables of more than 2,000 rows."
+        description="In milliseconds, as are the five that follow. null in tables of more than 1,000 rows."
     )
     p95_duration_ms: int | None
     p99_duration_ms: int | None

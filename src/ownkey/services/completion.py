@@ -56,6 +56,7 @@ _RETRY_RESERVE: Final = 10.0
 _JITTER_SECONDS: Final = (0.05, 0.2)
 _MESSAGE_LIMIT: Final = 300
 _RAW_USAGE_LIMIT: Final = 8192
+
 _LEFT: Final = Failure(outcome=Outcome.CLIENT_GONE, message="")
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
@@ -269,7 +270,7 @@ class _Walk:
                 return await self._open_stream(adapter, call, response, record, content_type)
             body = await response.read()
             if not special:
-                record.note_tier(body)
+                record.receive_whole(body)
             decoded = adapter.decode(body, call)
             record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
             return Answer(
@@ -392,6 +393,11 @@ class _CallRecord:
         self._abandoned = True
         return self.walk.service.drains.take_over(stream)
 
+    def receive_whole(self, body: bytes) -> None:
+        """An answer that is no stream."""
+        self._received.add_whole(body)
+        self.event.service_tier = read_tier(body)
+
     def receive_first(self, chunk: bytes) -> None:
         """A part of a stream, up to its first content."""
         self._received.sample = chunk
@@ -403,10 +409,6 @@ class _CallRecord:
         self._received.add(chunk)
         if self._tier_in and names_tier(chunk):
             self._tier_in = chunk
-
-    def note_tier(self, body: bytes) -> None:
-        """Keep the class of service by which the provider has answered, where it says so."""
-        self.event.service_tier = read_tier(body)
 
     def note_request_id(self, headers: Mapping[str, str]) -> None:
         """Keep the provider's own name for this call, if it looks like one."""
@@ -435,10 +437,11 @@ class _CallRecord:
     def settle_stream(self, decoder: StreamDecoder, failure: Failure | None) -> None:
         """Settle at the end of a stream, with whatever usage it reported until then.
 
-        Of a stream that was cut short what it reported is not all: that is estimated from what was received.
+        Of a stream that was cut short before it said why it ended, what it reported is not all.
         """
-        self.note_tier(self._tier_in)
-        whole = decoder.complete or not decoder.committed
+        self.event.service_tier = read_tier(self._tier_in)
+        ended = decoder.finish_reason is not None and decoder.tokens is not None
+        whole = decoder.complete or not decoder.committed or ended
         self.settle(failure, decoder.tokens, decoder.raw_usage, decoder.finish_reason, whole=whole)
 
     def settle(
@@ -462,7 +465,7 @@ class _CallRecord:
         event.http_status = 200 if failure is None else failure.http_status
         event.tokens, event.raw_usage, event.finish_reason = tokens, self._clean_usage(raw_usage), finish_reason
         event.tokens_source = TokensSource.NONE if tokens is None else TokensSource.REPORTED
-        cut_short = not whole or (tokens is None and event.outcome is Outcome.CLIENT_GONE)
+        cut_short = not whole or self._is_unreported(tokens)
         if cut_short and event.operation in TEXT_OPERATIONS:
             event.tokens = estimate_tokens(self.walk.request.body, self._received, tokens)
             event.tokens_source = TokensSource.ESTIMATED
@@ -474,6 +477,11 @@ class _CallRecord:
             walk.service.spending.settle(self.hold, event)
         if failure is None or failure.outcome not in (Outcome.CLIENT_GONE, Outcome.INTERNAL):
             walk.service.learn(walk.snapshot, self.attempt, failure)
+
+    def _is_unreported(self, tokens: Tokens | None) -> bool:
+        """Whether the provider will charge for what it served, and has not said for how much."""
+        served = self.event.outcome in (Outcome.OK, Outcome.CLIENT_GONE)
+        return tokens is None and served and self.event.operation in TEXT_OPERATIONS
 
     def _clean_usage(self, raw_usage: bytes | None) -> bytes | None:
         if raw_usage is None or len(raw_usage) > _RAW_USAGE_LIMIT:

@@ -40,6 +40,7 @@ class CredentialHealth:
         self._waiting: dict[str, _Change] = {}
         self._written: dict[str, tuple[CredentialStatus, float]] = {}
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -82,6 +83,11 @@ class CredentialHealth:
             await self._write()
 
     async def _write(self) -> None:
+        # Who asks for it waits for what is being written already, too.
+        async with self._writing:
+            await self._write_all()
+
+    async def _write_all(self) -> None:
         if len(self._written) > _WAITING_LIMIT:
             self._written.clear()
         while self._waiting:

@@ -28,7 +28,7 @@ _DEPTH: Final = 8
 
 
 class Received:
-    """What came in of a stream so far. `sample` is a part of it that holds content."""
+    """What came in of an answer so far. `sample` is a part of it that holds content."""
 
     __slots__ = ("events", "sample", "size")
 
@@ -40,6 +40,10 @@ class Received:
         """Some more of it."""
         self.size += len(chunk)
         self.events += chunk.count(b"data:")
+
+    def add_whole(self, answer: bytes) -> None:
+        """An answer that is no stream."""
+        self.size, self.events, self.sample = len(answer), 1, answer
 
     def estimate(self) -> int:
         """How many tokens the model has given out."""
@@ -88,9 +92,14 @@ def estimate_input(body: bytes) -> int:
 
 def _measure_events(block: bytes) -> Iterator[tuple[int, int]]:
     """The size of each event of a part of a stream, and how much of it the model said."""
-    end = b"\r\n\r\n" if b"\r\n\r\n" in block else b"\n\n"
-    for event in block.split(end):
-        data = b"".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
+    if block.lstrip().startswith(b"{"):  # a whole answer
+        end, events = b"", [block]
+    else:
+        end = b"\r\n\r\n" if b"\r\n\r\n" in block else b"\n\n"
+        events = block.split(end)
+    for event in events:
+        lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+        data = b"".join(lines) if end else event
         try:
             value = msgspec.json.decode(data)
         except _UNREADABLE:

@@ -174,6 +174,8 @@ class Pricing:
 def _read_reported(event: UsageEvent, provider: Provider | None) -> Decimal | None:
     if provider is None or provider.reports_cost is None or event.raw_usage is None:
         return None
+    if event.tokens_source is TokensSource.ESTIMATED:
+        return None  # it was reported on the way, and there was more to come
     return read_reported_cost(event.raw_usage, provider.reports_cost)
 
 

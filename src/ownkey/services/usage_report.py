@@ -25,7 +25,7 @@ RANGE_LIMIT_DAYS: Final = 732
 # So many calls are looked at one by one, in some 30 ms; of more, the daily histograms tell.
 EXACT_CALLS: Final = 10_000
 # A table of more rows than anybody reads has sums alone.
-MEASURED_ROWS: Final = 2_000
+MEASURED_ROWS: Final = 1_000
 
 _COUNTS: Final = (
     "requests",
@@ -66,7 +66,7 @@ class UsageSums(Struct, frozen=True, kw_only=True):
     """One group. `cost_microdollars` covers the priced requests and is None where no request has a known price.
 
     `estimated_requests` have counters and costs that are estimates. `fallback_requests` are calls that took over from
-    another key or provider. The percentiles are None unless they were asked for, and in tables of more than 2,000 rows.
+    another key or provider. The percentiles are None unless they were asked for, and in tables of more than 1,000 rows.
     `credential_label` is None for a key that was removed, too.
     """
 
@@ -229,7 +229,7 @@ async def _count_read(tx: Any, usage: Usage, *, everybody: bool) -> int:
 
 
 def _read_histograms(usage: Usage, days: Sequence[DayLatencies]) -> Usage:
-    """Not for the event loop: it takes some 20 µs for each of up to 4,000."""
+    """Not for the event loop: it takes some 20 µs for each of up to 2,000."""
     durations, first_bytes = Histogram(), Histogram()
     measured = []
     for one in days:

@@ -27,10 +27,8 @@ def test_every_secret_signs_while_a_receiver_changes_over() -> None:
 
 def test_id_time_and_body_are_all_signed() -> None:
     secrets = parse_secrets(SECRET)
-    assert (
-        len({sign(secrets, *parts) for parts in (("1", 2, b"{}"), ("3", 2, b"{}"), ("1", 4, b"{}"), ("1", 2, b""))})
-        == 4
-    )
+    differing = [("1", 2, b"{}"), ("3", 2, b"{}"), ("1", 4, b"{}"), ("1", 2, b"")]
+    assert len({sign(secrets, *parts) for parts in differing}) == len(differing)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +40,8 @@ def test_id_time_and_body_are_all_signed() -> None:
         "whsec_",
         "whsec_not*base64",
         "whsec_" + base64.b64encode(b"short").decode(),
-        SECRET[6:],
         "whsec_" + base64.b64encode(b"x" * 65).decode(),
+        SECRET.removeprefix("whsec_"),
         f"{SECRET},whsec_nonsense-of-mine",
     ],
 )

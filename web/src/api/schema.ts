@@ -3983,7 +3983,7 @@ export interface components {
             output_text: number;
             /**
              * P50 Duration Ms
-             * @description In milliseconds, as are the five that follow. null in tables of more than 2,000 rows.
+             * @description In milliseconds, as are the five that follow. null in tables of more than 1,000 rows.
              */
             p50_duration_ms: number | null;
             /**
