@@ -33,6 +33,8 @@ _REASONS: Final[Mapping[str, str]] = {
     SkipReason.NO_MODEL: "no model is known to use there for this",
     SkipReason.LACKS_TOOLS: "the model cannot call tools",
     SkipReason.LACKS_IMAGES: "the model cannot read images",
+    SkipReason.LACKS_DOCUMENTS: "the model cannot read documents",
+    SkipReason.LACKS_AUDIO: "the model cannot hear sound",
     SkipReason.LACKS_JSON_SCHEMA: "the model cannot answer by a JSON schema",
     SkipReason.CONTEXT_TOO_SMALL: "the request is too long for the model",
     SkipReason.LACKS_OPERATION: "the provider does not offer this operation",
