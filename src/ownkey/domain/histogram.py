@@ -1,7 +1,8 @@
 """Histograms of how long calls took, in the form in which the database adds them up.
 
 Twelve decimal digits for each bucket, the lowest bucket in the last ones. Bucket 0 is no time at all; bucket b counts
-calls of 2^((b - 1) / 8) up to 2^(b / 8) milliseconds: what its middle says of any of them is good to 4.5 per cent.
+calls of 2^((b - 1) / 8) up to 2^(b / 8) milliseconds: what its middle says of any of them is good to 4.5 per cent
+and the half millisecond of rounding.
 """
 
 from __future__ import annotations
