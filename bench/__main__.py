@@ -1,4 +1,4 @@
-"""`make bench`: every target in turn, several runs interleaved, medians; under three minutes.
+"""`make bench`: every target in turn, several runs interleaved, medians.
 
 The gateway has core 0 for itself; the provider, the load and PostgreSQL share core 1. Figures of different runs
 of this program are not comparable on a shared machine: compare within one.
@@ -15,19 +15,24 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import load, machine, report, targets
+from bench import load, machine, report
+from bench.cases import CASES, Case, find_cases
+from bench.gateway import ownkey
+from bench.nginx import nginx
+from bench.provider import Provider, provider
+from bench.targets import Target
 
 RESULTS = Path(__file__).parent / "results"
 # An embedded PostgreSQL that is started by root gives itself to another user, who must be able to walk there.
 SCRATCH = "/var/tmp"  # a directory of our own is made inside
-_METERED_SECONDS = 10.0
+_METERED_SECONDS = 20.0
+_TARGETS = ("direct", "nginx", "ownkey")
 
 
 def main() -> int:
-    """Run and report. Exit status 1 when a target could not be measured."""
+    """Run and report. Exit status 1 when a call is not in the books of a target that keeps some."""
     options = _read_options()
     begin = time.monotonic()
-    found: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in options.targets}
     result: dict[str, object] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe_machine(),
@@ -37,23 +42,14 @@ def main() -> int:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ownkey-bench-", dir=SCRATCH)))
         directory.chmod(0o755)
-        opened = _open_targets(stack, options.targets, directory)
-        reached: dict[str, int] = {}
-        for target in opened:  # caches, connections and code paths are warm before anything counts
-            reached[target.name] = sum(
-                int(load.run_case(target, case, scale=0.1)["reached_provider"]) for case in load.CASES
-            )
-        for run in range(options.runs):
-            order = opened[run % len(opened) :] + opened[: run % len(opened)]
-            for case in load.CASES:
-                for target in order:
-                    figures = load.run_case(target, case, scale=options.scale)
-                    found[target.name].setdefault(case.name, []).append(figures)
-                    reached[target.name] += int(figures["reached_provider"])
-                    _say(f"run {run + 1}/{options.runs}  {case.name:<8}{target.name:<8}{figures['per_second']:9.0f}/s")
+        _say("provider: compiling and starting")
+        upstream = stack.enter_context(provider(directory))
+        opened = _open_targets(stack, upstream, options, directory)
+        found, reached = _measure(upstream, opened, options.cases, options.runs, options.scale)
         metering = {t.name: _check_metering(t, reached[t.name]) for t in opened if t.count_metered}
         result["memory_mib"] = {t.name: machine.memory_mib(t.pids) for t in opened if t.pids}
         result["start_seconds"] = {t.name: round(t.start_seconds, 2) for t in opened if t.pids}
+        result["notes"] = {t.name: t.note for t in opened if t.note}
         result["metering"] = metering
     medians = report.summarize(found)
     ratios = report.compare(medians)
@@ -73,30 +69,56 @@ def main() -> int:
     return 0 if all(metered >= sent for metered, sent in metering.values()) else 1
 
 
-def _check_metering(target: targets.Target, sent: int) -> tuple[int, int]:
+def _measure(
+    upstream: Provider, opened: list[Target], cases: list[Case], runs: int, scale: float
+) -> tuple[dict[str, dict[str, list[dict[str, float]]]], dict[str, int]]:
+    """All figures by target and case, and how many calls each target sent to the provider."""
+    found: dict[str, dict[str, list[dict[str, float]]]] = {target.name: {} for target in opened}
+    reached = dict.fromkeys(found, 0)
+    for target in opened:  # caches, connections and code paths are warm before anything counts
+        _say(f"{target.name}: warming up")
+        for case in cases:
+            figures = load.run_case(upstream, target, case, scale=1 if case.users > 1 else 0.1)
+            reached[target.name] += int(figures["reached_provider"]) if figures else 0
+    for run in range(runs):
+        order = opened[run % len(opened) :] + opened[: run % len(opened)]
+        for case in cases:
+            for target in order:
+                figures = load.run_case(upstream, target, case, scale=scale)
+                if figures is None:
+                    continue
+                found[target.name].setdefault(case.name, []).append(figures)
+                reached[target.name] += int(figures["reached_provider"])
+                _say(f"run {run + 1}/{runs}  {case.name:<8}{target.name:<12}{figures['per_second']:9.0f}/s")
+    return found, reached
+
+
+def _check_metering(target: Target, sent: int) -> tuple[int, int]:
     """How many of the calls that reached the provider are in the usage, once that has been written."""
     assert target.count_metered is not None
     deadline = time.monotonic() + _METERED_SECONDS
     metered = target.count_metered()
     while metered < sent and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.5)
         metered = target.count_metered()
     return metered, sent
 
 
-def _open_targets(stack: ExitStack, names: list[str], directory: Path) -> list[targets.Target]:
-    _say("provider: compiling and starting")
-    direct = stack.enter_context(targets.provider())
+def _open_targets(
+    stack: ExitStack, upstream: Provider, options: argparse.Namespace, directory: Path
+) -> list[Target]:
+    users = options.users if any(case.fresh or case.users > 1 for case in options.cases) else 0
     opened = []
-    for name in names:
+    for name in options.targets:
         _say(f"{name}: starting")
+        place = directory / name
+        place.mkdir()
         if name == "direct":
-            opened.append(direct)
+            opened.append(upstream.as_target())
+        elif name == "nginx":
+            opened.append(stack.enter_context(nginx(upstream, place)))
         else:
-            place = directory / name
-            place.mkdir()
-            start = {"nginx": targets.nginx, "ownkey": targets.ownkey}[name]
-            opened.append(stack.enter_context(start(direct, place)))
+            opened.append(stack.enter_context(ownkey(upstream, place, users)))
     return opened
 
 
@@ -104,9 +126,18 @@ def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of every case (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the seconds of each case")
+    parser.add_argument("--users", type=int, default=100_000, help="users in the gateway's database (default 100,000)")
+    parser.add_argument("--cases", default=",".join(case.name for case in CASES), help="some of them, with commas")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json", help="where the JSON goes")
-    parser.add_argument("targets", nargs="*", default=["direct", "nginx", "ownkey"], help="direct, nginx, ownkey")
-    return parser.parse_args()
+    parser.add_argument("targets", nargs="*", default=list(_TARGETS), help=f"of {', '.join(_TARGETS)}")
+    options = parser.parse_args()
+    try:
+        options.cases = find_cases(options.cases.split(","))
+    except ValueError as error:
+        parser.error(str(error))
+    if wrong := set(options.targets) - set(_TARGETS):
+        parser.error(f"no such target: {', '.join(wrong)}")
+    return options
 
 
 def _write(result: dict[str, object], path: Path) -> None:

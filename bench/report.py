@@ -6,20 +6,21 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+Figures = Mapping[str, float]
+Runs = Mapping[str, Mapping[str, Sequence[Figures]]]
+Medians = Mapping[str, Mapping[str, Figures]]
 
 _NOISE_PERCENT = 10
-# Column, case, figure, digits after the point.
+# Head, figure, digits after the point.
 COLUMNS = (
-    ("c1 p50 us", "c1", "p50_us", 0),
-    ("c1 p99 us", "c1", "p99_us", 0),
-    ("c64 req/s", "c64", "per_second", 0),
-    ("CPU us/req", "c64", "cpu_us_per_request", 1),
-    ("streams/s", "streams", "per_second", 0),
-    ("CPU us/stream", "streams", "cpu_us_per_request", 0),
-    ("paced CPU us/event", "paced", "cpu_us_per_event", 1),
-    ("other work %", "c64", "other_work_percent", 0),
-    ("steal %", "c64", "steal_percent", 1),
+    ("per s", "per_second", 0),
+    ("p50 us", "p50_us", 0),
+    ("p99 us", "p99_us", 0),
+    ("CPU us", "cpu_us_per_request", 1),
+    ("CPU us/event", "cpu_us_per_event", 1),
+    ("late p99 us", "late_p99_us", 0),
+    ("kB/stream", "kb_per_stream", 1),
+    ("conn./1000", "connections_per_1000", 1),
 )
 
 
@@ -34,50 +35,61 @@ def summarize(runs: Runs) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def compare(medians: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """The figures that stay meaningful on another machine."""
-    if not {"direct", "nginx", "ownkey"} <= set(medians):
-        return {}
-    direct, nginx, ownkey = medians["direct"], medians["nginx"], medians["ownkey"]
-    return {
-        "added_p50_us": round(ownkey["c1"]["p50_us"] - direct["c1"]["p50_us"], 1),
-        "nginx_added_p50_us": round(nginx["c1"]["p50_us"] - direct["c1"]["p50_us"], 1),
-        "requests_per_second_against_nginx": round(ownkey["c64"]["per_second"] / nginx["c64"]["per_second"], 3),
-        "cpu_per_request_against_nginx": round(
-            ownkey["c64"]["cpu_us_per_request"] / max(0.1, nginx["c64"]["cpu_us_per_request"]), 2
-        ),
-        "streams_per_second_against_direct": round(
-            ownkey["streams"]["per_second"] / direct["streams"]["per_second"], 3
-        ),
-    }
-
-
-def find_noise(medians: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Why the figures should not be believed, if so."""
-    found = []
+def compare(medians: Medians) -> dict[str, float]:
+    """The figures that stay meaningful on another machine: ours against direct, nginx and the others of this run."""
+    ours = medians.get("ownkey", {})
+    found: dict[str, float] = {}
     for target, cases in medians.items():
-        busy = cases["c64"]["other_work_percent"]
-        if target != "direct" and busy > _NOISE_PERCENT:
-            found.append(f"NOT CLEAN: other work took {busy:.0f} % of the gateway's core while {target} was measured")
-        if cases["c64"]["steal_percent"] > _NOISE_PERCENT:
-            found.append(f"NOT CLEAN: the hypervisor took {cases['c64']['steal_percent']:.0f} % while {target} ran")
+        if target == "ownkey":
+            continue
+        for case, theirs in cases.items():
+            if case not in ours or target == "direct" and case != "c1":
+                continue
+            mine = ours[case]
+            if case == "c1":
+                found[f"c1_added_p50_us_over_{target}"] = round(mine["p50_us"] - theirs["p50_us"], 1)
+                continue
+            figure = "cpu_us_per_event" if case in ("paced", "open") else "cpu_us_per_request"
+            if theirs[figure] > 0:
+                found[f"{case}_{figure}_against_{target}"] = round(mine[figure] / theirs[figure], 2)
+            if case in ("c64", "streams"):
+                found[f"{case}_per_second_against_{target}"] = round(mine["per_second"] / theirs["per_second"], 2)
+    if "tls" in ours and "c64" in ours:
+        ratio = ours["tls"]["cpu_us_per_request"] / ours["c64"]["cpu_us_per_request"]
+        found["tls_cpu_against_plain"] = round(ratio, 2)
     return found
 
 
-def format_table(medians: Mapping[str, Mapping[str, Mapping[str, float]]], runs: Runs) -> str:
-    """The medians, with the lowest and highest run behind the request rate."""
-    heads = ["target", *(column for column, *_ in COLUMNS), "c64 range"]
-    lines = [heads]
+def find_noise(medians: Medians) -> list[str]:
+    """Why the figures should not be believed, if so."""
+    found = []
     for target, cases in medians.items():
-        cells = [target]
-        for _, case, figure, digits in COLUMNS:
-            # Without a process in between there is none whose time could be measured.
-            unknown = target == "direct" and figure.startswith(("cpu", "other"))
-            cells.append("-" if unknown else f"{cases[case][figure]:.{digits}f}")
-        rates = [one["per_second"] for one in runs[target]["c64"]]
-        cells.append(f"{min(rates):.0f}..{max(rates):.0f}")
-        lines.append(cells)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+        for case, figures in cases.items():
+            busy, stolen = figures["other_work_percent"], figures["steal_percent"]
+            if target != "direct" and busy > _NOISE_PERCENT:
+                found.append(f"NOT CLEAN: other work took {busy:.0f} % of the gateway's core in {case} of {target}")
+            if stolen > _NOISE_PERCENT:
+                found.append(f"NOT CLEAN: the hypervisor took {stolen:.0f} % in {case} of {target}")
+    return found
+
+
+def format_table(medians: Medians, runs: Runs) -> str:
+    """The medians case by case, with the lowest and highest run behind the rate."""
+    lines = [["case", "target", *(head for head, *_ in COLUMNS), "per s, all runs"]]
+    cases = dict.fromkeys(case for found in medians.values() for case in found)
+    for case in cases:
+        for target, found in medians.items():
+            if case not in found:
+                continue
+            cells = [case, target]
+            for _, figure, digits in COLUMNS:
+                # Without a process in between there is none whose time could be measured.
+                unknown = figure not in found[case] or (target == "direct" and figure.startswith(("cpu", "kb")))
+                cells.append("-" if unknown else f"{found[case][figure]:.{digits}f}")
+            rates = [one["per_second"] for one in runs[target][case]]
+            cells.append(f"{min(rates):.0f}..{max(rates):.0f}")
+            lines.append(cells)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 

@@ -1,8 +1,27 @@
--- One chat completion per request; what is asked comes through the environment. Ends with one line of JSON.
+-- One chat completion per request. The environment names a file with the body, headers, and perhaps a file of tokens:
+-- then each request is another user's. Ends with one line of JSON.
 wrk.method = "POST"
-wrk.body = os.getenv("BENCH_BODY")
+wrk.body = io.open(os.getenv("BENCH_BODY")):read("*a")
 wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
+for name, value in string.gmatch(os.getenv("BENCH_HEADERS") or "", "([^:\n]+): ([^\n]+)") do
+  wrk.headers[name] = value
+end
+
+local tokens, turn = {}, 0
+
+function init(args)
+  local file = os.getenv("BENCH_TOKENS")
+  if file then
+    for token in io.lines(file) do tokens[#tokens + 1] = "Bearer " .. token end
+    local headers = {}
+    for name, value in pairs(wrk.headers) do headers[name] = value end
+    request = function()
+      turn = turn % #tokens + 1
+      headers["authorization"] = tokens[turn]
+      return wrk.format(nil, nil, headers)
+    end
+  end
+end
 
 function done(summary, latency, requests)
   local e = summary.errors

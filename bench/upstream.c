@@ -1,10 +1,11 @@
 /* The provider of the benchmark: answers every request at once, so that what is measured is the gateway.
  *
- *   POST …            a chat completion of 654 bytes
- *   POST … stream     51 server-sent events (content, finish, usage, [DONE]), each in its own HTTP chunk
- *                   and its own write, at once
- *   POST /paced/…     the same with 10 ms between two events
- *   GET  /counts      how many requests were answered and how many events were sent
+ *   POST …               a chat completion of 654 bytes
+ *   POST … stream        51 server-sent events (content, finish, usage, [DONE]), each in its own HTTP chunk
+ *                        and its own write, at once
+ *   POST /events-N/…     streams of N events
+ *   POST /pace-N/…       streams with N milliseconds between two events
+ *   GET  /counts         how many requests were answered, how many events were sent, how many connections came
  *
  * One thread, epoll, keep-alive. Built at bench time: cc -O2 -o upstream upstream.c
  */
@@ -25,23 +26,28 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INPUT = 1 << 16, EVENTS = 51, BODY = 654, PACE_MS = 10, MAX_FD = 4096 };
+enum { INPUT = 1 << 18, EVENTS = 51, WORDS = 48, BODY = 654, MAX_FD = 4096 };
 
 typedef struct {
     int fd;
     size_t used;       /* bytes in input */
     char *out;         /* what could not be written at once */
     size_t out_used, out_sent;
-    int next_event;    /* of a paced stream; EVENTS when there is none */
-    long due_ms;
+    int next_event, events;  /* of a paced stream; equal when there is none */
+    long due_ms, pace_ms;
     char input[INPUT];
 } Connection;
 
 static Connection *connections[MAX_FD];
 static int highest = 0, poller, paced = 0;
-static long answered = 0, sent_events = 0;
-static char whole[BODY + 256], stream_head[256], *chunks[EVENTS];
-static size_t whole_length, stream_head_length, chunk_lengths[EVENTS];
+static long answered = 0, sent_events = 0, accepted = 0;
+static char whole[BODY + 256], stream_head[256];
+static size_t whole_length, stream_head_length;
+
+/* Events of a stream: words over and over, then how it ends. */
+enum { FINISH = WORDS, USAGE, DONE, KINDS };
+static char *chunks[KINDS];
+static size_t chunk_lengths[KINDS];
 
 static long now_ms(void) {
     struct timespec t;
@@ -69,28 +75,32 @@ static void build_answers(void) {
     stream_head_length = sprintf(stream_head,
                                  "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_bench\r\n"
                                  "transfer-encoding: chunked\r\n\r\n");
-    for (int i = 0; i < EVENTS; i++) {
+    for (int i = 0; i < KINDS; i++) {
         static const char *start = "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
                                    "\"created\":1750000000,\"model\":\"gpt-4o-mini\",\"choices\":[";
         char event[480];
         int n;
-        if (i == EVENTS - 1)
+        if (i == DONE)
             n = sprintf(event, "data: [DONE]\n\n");
-        else if (i == EVENTS - 2)
+        else if (i == USAGE)
             n = sprintf(event, "%s],\"usage\":{\"prompt_tokens\":180,\"completion_tokens\":48,\"total_tokens\":228}}\n\n",
                         start);
-        else if (i == EVENTS - 3)
+        else if (i == FINISH)
             n = sprintf(event, "%s{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n", start);
         else
             n = sprintf(event, "%s{\"index\":0,\"delta\":{\"content\":\" word%02d\"},\"finish_reason\":null}],"
                                "\"usage\":null}\n\n", start, i);
         chunks[i] = malloc(sizeof event + 32);
-        chunk_lengths[i] = sprintf(chunks[i], "%x\r\n%s\r\n%s", n, event, i == EVENTS - 1 ? "0\r\n\r\n" : "");
+        chunk_lengths[i] = sprintf(chunks[i], "%x\r\n%s\r\n%s", n, event, i == DONE ? "0\r\n\r\n" : "");
     }
 }
 
+static int kind(int event, int events) {
+    return event < events - 3 ? event % WORDS : KINDS - (events - event);
+}
+
 static void drop(Connection *c) {
-    if (c->next_event < EVENTS) paced--;
+    if (c->next_event < c->events) paced--;
     connections[c->fd] = NULL;
     close(c->fd);
     free(c->out);
@@ -126,11 +136,17 @@ static int flush(Connection *c) {
 }
 
 static int put_event(Connection *c) {
-    int i = c->next_event++;
+    int i = kind(c->next_event++, c->events);
     sent_events++;
-    if (c->next_event == EVENTS) paced--;
-    c->due_ms += PACE_MS;
+    if (c->next_event == c->events) paced--;
+    c->due_ms += c->pace_ms;
     return put(c, chunks[i], chunk_lengths[i]);
+}
+
+/* The number behind a word in the request's path. */
+static int option(const char *head, const char *word, int otherwise) {
+    const char *end = strchr(head, '\r'), *found = strstr(head, word);
+    return found && found < end ? atoi(found + strlen(word)) : otherwise;
 }
 
 static int answer(Connection *c, const char *head, const char *body, size_t length) {
@@ -138,21 +154,24 @@ static int answer(Connection *c, const char *head, const char *body, size_t leng
     if (!strncmp(head, "GET /counts", 11)) {
         char counts[200], text[400];
         answered--;
-        int n = sprintf(counts, "{\"answered\":%ld,\"events\":%ld}", answered, sent_events);
+        int n = sprintf(counts, "{\"answered\":%ld,\"events\":%ld,\"connections\":%ld}", answered, sent_events,
+                        accepted);
         n = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", n, counts);
         return put(c, text, n);
     }
     if (!memmem(body, length, "\"stream\":true", 13) && !memmem(body, length, "\"stream\": true", 14))
         return put(c, whole, whole_length);
-    if (strncmp(head, "POST /paced/", 12)) {
-        if (put(c, stream_head, stream_head_length)) return -1;
-        for (int i = 0; i < EVENTS; i++)
-            if (put(c, chunks[i], chunk_lengths[i])) return -1;
-        sent_events += EVENTS;
+    int events = option(head, "/events-", EVENTS), pace_ms = option(head, "/pace-", 0);
+    if (put(c, stream_head, stream_head_length)) return -1;
+    if (!pace_ms) {
+        for (int i = 0; i < events; i++)
+            if (put(c, chunks[kind(i, events)], chunk_lengths[kind(i, events)])) return -1;
+        sent_events += events;
         return 0;
     }
-    if (put(c, stream_head, stream_head_length)) return -1;
     c->next_event = 0;
+    c->events = events;
+    c->pace_ms = pace_ms;
     c->due_ms = now_ms();
     paced++;
     return put_event(c);
@@ -186,7 +205,7 @@ static void accept_all(int listener) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         Connection *c = calloc(1, sizeof *c);
         c->fd = fd;
-        c->next_event = EVENTS;
+        accepted++;
         connections[fd] = c;
         if (fd > highest) highest = fd;
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
@@ -230,7 +249,7 @@ int main(void) {
         for (int fd = 0; fd <= highest; fd++) {
             Connection *c = connections[fd];
             if (!c) continue;
-            while (c->next_event < EVENTS && c->due_ms <= now)
+            while (c->next_event < c->events && c->due_ms <= now)
                 if (put_event(c)) {
                     drop(c);
                     break;
