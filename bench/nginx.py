@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import machine
 from bench.cases import Case
 from bench.provider import Provider
-from bench.targets import CHAT_PATH, PROVIDER_KEY, Ask, Target, free_port, provider_path, stop, wait_for
+from bench.targets import CHAT_PATH, PROVIDER_KEY, Ask, Target, free_port, stop, wait_for
 
 
 @contextmanager
@@ -42,8 +42,7 @@ def nginx(upstream: Provider, directory: Path) -> Iterator[Target]:
         def ask(case: Case) -> Ask | None:
             if case.fresh or case.users > 1:
                 return None  # it knows one token
-            door = "/tls" if case.tls else provider_path(case)
-            return Ask(f"{root}{door}{CHAT_PATH}", "gpt-4o-mini", "ok-bench")
+            return Ask(f"{root}{'/tls' if case.tls else ''}{CHAT_PATH}", "gpt-4o-mini", "ok-bench")
 
         yield Target("nginx", ask, [process.pid, *machine.children(process.pid)], start_seconds=started)
     finally:

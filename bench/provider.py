@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from bench import machine
 from bench.cases import Case
-from bench.targets import CHAT_PATH, PROVIDER_KEY, Ask, Target, free_port, get, provider_path, stop, wait_for
+from bench.targets import CHAT_PATH, PROVIDER_KEY, Ask, Target, free_port, get, stop, wait_for
 
 SOURCES = Path(__file__).parent
 BUILD = SOURCES / ".build"
@@ -54,7 +54,7 @@ class Provider:
         def ask(case: Case) -> Ask | None:
             if case.tls or case.fresh or case.users > 1:
                 return None
-            return Ask(f"{self.root}{provider_path(case)}{CHAT_PATH}", "gpt-4o-mini", PROVIDER_KEY)
+            return Ask(f"{self.root}{CHAT_PATH}", "gpt-4o-mini", PROVIDER_KEY)
 
         return Target("direct", ask)
 

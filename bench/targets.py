@@ -41,13 +41,6 @@ class Target:
     note: str = ""
 
 
-def provider_path(case: Case) -> str:
-    """Where the provider gives what a case asks for."""
-    events = f"/events-{case.events}" if case.events else ""
-    pace = f"/pace-{case.pace_ms}" if case.pace_ms else ""
-    return f"{pace}{events}"
-
-
 def get(url: str, token: str = "", timeout: float = 5) -> bytes:
     """A small answer."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})

@@ -3,8 +3,7 @@
  *   POST …               a chat completion of 654 bytes
  *   POST … stream        51 server-sent events (content, finish, usage, [DONE]), each in its own HTTP chunk
  *                        and its own write, at once
- *   POST /events-N/…     streams of N events
- *   POST /pace-N/…       streams with N milliseconds between two events
+ *                        "events-N" in a message: N events; "pace-N": N milliseconds between two of them
  *   GET  /counts         how many requests were answered, how many events were sent, how many connections came
  *
  * One thread, epoll, keep-alive. Built at bench time: cc -O2 -o upstream upstream.c
@@ -143,10 +142,10 @@ static int put_event(Connection *c) {
     return put(c, chunks[i], chunk_lengths[i]);
 }
 
-/* The number behind a word in the request's path. */
-static int option(const char *head, const char *word, int otherwise) {
-    const char *end = strchr(head, '\r'), *found = strstr(head, word);
-    return found && found < end ? atoi(found + strlen(word)) : otherwise;
+/* The number behind a word in the request. A message, unlike a path or a header, passes through every gateway. */
+static int option(const char *body, size_t length, const char *word, int otherwise) {
+    const char *found = memmem(body, length, word, strlen(word));
+    return found ? atoi(found + strlen(word)) : otherwise;
 }
 
 static int answer(Connection *c, const char *head, const char *body, size_t length) {
@@ -161,7 +160,7 @@ static int answer(Connection *c, const char *head, const char *body, size_t leng
     }
     if (!memmem(body, length, "\"stream\":true", 13) && !memmem(body, length, "\"stream\": true", 14))
         return put(c, whole, whole_length);
-    int events = option(head, "/events-", EVENTS), pace_ms = option(head, "/pace-", 0);
+    int events = option(body, length, "events-", EVENTS), pace_ms = option(body, length, "pace-", 0);
     if (put(c, stream_head, stream_head_length)) return -1;
     if (!pace_ms) {
         for (int i = 0; i < events; i++)
