@@ -116,17 +116,20 @@ class UsageEvent(Struct, kw_only=True):
     finish_reason: str | None = None
 
 
+# The two bits 10, and the two lowest of a random digit.
+_VARIANT: Final = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
+
+
 def new_id(moment: datetime | None = None) -> str:
     """A UUIDv7 of now, or of another moment.
 
     Unique, and ordered by time, so that B-tree inserts stay at the right edge (RFC 9562).
     """
     milliseconds = time.time_ns() // 1_000_000 if moment is None else int(moment.timestamp() * 1000)
-    value = (milliseconds & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_part, random_part = f"{milliseconds & 0xFFFFFFFFFFFF:012x}", os.urandom(10).hex()
+    # The version and the variant take six bits of the eighty.
+    variant = _VARIANT[random_part[3]]
+    return f"{time_part[:8]}-{time_part[8:]}-7{random_part[:3]}-{variant}{random_part[4:7]}-{random_part[7:19]}"
 
 
 def first_id(moment: datetime) -> str:

@@ -105,6 +105,7 @@ class _Usage(Struct):
 _COST: Final = msgspec.json.Decoder(_Cost)
 _USAGE: Final = msgspec.json.Decoder(_Usage)
 _NOTHING: Final = BilledUsage()
+_NO_PARTS: Final = _Parts()
 
 
 def read_reported_cost(raw: bytes, named: CostField) -> Decimal | None:
@@ -126,25 +127,26 @@ def read_billed_usage(raw: bytes) -> BilledUsage:
     said = _decode(_USAGE, raw)
     if said is None:
         return _NOTHING
-    taken = said.prompt_tokens_details or said.input_tokens_details or said.input_token_details or _Parts()
-    given = said.completion_tokens_details or said.output_tokens_details or _Parts()
-    cached = taken.cached_tokens_details or _Parts()
-    inputs = [*(said.prompt or ()), *(said.tool_use or ())]
+    taken = said.prompt_tokens_details or said.input_tokens_details or said.input_token_details or _NO_PARTS
+    given = said.completion_tokens_details or said.output_tokens_details or _NO_PARTS
+    cached = taken.cached_tokens_details or _NO_PARTS
+    heard = _sum_kinds(said.prompt, said.tool_use)
+    kept, made = _sum_kinds(said.cache), _sum_kinds(said.candidates)
     return BilledUsage(
         cache_write_hour=read_count(said.cache_creation.ephemeral_1h_input_tokens) if said.cache_creation else 0,
-        input_audio=read_count(taken.audio_tokens) + _sum(inputs, "AUDIO"),
-        input_image=read_count(taken.image_tokens) + _sum(inputs, "IMAGE"),
-        input_video=read_count(taken.video_tokens) + _sum(inputs, "VIDEO"),
-        cached_audio=read_count(cached.audio_tokens) + _sum(said.cache, "AUDIO"),
-        cached_image=read_count(cached.image_tokens) + _sum(said.cache, "IMAGE"),
-        cached_video=read_count(cached.video_tokens) + _sum(said.cache, "VIDEO"),
-        output_audio=read_count(given.audio_tokens) + _sum(said.candidates, "AUDIO"),
-        output_image=read_count(given.image_tokens) + _sum(said.candidates, "IMAGE"),
-        output_video=read_count(given.video_tokens) + _sum(said.candidates, "VIDEO"),
+        input_audio=read_count(taken.audio_tokens) + heard[0],
+        input_image=read_count(taken.image_tokens) + heard[1],
+        input_video=read_count(taken.video_tokens) + heard[2],
+        cached_audio=read_count(cached.audio_tokens) + kept[0],
+        cached_image=read_count(cached.image_tokens) + kept[1],
+        cached_video=read_count(cached.video_tokens) + kept[2],
+        output_audio=read_count(given.audio_tokens) + made[0],
+        output_image=read_count(given.image_tokens) + made[1],
+        output_video=read_count(given.video_tokens) + made[2],
         output_citation=read_count(said.citation_tokens),
         web_searches=read_count(said.server_tool_use.web_search_requests) if said.server_tool_use else 0,
         # Sound is charged by the second that has begun.
-        audio_seconds=ceil(max(0.0, min(said.seconds or 0, COUNT_LIMIT))),
+        audio_seconds=ceil(max(0.0, min(said.seconds, COUNT_LIMIT))) if said.seconds else 0,
         service_tier=said.service_tier,
         speed=said.speed,
     )
@@ -170,5 +172,11 @@ def _read_dollars(said: _Cost) -> Decimal | None:
     return (said.cost + (behind or 0)) * _MICRODOLLARS
 
 
-def _sum(counts: list[_Modality] | None, modality: str) -> int:
-    return sum(read_count(one.token_count) for one in counts or () if one.modality == modality)
+def _sum_kinds(*lists: list[_Modality] | None) -> tuple[int, int, int]:
+    """Tokens of sound, of pictures and of film."""
+    if not any(lists):
+        return 0, 0, 0
+    found = {"AUDIO": 0, "IMAGE": 0, "VIDEO": 0}
+    for one in (one for counts in lists if counts for one in counts if one.modality in found):
+        found[one.modality] += read_count(one.token_count)
+    return found["AUDIO"], found["IMAGE"], found["VIDEO"]

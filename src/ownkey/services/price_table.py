@@ -92,15 +92,17 @@ class Rates(Struct, frozen=True, kw_only=True):
     def charge(self, tokens: Tokens, hour: int = 0) -> Decimal:
         """Micro-dollars for a call, of whose writes to the cache `hour` tokens stay for an hour."""
         size = tokens.input_total
-        hour = min(hour, tokens.cache_write)
-        return (
-            self.fresh.at(size) * tokens.input_uncached
-            + self.cache_read.at(size) * tokens.cache_read
-            + self.cache_write.at(size) * (tokens.cache_write - hour)
-            + self.cache_write_hour.at(size) * hour
-            + self.text.at(size) * tokens.output_text
-            + self.reasoning.at(size) * tokens.output_reasoning
-        )
+        amount = self.fresh.at(size) * tokens.input_uncached + self.text.at(size) * tokens.output_text
+        # Most calls have none of the others, and nothing times a price is work all the same.
+        if tokens.cache_read:
+            amount += self.cache_read.at(size) * tokens.cache_read
+        if tokens.cache_write:
+            hour = min(hour, tokens.cache_write)
+            amount += self.cache_write.at(size) * (tokens.cache_write - hour)
+            amount += self.cache_write_hour.at(size) * hour
+        if tokens.output_reasoning:
+            amount += self.reasoning.at(size) * tokens.output_reasoning
+        return amount
 
 
 class _Priced(Struct, frozen=True, kw_only=True):

@@ -60,8 +60,10 @@ class Pricing:
         if event.tokens is not None and min(structs.astuple(event.tokens)) < 0:
             raise ValueError("a number of tokens is negative")
         billed = _PLAIN if event.raw_usage is None else read_billed_usage(event.raw_usage)
-        event.service_tier = event.service_tier or billed.service_tier
-        charge = self._charge(event, provider, structs.replace(billed, service_tier=event.service_tier))
+        tier = event.service_tier = event.service_tier or billed.service_tier
+        if tier != billed.service_tier:
+            billed = structs.replace(billed, service_tier=tier)
+        charge = self._charge(event, provider, billed)
         if charge is not None:
             event.cost_microdollars = int(charge.amount.to_integral_value(ROUND_HALF_EVEN))
             event.cost_source, event.price_version = charge.source, charge.version
