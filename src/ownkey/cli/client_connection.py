@@ -36,6 +36,7 @@ LINGER_SECONDS: Final = 5.0
 # Connections beyond the limit that are there to hear so; the others are closed as they come.
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
+_BODY_HEADERS: Final = (b"content-length", b"transfer-encoding")
 _HEAD_WORDS: Final = "The head of the request is larger than this server accepts."
 
 
@@ -270,6 +271,9 @@ class ClientConnection(HttpToolsProtocol):
                 self._reject(400, "invalid_request", "HTTP/1.0 has no Transfer-Encoding.")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             self._reject(400, "invalid_request", "A request has exactly one Host header.")
+        if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
+            # The parser would take the body for what comes after the upgrade, and uvicorn for the next request.
+            self._reject(400, "invalid_request", "This server speaks HTTP/1.1 only: send no Upgrade with a body.")
         if not self.url.startswith(b"/"):
             self._reject(400, "invalid_request", "The request line must name a path, not a URL or an authority.")
 
