@@ -25,6 +25,15 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "idle_timeout_seconds": (0.1, 86_400),
     "total_timeout_seconds": (0.1, 86_400),
     "retry_wait_seconds": (0, 60),
+    "header_timeout_seconds": (0.1, 3600),
+    "body_timeout_seconds": (0.1, 3600),
+    "keep_alive_seconds": (1, 3600),
+    "client_stall_seconds": (0.1, 3600),
+    "max_connections": (16, 1_000_000),
+    "max_connections_per_address": (0, 1_000_000),
+    "user_concurrency": (0, 100_000),
+    "drain_ready_seconds": (0, 3600),
+    "shutdown_grace_seconds": (0, 86_400),
     "drain_limit": (0, 100_000),
     "drain_seconds": (0, 3600),
     "drain_bytes": (0, 2**32),
@@ -123,6 +132,25 @@ class Config(Struct, frozen=True, kw_only=True):
     drain_seconds: float = 30.0
     # How much of such an answer is read, in bytes.
     drain_bytes: int = 1024 * 1024
+    # How long a client may take for the head of a request.
+    header_timeout_seconds: float = 15.0
+    # How long a client may take for a request's body, beside the time that it takes at 4 KiB per second.
+    body_timeout_seconds: float = 30.0
+    # How long a connection is kept without a request; longer than a proxy in front keeps it.
+    keep_alive_seconds: float = 75.0
+    # How long a client may take nothing of its answer before it is cut.
+    client_stall_seconds: float = 60.0
+    # Connections of clients per process, as far as the system allows it to open so many files; beyond it they hear 503.
+    max_connections: int = 10_000
+    # The same of one address; 0: as many. Leave it behind a proxy, from which all clients come.
+    max_connections_per_address: int = 0
+    # Requests of one user that are under way at once, per process; more of them wait for a second and hear 429 then.
+    # 0: as many.
+    user_concurrency: int = 100
+    # After SIGTERM, how long the server goes on and only says in /readyz that it will end, so that balancers notice.
+    drain_ready_seconds: float = 0.0
+    # After that, how long running requests may take to finish. What is left is cut, and told so in its own form.
+    shutdown_grace_seconds: float = 25.0
     # Snapshots kept per process.
     snapshot_cache_size: int = 100_000
     # A snapshot older than this is read again even if no notification came.

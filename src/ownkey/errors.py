@@ -9,12 +9,14 @@ OwnkeyError
 │   ├── NotFound                404      not_found
 │   ├── Conflict                409      conflict, duplicate_secret
 │   ├── ChangedElsewhere        412      changed_elsewhere: what the caller saw is no longer what is stored
+│   ├── TooManyAtOnce           429      too_many_at_once: of one user; carries Retry-After
 │   └── TooLarge                413      too_large
 ├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
 │   └── NoProvider              424      no_provider_available: nothing could even be tried; consent_needed (403)
 │       └── LimitReached        429      budget_spent, own_cap_reached, rate_limited; carries Retry-After
 ├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
+├── ServerEnding                503      server_ending: it is stopped or started anew; carries Retry-After
 ├── IdentityProviderAway        503      identity_provider_unavailable: who signed a token cannot be known now
 └── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
 
@@ -129,6 +131,26 @@ class TooLarge(RequestError):
 
     code = "too_large"
     http_status = 413
+
+
+class TooManyAtOnce(RequestError):
+    """As many requests of one user as the server takes are under way already."""
+
+    code = "too_many_at_once"
+    http_status = 429
+
+
+class ServerEnding(OwnkeyError):
+    """The server was told to end, and this request took longer than it could wait. Another server will answer it."""
+
+    code = "server_ending"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server is being restarted, and the answer took longer than it could wait. Send the request again.",
+            retry_after_seconds=1,
+        )
 
 
 class CredentialUnreadable(OwnkeyError):

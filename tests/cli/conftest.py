@@ -14,7 +14,7 @@ from tests.cli.shell import Shell, postgres_processes
 
 
 @contextmanager
-def _place() -> Iterator[Path]:
+def make_place() -> Iterator[Path]:
     """Outside pytest's private directories: as root PostgreSQL runs as another user, who has to walk there."""
     root = Path(tempfile.mkdtemp(prefix="ownkey-cli-", dir="/var/tmp"))
     root.chmod(0o755)
@@ -27,7 +27,7 @@ def _place() -> Iterator[Path]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    with _place() as path:
+    with make_place() as path:
         yield path
 
 
@@ -40,7 +40,7 @@ def shell(place: Path) -> Shell:
 @pytest.fixture(scope="session")
 def running() -> Iterator[Shell]:
     """A server runs in this data directory, so that commands join its database instead of starting one each."""
-    with _place() as path:
+    with make_place() as path:
         shell = Shell(path / "data")
         with shell.serve():
             yield shell

@@ -103,7 +103,7 @@ async def _serving(ok: Ownkey) -> AsyncIterator[str]:
     from ownkey.cli.gateway_server import GatewayServer
 
     with bind_listener("127.0.0.1", 0) as listener:
-        server = GatewayServer(ok.asgi(), log_level="error")
+        server = GatewayServer(ok.asgi(), ok.config, log_level="error")
         listener.listen()
         task = asyncio.create_task(server.serve(sockets=[listener]), name="demo-gateway")
         try:

@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ownkey.domain.usage import new_id
-from ownkey.errors import OwnkeyError, TooLarge
+from ownkey.errors import OwnkeyError, RequestError, TooLarge
 from ownkey.http.cross_origin import add_cors_headers, preflight_response
 from ownkey.http.identity import Principal
 from ownkey.http.origins import Origins
@@ -98,13 +98,15 @@ def _is_under(path: str, prefix: str) -> bool:
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     """The whole body, or None when the client left before its end.
 
-    Raises TooLarge as soon as it is known to be beyond the limit.
+    Raises TooLarge as soon as it is known to be beyond the limit, and RequestError(unsupported_encoding).
     """
     too_large = TooLarge(f"The body is too large: at most {limit} bytes.")
     for name, value in scope["headers"]:
         # The length is compared first: int() refuses more than 4,300 digits.
         if name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > limit):
             raise too_large
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from ownkey.domain.exchange import Failure
 from ownkey.domain.provider import Dialect
 from ownkey.domain.routing import Attempt
-from ownkey.errors import OwnkeyError, RequestError, TooLarge
+from ownkey.domain.usage import Outcome
+from ownkey.errors import OwnkeyError, RequestError, ServerEnding, TooLarge
 from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, error_status
 from ownkey.providers.gemini.json_array import JSONArrayStream
@@ -34,6 +36,13 @@ _ID_HEADERS: Final = {
 }
 
 
+_ENDING: Final = Failure(
+    outcome=Outcome.INTERNAL,
+    message="This server is being restarted, so the answer ends here. Send the request again.",
+)
+_LAST_WORDS_SECONDS: Final = 1.0
+
+
 class ClientGone(Exception):  # not an error of ours
     """The client closed the connection before its request was complete."""
 
@@ -55,7 +64,8 @@ class Exchange:
     async def read_body(self, headers: list[Header], limit: int) -> bytes:
         """The request's body. Raises TooLarge, before reading where the length is announced."""
         for name, value in headers:
-            if name == b"content-length" and int(value) > limit:
+            # The length of the number is compared first: int() refuses more than 4,300 digits.
+            if name == b"content-length" and (len(value) > 18 or int(value) > limit):
                 raise _too_large(limit)
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
@@ -106,16 +116,42 @@ class Exchange:
         kind = _EVENTS if answer.content_type is None else (b"content-type", answer.content_type.encode())
         try:
             await self._begin(200, [_JSON if array else kind, (b"x-accel-buffering", b"no"), *_meta(answer)])
-            while (data := await stream.read()) is not None:
-                if array is not None:
-                    data = array.feed(data)
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            data: bytes | None = b""  # what is not sent yet
+            try:
+                while (data := await stream.read()) is not None:
+                    if array is not None:
+                        data = array.feed(data)
+                    await self._send({"type": "http.response.body", "body": data, "more_body": True})
+                    data = b""
+            except asyncio.CancelledError:
+                if self.client_left:
+                    raise
+                await self._break_off(stream, data or b"", array)
             self.stop_watching()
             if stream.mute:
                 return  # the server closes a connection whose answer has no end
             await self._send({"type": "http.response.body", "body": b"" if array is None else array.finish()})
         finally:
             await asyncio.shield(stream.close())
+
+    async def _break_off(self, stream: AnswerStream, unsent: bytes, array: JSONArrayStream | None) -> None:
+        """The server ends: tell the client in the words of its stream. `unsent` may have been held up before that.
+
+        Raises TimeoutError when the client does not take it: its connection must not end as if all were well.
+        """
+        told = await stream.break_off(_ENDING)
+        if array is not None and told:
+            told = array.feed(told)
+        if unsent + told:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._send({"type": "http.response.body", "body": unsent + told, "more_body": True})
+
+    async def say_goodbye(self) -> bool:
+        """The server ends before there is an answer. Whether that could still be said."""
+        if self._started:
+            return False
+        await self.fail(ServerEnding())
+        return True
 
     async def send_json(self, content: object, headers: list[Header] | None = None) -> None:
         """A small answer of our own."""

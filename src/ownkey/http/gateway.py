@@ -18,6 +18,7 @@ from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.model_forms import write_list, write_model
 from ownkey.http.wire_errors import internal_error
 from ownkey.providers.gemini.json_array import JSONArrayStream
+from ownkey.services.bulkhead import Bulkhead
 from ownkey.services.client_headers import read_headers
 from ownkey.services.client_request import Asked, ClientRequest, read_request
 from ownkey.services.completion import CompletionService
@@ -54,9 +55,10 @@ class Gateway:
         counter: TokenCounter,
         models: ModelList,
         max_body_bytes: int,
+        bulkhead: Bulkhead,
     ) -> None:
         self._identity, self._completion, self._counter, self._models = identity, completion, counter, models
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._bulkhead = max_body_bytes, bulkhead
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -70,7 +72,7 @@ class Gateway:
             logger.info("request %s: %d %s", request_id, error.status, error.code)
             await exchange.fail(error)
         except asyncio.CancelledError:
-            if not exchange.client_left:
+            if not (exchange.client_left or await exchange.say_goodbye()):
                 raise
         except Exception:
             logger.exception("request %s failed", request_id)
@@ -80,6 +82,15 @@ class Gateway:
 
     async def _serve(self, scope: Scope, exchange: Exchange, door: Door) -> None:
         snapshot = await self._recognise(scope)
+        user_id, bulkhead = snapshot.user_id, self._bulkhead
+        if not bulkhead.enter(user_id):
+            await bulkhead.wait(user_id)
+        try:
+            await self._answer(scope, exchange, door, snapshot)
+        finally:
+            bulkhead.leave(user_id)
+
+    async def _answer(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot) -> None:
         if door.want == "models":
             await self._show_models(scope, exchange, door, snapshot)
             return

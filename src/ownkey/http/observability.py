@@ -10,10 +10,11 @@ from ownkey.services.core import Core
 
 
 class Observability:
-    """A small ASGI application."""
+    """A small ASGI application. `ending` turns true when balancers should send their requests elsewhere."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -31,6 +32,8 @@ class Observability:
         await send({"type": "http.response.body", "body": body})
 
     async def _readiness(self) -> tuple[int, bytes]:
+        if self.ending:
+            return 503, b'{"status":"ending"}'
         try:
             await self._core.database.ping()
         except StorageError as error:

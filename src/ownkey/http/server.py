@@ -13,6 +13,7 @@ from ownkey.http.observability import Observability
 from ownkey.http.origins import MOUNTED_AT, Origins
 from ownkey.http.panel import Panel
 from ownkey.http.settings_api import create_settings_api
+from ownkey.services.bulkhead import Bulkhead
 from ownkey.services.core import Core
 
 _OBSERVED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
@@ -33,11 +34,16 @@ class Server:
             counter=core.counter,
             models=core.models,
             max_body_bytes=core.config.max_body_bytes,
+            bulkhead=Bulkhead(core.config.user_concurrency),
         )
         self._observability = Observability(core)
         self._panel = Panel(panel_files)
         origins = Origins(core.config)
         self._api: Any = create_settings_api(core, ApiIdentity(self.identity, core.sessions, origins), origins)
+
+    def begin_drain(self) -> None:
+        """From now on `/readyz` says that this server is about to end. What it is asked, it goes on to answer."""
+        self._observability.ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI conversation."""

@@ -99,6 +99,12 @@ class AnswerStream:
         if self._settled or leave is None or not leave(self):
             await self.cut()
 
+    async def break_off(self, failure: Failure) -> bytes:
+        """End it here, for a reason of ours: what tells the client so, nothing when it had all of its answer."""
+        if self._ended or self._decoder.complete:
+            return b""
+        return await self._end(failure) or b""
+
     async def drain(self, max_bytes: int) -> None:
         """Read on for nobody, until the usage is known; no more than so many bytes."""
         self._response.limit(max_bytes)

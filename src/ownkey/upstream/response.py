@@ -8,7 +8,7 @@ from typing import NoReturn
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.failures import TransportFailure, body_failure
 from ownkey.upstream.http1 import Connection, ExchangeBroken
-from ownkey.upstream.inflate import Inflater
+from ownkey.upstream.inflate import Bomb, Inflater
 
 
 class UpstreamResponse:
@@ -72,7 +72,10 @@ class UpstreamResponse:
 
         The next bytes are taken as they come, several of the provider's chunks at once if they wait already.
         """
+        inflater = self._inflater
         while not self._ended:
+            if inflater is not None and (data := self._take_piece(inflater)):
+                return data
             try:
                 data = await self._connection.read()
             except ExchangeBroken as error:
@@ -81,13 +84,10 @@ class UpstreamResponse:
                 if not data:
                     self._end()
                     return None
-                if self._inflater is not None:
-                    data = self._inflate(data, self._inflater)
-                self._room -= len(data)
-                if self._room < 0:
-                    self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
-                if data:
+                if inflater is None:
+                    self._count(data)
                     return data
+                self._give(data, inflater)
                 continue
             self._ended = True
             raise body_failure(self._host, fault)
@@ -124,11 +124,26 @@ class UpstreamResponse:
         except ValueError:
             self._fail("is compressed in a way that was not asked for")
 
-    def _inflate(self, data: bytes, inflater: Inflater) -> bytes:
+    def _give(self, data: bytes, inflater: Inflater) -> None:
         try:
-            return inflater.feed(data, self._room)
+            inflater.feed(data)
         except ValueError:
             self._fail("is damaged")
+
+    def _take_piece(self, inflater: Inflater) -> bytes:
+        try:
+            data = inflater.next()
+        except Bomb:
+            self._fail("grows without end when it is unpacked", Outcome.ANSWER_TOO_LARGE)
+        except ValueError:
+            self._fail("is damaged")
+        self._count(data)
+        return data
+
+    def _count(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
 
     def _fail(self, what: str, outcome: Outcome = Outcome.STREAM_BROKEN) -> NoReturn:
         self._connection.cut()

@@ -8,6 +8,7 @@ import gzip
 import socket
 import ssl
 import traceback
+import zlib
 from contextlib import closing
 
 import pytest
@@ -16,6 +17,7 @@ from scripted_server import CHUNKED, Connection, ScriptedServer, chunk, sends
 
 from ownkey.domain.usage import Outcome
 from ownkey.upstream.address_guard import AddressGuard
+from ownkey.upstream.inflate import Inflater
 from ownkey.upstream.pool import TransportFailure
 
 PATH = "/v1/hidden-path?key=hidden-query"
@@ -225,30 +227,62 @@ async def test_the_limit_counts_over_the_chunks_of_a_stream(open_pool):
         assert taken <= 200_000
 
 
-async def test_a_bomb_is_not_unpacked(open_pool, monkeypatch):
-    bomb = gzip.compress(bytes(50_000_000))
-    largest = 0
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+async def test_ten_gigabytes_of_zeros_are_not_unpacked(open_pool, monkeypatch, coding):
+    """A bomb of any size: the one piece of compressed data that makes a megabyte of zeros, ten thousand times."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS if coding == "deflate" else 16 + zlib.MAX_WBITS)
+    begin = packer.compress(bytes(1_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(bytes(1_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    pieces = 0
+    take = Inflater.next
+
+    def counting(self):
+        nonlocal pieces
+        pieces += 1
+        piece = take(self)
+        assert len(piece) <= 64 * 1024
+        return piece
 
     async def handler(connection: Connection) -> None:
         await connection.read_request()
-        await connection.answer(bomb, headers="content-encoding: gzip\r\n")
+        await connection.send(CHUNKED.replace(b"transfer", b"content-encoding: %b\r\ntransfer" % coding.encode()))
+        for _ in range(10_000):
+            await connection.send(chunk(begin if _ == 0 else again))
+        await connection.send(b"0\r\n\r\n")
 
-    from ownkey.upstream.inflate import Inflater
+    monkeypatch.setattr(Inflater, "next", counting)
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(max_answer_bytes=2**32), server.base_url)
+    assert error.failure.outcome is Outcome.ANSWER_TOO_LARGE
+    assert "grows without end" in error.failure.message
+    assert 16 <= pieces <= 25, "a megabyte is free, and not much more was made"
 
-    feed = Inflater.feed
 
-    def measured_feed(self, data, room):
-        nonlocal largest
-        out = feed(self, data, room)
-        largest = max(largest, len(out))
-        return out
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip"])
+async def test_a_coding_that_nobody_asked_for_is_not_undone(open_pool, coding):
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(b"{}", headers=f"content-encoding: {coding}\r\n")
 
-    monkeypatch.setattr(Inflater, "feed", measured_feed)
+    async with ScriptedServer(handler) as server:
+        error = await fail(open_pool(), server.base_url)
+    assert error.failure.outcome is Outcome.STREAM_BROKEN
+    assert "not asked for" in error.failure.message
+
+
+async def test_a_compressed_answer_counts_by_what_comes_of_it(open_pool):
+    body = bytes(range(256)) * 4_000
+
+    async def handler(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.answer(gzip.compress(body), headers="content-encoding: gzip\r\n")
+
     async with ScriptedServer(handler) as server:
         error = await fail(open_pool(max_answer_bytes=100_000), server.base_url)
-    assert error.failure.outcome is Outcome.ANSWER_TOO_LARGE
-    assert "is larger than 100,000 bytes" in error.failure.message
-    assert 0 < largest <= 100_001
+        assert "is larger than 100,000 bytes" in error.failure.message
+        assert (
+            await (await open_pool(max_answer_bytes=2_000_000).send(request_to(server.base_url), SECRET)).read() == body
+        )
 
 
 # Before the request could leave.

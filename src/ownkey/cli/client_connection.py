@@ -1,0 +1,366 @@
+"""One connection of a client: uvicorn's HTTP protocol, stricter about what a request is and with an end to patience.
+
+uvicorn 0.54 knows one time limit, for idle connections. Here every state of a connection has one; they are looked at
+by a walk over all connections once a second (`look`), so that a request costs a few numbers written and no timer.
+
+What follows a broken request is never read: a byte out of place would make one request two. The refusal is written
+where its answer belongs, after the answers that are due before it, and never into the middle of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import Any, Final, NoReturn
+
+import httptools
+import msgspec
+from msgspec import Struct
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+MAX_HEADERS: Final = 100
+MAX_TARGET_BYTES: Final = 16 * 1024
+MAX_PIPELINED: Final = 32
+# What a body may bring beside itself: chunk sizes, extensions, trailers. A byte of body excuses the framing of the
+# smallest chunk, twice over.
+MAX_WASTE_BYTES: Final = 64 * 1024
+_FRAMING_PER_BYTE: Final = 10
+# Less than the slowest mobile network: who is slower than that wants the connection, not the answer.
+BODY_BYTES_PER_SECOND: Final = 4096
+# A client that was answered before its body had arrived may send this much of it in vain and keep its connection.
+MAX_SURPLUS_BYTES: Final = 256 * 1024
+# To close at once would reset the connection while the client still sends, and its system would throw the answer away.
+LINGER_SECONDS: Final = 5.0
+# Connections beyond the limit that are there to hear so; the others are closed as they come.
+MAX_UNWELCOME: Final = 64
+_UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
+_BODY_HEADERS: Final = (b"content-length", b"transfer-encoding")
+_HEAD_WORDS: Final = "The head of the request is larger than this server accepts."
+
+
+class ClientLimits(Struct, frozen=True, kw_only=True):
+    """In seconds: for a request's head, for a body beside its least rate, between requests, for a client that takes
+    nothing of its answer. `connections` of all clients, and of one address (0: as many).
+    """
+
+    head: float
+    body: float
+    keep_alive: float
+    stall: float
+    connections: int
+    connections_per_address: int = 0
+
+
+class Clients(ServerState):
+    """The connections of this process, counted."""
+
+    def __init__(self, limits: ClientLimits) -> None:
+        super().__init__()
+        self.limits = limits
+        self.unwelcome = 0
+        self._by_address: dict[str, int] = {}
+
+    def admit(self, address: str) -> bool:
+        """A connection has come. Whether it is within the limits."""
+        count = self._by_address[address] = self._by_address.get(address, 0) + 1
+        one = self.limits.connections_per_address
+        welcome = len(self.connections) <= self.limits.connections and (not one or count <= one)
+        self.unwelcome += not welcome
+        return welcome
+
+    def leave(self, address: str, *, welcome: bool) -> None:
+        """A connection has gone."""
+        self.unwelcome -= not welcome
+        left = self._by_address.get(address, 0) - 1
+        if left > 0:
+            self._by_address[address] = left
+        else:
+            self._by_address.pop(address, None)
+
+
+class _Refused(Exception):
+    """What the parser was handed is no request of ours."""
+
+
+class ClientConnection(HttpToolsProtocol):
+    """One connection."""
+
+    server_state: Clients
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._running: RequestResponseCycle | None = None
+        self._in_head = self._in_body = self._deaf = False
+        # Since when: the connection is idle, or the request has been arriving.
+        self._since = self._stalled_since = self._cut_at = 0.0
+        # Bytes of the piece that is being read; of that in which the request began; and of those after it.
+        self._piece_bytes = self._first_bytes = self._more_bytes = 0
+        self._body_bytes = self._surplus_bytes = self._hosts = 0
+        self._refusal: tuple[int, str, str] | None = None
+        self._welcome = True
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        clients = self.server_state
+        self._welcome = clients.admit(self._address)
+        if not self._welcome:
+            self.app = _Full(self.app)
+            if clients.unwelcome > MAX_UNWELCOME:
+                transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.leave(self._address, welcome=self._welcome)
+        self.pipeline.clear()
+        running = self._running
+        if running is not None and running is not self.cycle and not running.response_complete:
+            # uvicorn tells only the request that came last.
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        size = self._piece_bytes = len(data)
+        if self._in_head or self._in_body:
+            self._more_bytes += size
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing here speaks another protocol. The request is answered as what it is, and is the last one.
+            self._deaf = True
+        except httptools.HttpParserError:
+            status, code, text = self._refusal or (400, "invalid_request", "This is not a valid HTTP request.")
+            self._refuse(status, code, text)
+        else:
+            if self._in_head:
+                if self._more_bytes > MAX_HEAD_BYTES:
+                    self._refuse(431, "too_large", _HEAD_WORDS)
+            elif self._in_body:
+                self._weigh_body(size)
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = 0.0
+        super().resume_writing()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._since = self.loop.time()
+        self._first_bytes = self._piece_bytes
+        self._more_bytes = self._body_bytes = self._surplus_bytes = self._hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: nobody looked at it when the request was let in
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        super().on_headers_complete()
+        self._in_head, self._in_body = False, True
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    # What a request's end and the server's end do.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._in_body:
+            self._since = self.loop.time()
+
+    def shutdown(self) -> None:
+        """The server is about to end: no request after those that have begun to arrive."""
+        newest = self._newest
+        if self._in_head or (newest is not None and not newest.response_complete):
+            if newest is not None:
+                newest.keep_alive = False
+        elif not self._has_unread():
+            self.transport.close()
+
+    def look(self, now: float, limits: ClientLimits) -> None:
+        """Whether it is time to lose patience."""
+        if self._cut_at:
+            if now > self._cut_at:
+                self.transport.abort()
+        elif self.transport.is_closing():
+            # Closed, and the client does not take what is left of its answer.
+            self._cut_at = now + limits.stall
+        elif self._stalled_since:
+            if now - self._stalled_since > limits.stall:
+                self.transport.abort()
+        elif self._in_head:
+            if now - self._since > limits.head:
+                self._refuse(408, "request_timeout", f"The head of the request took over {limits.head:g} seconds.")
+        elif self._in_body:
+            self._look_at_body(now, limits)
+        elif self._is_idle() and now - self._since > (limits.keep_alive if self._running else limits.head):
+            if self._has_unread():
+                return
+            self.transport.close()
+
+    # Within.
+
+    @property
+    def _newest(self) -> RequestResponseCycle | None:
+        """The request that came last; uvicorn declares that there always is one."""
+        return self.cycle
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def _is_idle(self) -> bool:
+        return self._newest is None or self._newest.response_complete
+
+    def _has_unread(self) -> bool:
+        """Whether a request lies in the kernel: a busy loop knows late."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _check_head(self) -> None:
+        """Raises _Refused for what two readers could take for two different requests, and for what is too much."""
+        if self._first_bytes + self._more_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+                self._reject(431, "too_large", _HEAD_WORDS)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._reject(414, "too_large", "The URL is longer than this server accepts.")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._reject(400, "invalid_request", "Too many requests were sent without waiting for an answer.")
+        version = self.parser.get_http_version()
+        if version != "1.1":
+            if version != "1.0":
+                self._reject(505, "invalid_request", "This server speaks HTTP/1.1.")
+            if any(name == b"transfer-encoding" for name, _ in self.headers):
+                self._reject(400, "invalid_request", "HTTP/1.0 has no Transfer-Encoding.")
+        if self._hosts != 1 and (self._hosts or version == "1.1"):
+            self._reject(400, "invalid_request", "A request has exactly one Host header.")
+        if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
+            # The parser would take the body for what comes after the upgrade, and uvicorn for the next request.
+            self._reject(400, "invalid_request", "This server speaks HTTP/1.1 only: send no Upgrade with a body.")
+        if not self.url.startswith(b"/"):
+            self._reject(400, "invalid_request", "The request line must name a path, not a URL or an authority.")
+
+    def _reject(self, status: int, code: str, text: str) -> NoReturn:
+        self._refusal = status, code, text
+        raise _Refused
+
+    def _weigh_body(self, size: int) -> None:
+        if self._more_bytes - (1 + _FRAMING_PER_BYTE) * self._body_bytes > MAX_WASTE_BYTES:
+            self._refuse(400, "invalid_request", "The body has more framing than content.")
+        elif self.cycle.response_complete:
+            self._surplus_bytes += size
+            if self._surplus_bytes > MAX_SURPLUS_BYTES:
+                self._linger()
+
+    def _look_at_body(self, now: float, limits: ClientLimits) -> None:
+        if self.flow.read_paused:
+            self._since = now  # it is we who do not read
+        elif now - self._since > limits.body + self._body_bytes / BODY_BYTES_PER_SECOND:
+            self._refuse(408, "request_timeout", f"The body of the request took over {limits.body:g} seconds.")
+
+    def _refuse(self, status: int, code: str, text: str) -> None:
+        """Read nothing any more, and say so where the answer to the broken request belongs."""
+        self._deaf = True
+        cycle, running = self._newest, self._running
+        if self._in_body and cycle is not None:
+            # It is this request's body that is broken.
+            if self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()
+                earlier = self.pipeline[0][0] if self.pipeline else running
+                if earlier is not None:
+                    earlier.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if not cycle.response_started:
+                self._write_refusal(status, code, text)
+            elif not cycle.response_complete:
+                self.transport.abort()
+                return
+            self._linger()
+        elif cycle is not None and not cycle.response_complete:
+            # Answers are due; then the connection ends. Which of the bytes behind them were a request, nobody knows.
+            cycle.keep_alive = False
+        else:
+            self._write_refusal(status, code, text)
+            self._linger()
+
+    def _write_refusal(self, status: int, code: str, text: str) -> None:
+        error = {"message": text, "type": "invalid_request_error", "code": code, "param": None}
+        body = msgspec.json.encode({"error": error})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+
+    def _linger(self) -> None:
+        """End our side, and hear no more; the client's is cut a moment later."""
+        self._deaf = True
+        self._cut_at = self.loop.time() + LINGER_SECONDS
+        self.flow.resume_reading()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+
+class _Full:
+    """What a client hears for whom there is no room. Whoever watches the server hears the truth all the same."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] in _UNMETERED:
+            await self._application(scope, receive, send)
+            return
+        error = {
+            "message": "This server has as many connections as it can take. Try again in a moment.",
+            "type": "service_unavailable",
+            "code": "too_many_connections",
+            "param": None,
+        }
+        body = msgspec.json.encode({"error": error})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"1"),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
