@@ -38,7 +38,7 @@ from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
 from ownkey.providers.side_operations.adapter import is_stream, read_content_type
 from ownkey.services.answer import Answer, AnswerStream
-from ownkey.services.attempt_report import FailedAttempt, exhausted
+from ownkey.services.attempt_report import FailedAttempt, exhausted, list_alternatives
 from ownkey.services.client_headers import add_headers
 from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
@@ -188,7 +188,15 @@ class _Walk:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
-        raise exhausted((*self.route.skipped, *self.late_skips), self.failed, self.refusals)
+        skipped = (*self.route.skipped, *self.late_skips)
+        raise exhausted(skipped, self.failed, self.refusals, alternatives=self._list_alternatives())
+
+    def _list_alternatives(self) -> str:
+        """What else this user could ask for."""
+        router = self.service.router
+        reached = {one.provider for one in self.snapshot.credentials} | router.policy.shared_for(self.snapshot.user_id)
+        providers = (one for one in router.catalog.values() if one.id in reached and router.policy.allows(one.id))
+        return list_alternatives(self.request.route.operation, providers)
 
     def moves_on(self, attempt: Attempt) -> bool:
         """Whether this attempt takes over from another key or provider."""
