@@ -38,7 +38,17 @@ TEXT_OPERATIONS: Final = ("chat", "embeddings")
 _SLIP: Final = 0.75
 # Makers under whose names hosts list models, and which are almost a provider's name.
 _MAKERS: Final = frozenset(
-    {"cohereforai", "coherelabs", "deepseek-ai", "google", "mistralai", "moonshotai", "perplexity-ai", "x-ai", "xai-org"}
+    {
+        "cohereforai",
+        "coherelabs",
+        "deepseek-ai",
+        "google",
+        "mistralai",
+        "moonshotai",
+        "perplexity-ai",
+        "x-ai",
+        "xai-org",
+    }
 )
 
 # What is not a conversation has a task of its own: a user's model for coding cannot draw.
@@ -81,6 +91,7 @@ class SkipReason:
     RATE_LIMITED = Reason.RATE_LIMITED
     OWN_CAP_REACHED = Reason.OWN_CAP_REACHED
     UNPRICED = Reason.UNPRICED
+    NEEDS_OWN_KEY = "needs_own_key"
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
 
@@ -235,6 +246,11 @@ def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy
 def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
     """An attempt that was in the chain, but whose endpoint broke, or is being tried by another request, since."""
     return _leave_out(attempt, SkipReason.PROVIDER_DOWN, until)
+
+
+def skipped_as_private(attempt: Attempt) -> Skipped:
+    """An attempt with the operator's key for a request that names what is kept under a key."""
+    return _leave_out(attempt, SkipReason.NEEDS_OWN_KEY, None)
 
 
 def skipped_as_refused(attempt: Attempt, refusal: Refusal) -> Skipped:

@@ -14,8 +14,8 @@ from ownkey.domain.settings import Settings, Snapshot
 from ownkey.domain.user import check_user_id
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
-from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_health import CredentialHealth
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber, CredentialTestService
 from ownkey.services.expectation import Expectation
 from ownkey.services.expiry import utc_now
