@@ -148,7 +148,8 @@ async def test_inside_an_application_nobody_is_let_in_for_good(
     row = await find_user(page, ann.id)
     await expect(page.get_by_role("button", name="Invite user")).to_have_count(0)
     await row.get_by_role("button", name="More for").click()
-    await expect(page.get_by_role("menuitem")).to_have_text(["Sign out everywhere", "Suspend", "Delete"])
+    items = ["Sign out everywhere", "Put into a group", "Suspend", "Delete"]
+    await expect(page.get_by_role("menuitem")).to_have_text(items)
     await assert_accessible(page)
     await page.get_by_role("menuitem", name="Suspend").click()
     await page.get_by_role("dialog", name=f"Suspend {ann.id}?").get_by_role("button", name="Suspend").click()

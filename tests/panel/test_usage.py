@@ -179,10 +179,10 @@ async def test_the_files_hold_what_is_shown(enter: Enter, person: Person) -> Non
     await page.get_by_label("Split by").select_option("model")
     await expect(row(page, "gpt-4o-mini")).to_be_visible()
     async with page.expect_download() as started:
-        await page.get_by_role("button", name="CSV").click()
+        await page.get_by_role("button", name="CSV", exact=True).click()
     rows = list(csv.DictReader(io.StringIO(Path(await (await started.value).path()).read_text())))
     async with page.expect_download() as started:
-        await page.get_by_role("button", name="JSON").click()
+        await page.get_by_role("button", name="JSON", exact=True).click()
     answer = json.loads(Path(await (await started.value).path()).read_text())
     assert (await started.value).suggested_filename.endswith(".json")
     assert answer["group_by"] == ["day", "model", "payer"]

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ownkey.domain.credential import Secret
 from ownkey.domain.provider import Model, Provider, Quirk
+from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
 from ownkey.errors import OwnkeyError, UpstreamError
 from ownkey.providers.adapters import get_adapter
@@ -94,7 +95,8 @@ class ModelLists:
     async def fetch(self, key: ListKey, provider: Provider, base_url: str, secret: Secret | None) -> CallableModels:
         """Ask the provider, and keep its list. Raises UpstreamError with the reason when it gives none."""
         found = await self._fetch(provider, base_url, secret)
-        listed = await asyncio.to_thread(self.describe, provider, found)
+        payer = Payer.OWN if key[0] else Payer.SHARED
+        listed = await asyncio.to_thread(self.describe, provider, found, payer)
         self._kept[key] = listed
         self._kept.move_to_end(key)
         while len(self._kept) > _CACHE_SIZE:
@@ -146,15 +148,17 @@ class ModelLists:
         finally:
             await response.close()
 
-    def describe(self, provider: Provider, found: Mapping[str, ListedModel] | None) -> CallableModels:
-        """With what the catalogue and the price table know. Not for the event loop: the table takes a while to load."""
+    def describe(
+        self, provider: Provider, found: Mapping[str, ListedModel] | None, payer: Payer = Payer.OWN
+    ) -> CallableModels:
+        """With what catalogue and prices know. Not for the event loop: the table of prices takes a while to load."""
         now = self.now()
         source: Literal["provider", "catalog"] = "catalog" if found is None else "provider"
         if found is None:
             found = {name: ListedModel(id=name) for name in (*provider.models, *provider.defaults.values())}
         models = []
         for rank, said in enumerate(found.values()):
-            price = self._pricing.list_price(provider.prices, said.id, now) if rank < _PRICED else None
+            price = self._pricing.show(provider, said.id, payer, now) if rank < _PRICED else None
             models.append(_join(provider, said, price))
         return CallableModels(models=tuple(models), fetched_at=now, source=source)
 

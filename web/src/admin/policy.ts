@@ -2,12 +2,14 @@ import { html, nothing, type TemplateResult } from "lit";
 import { ApiError } from "../api/client.js";
 import type { components } from "../api/schema.js";
 import { View } from "../core/view.js";
+import { budgets as budgetTexts } from "../i18n/admin_budgets.js";
 import { policy } from "../i18n/admin_policy.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
 import { field, skeleton } from "../parts/controls.js";
 import { failure } from "../parts/failure.js";
 import { icon } from "../parts/icons.js";
+import { BudgetForm } from "./budget_form.js";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./policy.css?inline";
 
@@ -30,6 +32,11 @@ export class PolicyView extends View<AdminSurroundings> {
   #listed = "";
   #busy = false;
   #failure: unknown = null;
+  #budgets = new BudgetForm(
+    this.at,
+    () => ({ budgets: this.#draft!.budgets!, limits: this.#draft!.limits! }),
+    (change) => this.#set(change),
+  );
 
   override enter(): void {
     // What somebody began to change stays when they look at another tab.
@@ -75,7 +82,8 @@ export class PolicyView extends View<AdminSurroundings> {
             </div>
           </header>
           <div class="stack">
-            ${this.#providers(this.#draft)} ${this.#shared(this.#draft, this.#stored)} ${this.#defaults(this.#draft)}
+            ${this.#providers(this.#draft)} ${this.#shared(this.#draft, this.#stored)} ${this.#budgets.render()}
+            ${this.#defaults(this.#draft)}
             ${this.#reveal(this.#draft)}
           </div>
         </section>
@@ -156,6 +164,14 @@ export class PolicyView extends View<AdminSurroundings> {
             ></textarea>`,
           })
         : nothing}
+      <label class="choice"
+        ><input
+          type="checkbox"
+          .checked=${draft.shared.consent ?? false}
+          @change=${(event: Event) =>
+            this.#set({ shared: { ...draft.shared, consent: (event.target as HTMLInputElement).checked } })}
+        /><span>${budgetTexts[this.at.language].consent}</span></label
+      >
     </fieldset>`;
   }
 
@@ -286,6 +302,7 @@ export class PolicyView extends View<AdminSurroundings> {
     this.#stored = stored;
     this.#draft = draftOf(stored);
     this.#listed = stored.shared.users.join("\n");
+    this.#budgets.reset();
   }
 
   async #load(): Promise<void> {
@@ -302,7 +319,7 @@ export class PolicyView extends View<AdminSurroundings> {
 
   #onSubmit = (event: Event): void => {
     event.preventDefault();
-    void this.#save(this.#draft!, this.#stored!);
+    if (!this.#budgets.refuses()) void this.#save(this.#draft!, this.#stored!);
   };
 
   async #save(draft: Draft, before: Stored | null): Promise<void> {

@@ -7,6 +7,7 @@ import { usageWords, type UsageWords } from "../i18n/usage.js";
 import { empty, saveFile } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
 import { UsageBrowser, usageStyles } from "../parts/usage_browser.js";
+import { drawBudgets, type Overview } from "./budgets.js";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./usage.css?inline";
 
@@ -17,13 +18,17 @@ export class AdminUsageView extends View<AdminSurroundings> {
   override readonly styles = usageStyles + styles;
 
   #shared: readonly SharedUser[] | null = null;
+  #budgets: Overview | null = null;
   #browser = new UsageBrowser(this.at, {
     path: "/api/admin/usage",
     splits: ["user", "provider", "model", "task", "payer"],
     words: () => this.#words(),
     label: (provider) => this.at.label(provider),
     beside: async (days, signal) => {
-      this.#shared = await this.at.api.get("/api/admin/shared-users", { query: { ...days }, signal });
+      [this.#shared, this.#budgets] = await Promise.all([
+        this.at.api.get("/api/admin/shared-users", { query: { ...days }, signal }),
+        this.at.api.get("/api/admin/budgets", { signal }),
+      ]);
     },
   });
 
@@ -37,7 +42,8 @@ export class AdminUsageView extends View<AdminSurroundings> {
 
   override render(): TemplateResult {
     return html`<h2 class="hidden">${adminUsage[this.at.language].title}</h2>
-      ${this.#browser.render()} ${this.#shared ? this.#sharedUsers(this.#shared) : nothing}`;
+      ${this.#browser.render()} ${this.#budgets ? drawBudgets(this.at, this.#budgets) : nothing}
+      ${this.#shared ? this.#sharedUsers(this.#shared) : nothing}`;
   }
 
   /** Of others' keys nobody says "your key". */

@@ -25,9 +25,17 @@ type Open =
   | { kind: "link"; link: Link; copied: boolean; failed: boolean }
   | { kind: "suspend"; user: User }
   | { kind: "promote"; user: User }
+  | { kind: "group"; user: User; group: string; fault: string | null }
   | { kind: "remove"; user: User; typed: string };
 
+interface Change {
+  role?: "user" | "admin";
+  status?: "active" | "suspended";
+  group?: string | null;
+}
+
 const PAGE = 50;
+const GROUP = /^[a-z][a-z0-9_-]{0,39}$/;
 const TYPING_MS = 250;
 // "Ann <ann@example.com>", a list, a quotation: what surrounds an address, and no login.
 const WRITTEN_AROUND = /[<>"(),;]/;
@@ -44,6 +52,8 @@ export class UsersView extends View<AdminSurroundings> {
   #stop: AbortController | null = null;
   #failure: unknown = null;
   #open: Open | null = null;
+  /** The groups that there are, once somebody is to be put into one. */
+  #groups: readonly string[] = [];
   #busy = false;
   #identity = new ConfirmIdentity(this.at);
 
@@ -160,6 +170,7 @@ export class UsersView extends View<AdminSurroundings> {
           ${self ? html`<span class="muted small">${t.you}</span>` : nothing}
           ${user.role === "admin" ? html`<span class="pill">${icon("user")}${t.admin}</span>` : nothing}
           ${user.status === "suspended" ? pill(t.suspended, "bad") : nothing}
+          ${user.group ? html`<span class="pill users-group" title=${t.inGroup(user.group)}>${icon("share")}${user.group}</span>` : nothing}
         </div>
       </th>
       <td role="cell" data-label=${t.keys}>${this.#held(user)}</td>
@@ -179,6 +190,7 @@ export class UsersView extends View<AdminSurroundings> {
         ${menu(`user-${user.id}`, shell[this.at.language].more(user.id), [
           this.#lasting ? { label: t.reset, icon: "key", run: () => void this.#reset(user) } : null,
           { label: t.signOut, icon: "signOut", run: () => void this.#signOut(user) },
+          { label: t.group, icon: "share", run: () => void this.#beginGroup(user) },
           self
             ? null
             : user.role === "admin"
@@ -311,11 +323,37 @@ export class UsersView extends View<AdminSurroundings> {
     });
   }
 
-  #change(user: User, body: { role?: "user" | "admin"; status?: "active" | "suspended" }): Promise<void> {
+  /** Groups are named by the policy or by who is in them. */
+  async #beginGroup(user: User): Promise<void> {
+    this.#show({ kind: "group", user, group: user.group ?? "", fault: null });
+    try {
+      this.#groups = (await this.at.api.get("/api/admin/budgets")).groups.map((one) => one.name);
+      this.update();
+    } catch {
+      // Names to choose from are a help: without them the name is typed.
+    }
+  }
+
+  async #setGroup(open: Open & { kind: "group" }): Promise<void> {
+    const t = users[this.at.language];
+    const group = open.group.trim().toLowerCase() || null;
+    if (group !== null && !GROUP.test(group)) {
+      this.#show({ ...open, fault: t.badGroup });
+      this.at.root.querySelector<HTMLElement>("#group")?.focus();
+      return;
+    }
+    await this.#change(open.user, { group });
+  }
+
+  #change(user: User, body: Change): Promise<void> {
     return this.#work(async () => {
       await this.at.api.call("patch", "/api/admin/users/{user_id}", { path: { user_id: user.id }, body });
       this.#open = null;
-      const undo = body.role ? { role: user.role as "user" | "admin" } : { status: user.status as "active" | "suspended" };
+      const undo: Change = body.role
+        ? { role: user.role as "user" | "admin" }
+        : body.status
+          ? { status: user.status as "active" | "suspended" }
+          : { group: user.group };
       this.at.notices.done(users[this.at.language].changed(user.id), () => void this.#change({ ...user, ...body }, undo));
       await this.#load();
     });
@@ -339,6 +377,7 @@ export class UsersView extends View<AdminSurroundings> {
     const cancel = html`<button type="button" @click=${common.onClose}>${s.cancel}</button>`;
     if (open.kind === "invite") return this.#inviteDialog(open);
     if (open.kind === "link") return this.#linkDialog(open);
+    if (open.kind === "group") return this.#groupDialog(open);
     if (open.kind === "promote") {
       return dialog({
         ...common,
@@ -387,6 +426,34 @@ export class UsersView extends View<AdminSurroundings> {
       actions: html`${cancel}<button class="danger" ?disabled=${this.#busy || open.typed !== open.user.id}>
           ${icon("remove")}${t.remove}
         </button>`,
+    });
+  }
+
+  #groupDialog(open: Open & { kind: "group" }): TemplateResult {
+    const t = users[this.at.language];
+    const s = shell[this.at.language];
+    const close = () => this.#show(null);
+    return dialog({
+      closeLabel: s.close,
+      onClose: close,
+      title: t.groupOf(open.user.display_name || open.user.id),
+      onSubmit: () => void this.#setGroup(open),
+      body: html`<p>${t.groupText}</p>
+        ${field({
+          id: "group",
+          label: t.groupName,
+          hint: t.groupHint,
+          error: open.fault,
+          control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} list="groups" autofocus
+              autocomplete="off" autocapitalize="off" spellcheck="false" maxlength="40" .value=${open.group}
+              @input=${(event: Event) => {
+                open.group = (event.target as HTMLInputElement).value;
+                open.fault = null;
+                this.update();
+              }} /><datalist id="groups">${this.#groups.map((one) => html`<option value=${one}></option>`)}</datalist>`,
+        })}`,
+      actions: html`<button type="button" @click=${close}>${s.cancel}</button>
+        <button class="primary" ?disabled=${this.#busy}>${s.save}</button>`,
     });
   }
 

@@ -103,7 +103,8 @@ export class UsageBrowser {
       this.at.api.get(this.source.path, { query: { ...this.days, group_by: keys }, signal });
     this.at.requestUpdate();
     try {
-      const keys = split === "payer" ? ["payer"] : [split, "payer"];
+      // What a key is called says little without its provider.
+      const keys = split === "payer" ? ["payer"] : split === "credential" ? [split, "provider", "payer"] : [split, "payer"];
       const [byDay, inAll] = await Promise.all([
         ask(["day", ...keys]),
         ask(keys),
@@ -142,8 +143,8 @@ export class UsageBrowser {
         : nothing}
       ${pick(t.split, "usage-split", this.source.splits, t.splits, this.#split, (value) => (this.#split = value as Split))}
       <div class="row usage-files">
-        <button ?disabled=${!this.#loaded} @click=${this.#saveCsv}>${icon("download")}CSV</button>
-        <button ?disabled=${!this.#loaded} @click=${this.#saveJson}>${icon("download")}JSON</button>
+        <button ?disabled=${!this.#loaded} @click=${() => void this.#save("csv")}>${icon("download")}CSV</button>
+        <button ?disabled=${!this.#loaded} @click=${() => void this.#save("json")}>${icon("download")}JSON</button>
       </div>
       <p class="fault" id="usage-range-error" role="alert">${this.#badRange ? html`${icon("alert")}${t.badRange}` : nothing}</p>
     </div>`;
@@ -213,19 +214,14 @@ export class UsageBrowser {
     </dl>`;
   }
 
-  #saveCsv = async (): Promise<void> => {
+  /** What is shown, by day, as the server writes it. */
+  async #save(kind: "csv" | "json"): Promise<void> {
     const { start, end, group_by } = this.#loaded!.byDay;
     try {
-      const { blob, name } = await this.at.api.download(`${this.source.path}.csv`, { from: start, to: end, group_by });
+      const { blob, name } = await this.at.api.download(`${this.source.path}.${kind}`, { from: start, to: end, group_by });
       saveFile(blob, name);
     } catch (error) {
       this.at.notices.failed(error);
     }
-  };
-
-  #saveJson = (): void => {
-    const { byDay } = this.#loaded!;
-    const blob = new Blob([JSON.stringify(byDay, null, 2)], { type: "application/json" });
-    saveFile(blob, `ownkey-usage-${byDay.start}-${byDay.end}.json`);
-  };
+  }
 }

@@ -9,7 +9,7 @@ export type UsageRow = components["schemas"]["UsageRowOut"];
 
 export const METRICS = ["cost", "tokens", "requests", "errors"] as const;
 export type Metric = (typeof METRICS)[number];
-export type Split = "user" | "provider" | "model" | "task" | "payer";
+export type Split = "user" | "provider" | "model" | "task" | "credential" | "payer";
 
 /** Both days are included. */
 export interface DayRange {
@@ -61,6 +61,10 @@ export function say(metric: Metric, value: number, format: Format): string {
 export function nameRow(row: UsageRow, split: Split, words: UsageWords, label: (id: string) => string): string {
   if (split === "payer") return row.payer === "own" ? words.own : words.shared;
   if (split === "task") return row.task ? ((words.tasks as Record<string, string>)[row.task] ?? row.task) : words.noTask;
+  if (split === "credential") {
+    const key = row.payer === "shared" ? words.operatorKey : (row.credential_label ?? words.removedKey);
+    return `${label(row.provider ?? "—")} · ${key}`;
+  }
   const id = split === "user" ? row.user_id : row[split];
   return split === "model" ? (id ?? "—") : label(id ?? "—");
 }

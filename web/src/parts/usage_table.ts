@@ -67,9 +67,15 @@ export class UsageTable {
           </tfoot>
         </table>
       </div>
-      ${answer.total.unpriced_requests
-        ? html`<p class="muted small">${words.unpriced(parts.format.locale, answer.total.unpriced_requests)}</p>`
-        : nothing}`;
+      <div class="usage-notes muted small">
+        ${answer.total.unpriced_requests
+          ? html`<p>${words.unpriced(parts.format.locale, answer.total.unpriced_requests)}</p>`
+          : nothing}
+        ${answer.total.estimated_requests
+          ? html`<p>${words.guessed(parts.format.locale, answer.total.estimated_requests)}</p>`
+          : nothing}
+        ${answer.exact || !answer.rows.some((row) => row.p50_duration_ms !== null) ? nothing : html`<p>${words.rounded}</p>`}
+      </div>`;
   }
 
   #drawHead(column: Column, number: boolean): TemplateResult {
@@ -108,7 +114,7 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
     label: names[id],
     title: titles[id],
     key,
-    cell: (row) => twoLines(format.number(key(row)), part(row) ? say(format.number(part(row))) : ""),
+    cell: (row) => stacked(format.number(key(row)), part(row) ? say(format.number(part(row))) : ""),
   });
   const name = (row: UsageRow) => nameRow(row, split, words, label);
   const errorShare = (row: UsageRow) => (row.requests ? row.errors / row.requests : 0);
@@ -120,13 +126,19 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
     key: fallbackShare,
     cell: (row) => format.percent(fallbackShare(row)),
   };
+  /** Half of the calls were faster than the first number; below it, what 95 and 99 of 100 were faster than. */
+  const slow = (half: number | null, most: number | null, nearly: number | null) =>
+    stacked(
+      format.duration(half),
+      most === null ? "" : words.faster("95", format.duration(most)),
+      nearly === null ? "" : words.faster("99", format.duration(nearly)),
+    );
   const percentiles: Column = {
     id: "duration",
     label: names.duration,
     title: titles.percentiles,
     key: (row) => row.p50_duration_ms,
-    cell: (row) =>
-      twoLines(format.duration(row.p50_duration_ms), row.p95_duration_ms === null ? "" : words.slowest(format.duration(row.p95_duration_ms))),
+    cell: (row) => slow(row.p50_duration_ms, row.p95_duration_ms, row.p99_duration_ms),
   };
   const mean: Column = {
     id: "duration",
@@ -134,14 +146,14 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
     title: titles.duration,
     key: (row) => row.mean_duration_ms,
     cell: (row) =>
-      twoLines(format.duration(row.mean_duration_ms), row.mean_first_byte_ms === null ? "" : words.firstByte(format.duration(row.mean_first_byte_ms))),
+      stacked(format.duration(row.mean_duration_ms), row.mean_first_byte_ms === null ? "" : words.firstByte(format.duration(row.mean_first_byte_ms))),
   };
   const firstByte: Column = {
     id: "firstByte",
     label: names.firstByte,
     title: titles.firstByte,
-    key: (row) => row.mean_first_byte_ms,
-    cell: (row) => format.duration(row.mean_first_byte_ms),
+    key: (row) => row.p50_first_byte_ms,
+    cell: (row) => slow(row.p50_first_byte_ms, row.p95_first_byte_ms, row.p99_first_byte_ms),
   };
   const named = (row: UsageRow): unknown => {
     if (split === "payer") return payerMark(row.payer!, words);
@@ -173,16 +185,21 @@ function listColumns({ answer, split, words, format, label, open }: UsageTablePa
   ];
 }
 
-function twoLines(first: string, second: string): unknown {
-  return second ? html`${first}<small>${second}</small>` : first;
+/** A number, and below it what is worth telling beside it. */
+function stacked(first: string, ...others: string[]): unknown {
+  return html`${first}${others.map((one) => (one ? html`<small>${one}</small>` : nothing))}`;
 }
 
 /** Money, and how many requests it leaves out: what has no price is never shown as free. */
 function cost(row: UsageRow, words: UsageWords, format: Format, mark = true): unknown {
   const known = costOf(row);
   const money = format.money(known);
-  if (!mark || !row.unpriced_requests || known === null) return money;
-  return twoLines(money, words.unpricedShort(format.number(row.unpriced_requests)));
+  if (!mark) return money;
+  const beside = [
+    row.unpriced_requests && known !== null ? words.unpricedShort(format.number(row.unpriced_requests)) : "",
+    row.estimated_requests ? words.guessedShort(format.number(row.estimated_requests)) : "",
+  ];
+  return stacked(money, beside.filter(Boolean).join(", "));
 }
 
 function compare(a: number | string | null, b: number | string | null, down: boolean): number {

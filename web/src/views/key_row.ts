@@ -1,6 +1,7 @@
 /** One stored key: masked, with its state, what it did, and what can be done with it. */
 import { html, nothing, type TemplateResult } from "lit";
 import type { components } from "../api/schema.js";
+import { describeHealth } from "../core/health.js";
 import type { Credential } from "../core/store.js";
 import { keys } from "../i18n/keys.js";
 import { shell } from "../i18n/shell.js";
@@ -39,6 +40,11 @@ const TONES: Record<string, Tone> = {
   unreadable: "bad",
 };
 
+/** States in which requests do not take a key. */
+const PASSED_OVER: ReadonlySet<string> = new Set(["rate_limited", "out_of_credit", "invalid", "expired", "unreadable"]);
+/** States that another key ends. */
+const REPLACED: ReadonlySet<string> = new Set(["invalid", "expired", "unreadable"]);
+
 const DAY_MILLISECONDS = 86_400_000;
 /** How long before its end a key is marked, and how long before it the mark is red. */
 const WARN_DAYS = 7;
@@ -50,8 +56,9 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
   const { format, store } = at;
   const gone = !store.provider(key.provider);
   const name = `${store.label(key.provider)} · ${store.keyName(key)}`;
-  const cure = (t.cure as Record<string, string>)[key.status];
-  const page = store.provider(key.provider)?.get_key_url;
+  const label = store.label(key.provider);
+  const cure = gone ? null : describeHealth(key, label, at.language, () => at.requestUpdate());
+  const passedOver = PASSED_OVER.has(key.status);
   return html`
     <li class="keys-key ${key.enabled ? "" : "off"}">
       <div class="grow">
@@ -62,16 +69,14 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
         <p class="muted small keys-facts">${facts(key).map((one) => html`<span>${one}</span>`)}</p>
         ${cure
           ? html`<p class="small keys-cure">
-              ${cure} ${key.enabled ? detour() : nothing}
-              ${page && key.status !== "unreadable" && key.status !== "expired"
-                ? html`<a href=${page} target="_blank" rel="noopener noreferrer">${t.getKey(store.label(key.provider))}</a>`
+              ${cure} ${key.enabled && passedOver ? detour() : nothing}
+              ${key.health.link
+                ? html`<a href=${key.health.link} target="_blank" rel="noopener noreferrer">${pageName(key)}</a>`
                 : nothing}
             </p>`
-          : key.status === "rate_limited" && key.enabled
-            ? html`<p class="small keys-cure">${detour()}</p>`
-            : nothing}
+          : nothing}
       </div>
-      ${cure && !gone && key.status !== "out_of_credit" ? html`<button @click=${act.replace}>${t.replace}</button>` : nothing}
+      ${!gone && REPLACED.has(key.status) ? html`<button @click=${act.replace}>${t.replace}</button>` : nothing}
       ${menu(`key-${key.id}`, shell[at.language].more(name), [
         gone ? null : { label: t.test, icon: "refresh", disabled: act.busy || !key.enabled, run: act.test },
         gone ? null : { label: t.replace, icon: "key", run: act.replace },
@@ -95,7 +100,14 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
     }
     if (one.expires_at && daysLeft(one) > WARN_DAYS) found.push(t.expiresOn(format.relative(one.expires_at)));
     else if (one.expires_at && daysLeft(one) <= 0) found.push(t.expiredOn(format.relative(one.expires_at)));
+    if (one.next_probe_at) found.push(t.nextProbe(format.relative(soonest(one.next_probe_at))));
     return found;
+  }
+
+  function pageName(one: Credential): string {
+    const { code } = one.health;
+    if (code === "out_of_credit" || code === "credit_unproved") return t.topUp(label);
+    return code === "rate_limited" || code === "quota_daily" ? t.limits(label) : t.getKey(label);
   }
 
   /** Where requests go while this key is passed over. */
@@ -110,6 +122,11 @@ export function drawKey(at: PanelSurroundings, key: Credential, act: KeyActions)
 /** "Works · 63 models · 240 ms". */
 export function foundByTest(at: PanelSurroundings, { model_count: models, duration_ms: time }: TestResult): string {
   return keys[at.language].works(models === null ? null : at.format.number(models), at.format.duration(time));
+}
+
+/** A time that has come is now: what is due is taken up within some seconds. */
+function soonest(instant: string): string {
+  return new Date(Math.max(Date.parse(instant), Date.now())).toISOString();
 }
 
 function daysLeft(key: Credential): number {

@@ -32,6 +32,8 @@ type Open =
   | { kind: "remove"; key: Credential; tasks: readonly string[] }
   | { kind: "edit"; key: Credential; label: string; expiry: Expiry; fault: string | null };
 
+type Consent = typeof import("../parts/consent.js");
+
 // Arrow keys pressed in a row are one change of the order.
 const SETTLE_MILLISECONDS = 600;
 
@@ -57,6 +59,8 @@ export class KeysView extends View<PanelSurroundings> {
   /** What tests found, by key, while the page is open. */
   #results = new Map<string, TestResult>();
   #models: ModelPicker | null = null;
+  #consentPart: Consent | null = null;
+  #asking = false;
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
@@ -71,7 +75,7 @@ export class KeysView extends View<PanelSurroundings> {
     const any = store.credentials.length > 0;
     const locked = store.isLocked("preferences");
     return html`
-      ${guide(this.at, () => this.#add(""))}
+      ${this.#consent()?.askForConsent(this.at) ?? nothing} ${guide(this.at, () => this.#add(""))}
       ${store.chain?.attempts.length
         ? html`<section class="keys-route" aria-label=${t.route}>
             <h2>${t.route}</h2>
@@ -100,7 +104,8 @@ export class KeysView extends View<PanelSurroundings> {
 
   #nothingYet(): TemplateResult {
     const t = keys[this.at.language];
-    const shared = this.at.store.policy.shared_providers.length > 0;
+    const { policy, settings } = this.at.store;
+    const shared = policy.shared_providers.length > 0 && !settings.shared_consent_needed;
     return html`<div class="empty">
       <h3>${t.emptyTitle}</h3>
       <p>${shared ? t.emptyShared : t.emptyText}</p>
@@ -250,7 +255,22 @@ export class KeysView extends View<PanelSurroundings> {
             </li>`,
         )}
       </ul>
+      ${this.#consent()?.showConsent(this.at) ?? nothing}
     </section>`;
+  }
+
+  /** What speaks of consent, once it is there: most people are never asked. */
+  #consent(): Consent | null {
+    const { shared_consent_needed: needed, shared_consent_at: since } = this.at.store.settings;
+    if (!this.#asking && (needed || since)) {
+      this.#asking = true;
+      import("../parts/consent.js").then(
+        (part) => ((this.#consentPart = part), this.update()),
+        // No connection: then the next drawing tries again.
+        () => (this.#asking = false),
+      );
+    }
+    return this.#consentPart;
   }
 
   // Order

@@ -7,7 +7,7 @@ import { requestTexts } from "../i18n/requests.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
-import { payerMark, pill, skeleton } from "../parts/controls.js";
+import { payerMark, pill, saveFile, skeleton } from "../parts/controls.js";
 import { dialog } from "../parts/dialog.js";
 import { icon } from "../parts/icons.js";
 
@@ -64,12 +64,28 @@ export class Requests {
     return html`<section class="section usage-requests">
       <header>
         <div><h2 id="usage-requests" tabindex="-1">${t.title}</h2><p>${t.intro}</p></div>
-        <div role="status">${fresh
-          ? html`<button @click=${this.#showFresh}>${icon("up")}${t.fresh(format.locale, fresh, fresh === PAGE)}</button>`
-          : nothing}</div>
+        <div class="row">
+          <div role="status">${fresh
+            ? html`<button @click=${this.#showFresh}>${icon("up")}${t.fresh(format.locale, fresh, fresh === PAGE)}</button>`
+            : nothing}</div>
+          ${(["csv", "json"] as const).map(
+            (kind) => html`<button aria-label=${t.file(kind.toUpperCase())} ?disabled=${!this.#list?.length}
+              @click=${() => void this.#save(kind)}>${icon("download")}${kind.toUpperCase()}</button>`,
+          )}
+        </div>
       </header>
       ${this.#drawFilter()} ${this.#drawList()} ${this.#open ? this.#drawDialog(this.#open) : nothing}
     </section>`;
+  }
+
+  /** The requests of the kind that is listed, with each attempt, as the server writes them. */
+  async #save(kind: "csv" | "json"): Promise<void> {
+    try {
+      const { blob, name } = await this.at.api.download(`/api/requests.${kind}`, this.#query());
+      saveFile(blob, name);
+    } catch (error) {
+      this.at.notices.failed(error);
+    }
   }
 
   #choose(filter: RequestFilter): void {
@@ -210,6 +226,11 @@ export class Requests {
           <dt>${t.asked}</dt><dd class="mono">${one.requested_model}</dd>
           <dt>${t.operation}</dt><dd>${one.operation}${one.streamed ? `, ${t.streamed}` : nothing}</dd>
           <dt>${t.id}</dt><dd class="mono">${one.id}</dd>
+          <dt>${t.whole}</dt><dd>${format.duration(one.duration_ms)}</dd>
+          <dt>${t.columns.cost}</dt><dd>${costText(one, format)}
+            ${one.cost_source && one.cost_microdollars !== null
+              ? html`<span class="muted">(${(t.sources as Record<string, string>)[one.cost_source]})</span>`
+              : nothing}</dd>
         </dl>
         <h3>${t.tried}</h3>
         <ol class="usage-attempts">${one.attempts.map((attempt, index) => this.#drawAttempt(attempt, index + 1))}</ol>`,
@@ -222,11 +243,16 @@ export class Requests {
     const input = one.input_uncached + one.cache_read + one.cache_write;
     const n = (value: number) => format.number(value);
     const fact = (label: string, value: unknown) => (value ? html`<dt>${label}</dt><dd>${value}</dd>` : nothing);
-    const price = one.price_version ? html` <span class="muted">(${t.price(one.price_version)})</span>` : nothing;
+    const sources = t.sources as Record<string, string>;
+    const source = one.cost_source ? sources[one.cost_source] : null;
+    const known = [source, one.price_version && one.cost_source !== "reported" ? t.price(one.price_version) : null].filter(Boolean);
     return html`<li class="card">
       <div class="row spread">
         <h4>${n(number)}. ${store.label(one.provider)} <span class="muted">${one.model}</span></h4>
-        <div class="row">${payerMark(one.payer, shell[language])}${this.#mark(one.outcome)}</div>
+        <div class="row">
+          ${one.fallback ? html`<span class="pill" title=${t.fallbackTitle}>${icon("arrow")}${t.fallback}</span>` : nothing}
+          ${payerMark(one.payer, shell[language])}${this.#mark(one.outcome)}
+        </div>
       </div>
       <dl class="usage-facts small">
         ${fact(t.key, one.payer === "own" ? (one.credential_label ?? t.removed) : t.operatorKey)}
@@ -240,9 +266,11 @@ export class Requests {
         )}
         ${fact(
           t.columns.cost,
-          one.cost_microdollars === null ? tokensOf(one) && t.unpriced : html`${format.money(one.cost_microdollars)}${price}`,
+          one.cost_microdollars === null
+            ? tokensOf(one) && t.unpriced
+            : html`${format.money(one.cost_microdollars)} ${known.length ? html`<span class="muted">(${known.join("; ")})</span>` : nothing}`,
         )}
-        ${fact(t.providerId, one.provider_request_id)}
+        ${fact(t.tier, one.service_tier)} ${fact(t.finish, one.finish_reason)} ${fact(t.providerId, one.provider_request_id)}
       </dl>
     </li>`;
   }

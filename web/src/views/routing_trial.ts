@@ -2,13 +2,14 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { live } from "lit/directives/live.js";
 import { explain } from "../core/explain.js";
-import type { Route } from "../core/store.js";
+import type { Hop, Route } from "../core/store.js";
 import { routing as texts } from "../i18n/routing.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { chainStrip } from "../parts/chain.js";
 import { field } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
+import { skippedHops } from "../parts/skipped.js";
 
 const NEEDS = [
   ["tools", "tools"],
@@ -17,6 +18,9 @@ const NEEDS = [
   ["audio", "audio"],
   ["json_schema", "json"],
 ] as const;
+// A page of text with its instructions.
+const USUAL_INPUT_TOKENS = 1000;
+const MOST_TOKENS = 100_000_000;
 // Between the last key and the question to the server.
 const PAUSE_MILLISECONDS = 300;
 
@@ -24,6 +28,8 @@ export class RouteTrial {
   #model = "auto";
   #task = "";
   #needs = { tools: false, images: false, documents: false, audio: false, json_schema: false };
+  /** How long the request is, and how long its answer may be (empty: as the model allows), as they are typed. */
+  #size = { input: String(USUAL_INPUT_TOKENS), output: "" };
   #route: Route | null = null;
   #failure: unknown = null;
   #timer = 0;
@@ -41,7 +47,8 @@ export class RouteTrial {
         model,
         task: this.#task || null,
         operation: this.#task === "embedding" || model === "task:embedding" ? "embeddings" : "chat",
-        needs: { ...this.#needs, input_tokens: 0 },
+        needs: { ...this.#needs, input_tokens: readTokens(this.#size.input) ?? 0 },
+        max_output_tokens: readTokens(this.#size.output),
       });
       if (asked !== this.#asked) return;
       this.#route = route;
@@ -97,6 +104,7 @@ export class RouteTrial {
               )}
             </select>`,
           })}
+          ${this.#sizeField("input", t.inputTokens, t.inputHint)} ${this.#sizeField("output", t.outputTokens, t.outputHint)}
           <fieldset class="field">
             <legend>${t.needs}</legend>
             <div class="row">
@@ -109,7 +117,9 @@ export class RouteTrial {
         </div>
         <p class="routing-result" role="status">${this.#summary()}</p>
         ${this.#doubt()}
-        ${this.#route && !this.#failure ? chainStrip(this.at, this.#route, "open") : nothing}
+        ${this.#route && !this.#failure
+          ? html`${chainStrip(this.at, this.#route, (hop) => this.#price(hop))} ${skippedHops(this.at, this.#route)}`
+          : nothing}
       </div>
     </section>`;
   }
@@ -157,9 +167,38 @@ export class RouteTrial {
 
   #onModel = (event: Event): void => {
     this.#model = (event.target as HTMLInputElement).value;
+    this.#runSoon();
+  };
+
+  #runSoon(): void {
     clearTimeout(this.#timer);
     this.#timer = window.setTimeout(() => this.run(), PAUSE_MILLISECONDS);
-  };
+  }
+
+  #sizeField(which: "input" | "output", label: string, hint: string): TemplateResult {
+    return field({
+      id: `routing-${which}`,
+      label,
+      hint,
+      control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} inputmode="numeric"
+        autocomplete="off" maxlength="9" .value=${live(this.#size[which])}
+        @input=${(event: Event) => {
+          this.#size = { ...this.#size, [which]: (event.target as HTMLInputElement).value };
+          this.#runSoon();
+        }} />`,
+    });
+  }
+
+  /** What a hop may cost: nobody knows before the answer is there, but it lies between these two. */
+  #price({ price }: Hop): TemplateResult {
+    const t = texts[this.at.language];
+    const { format } = this.at;
+    if (!price) return html`<span class="hop-price">${t.unpriced}</span>`;
+    const { lowest, highest } = price;
+    const title = t.priceTitle(format.number(price.output_tokens));
+    const said = lowest === highest ? format.money(lowest) : t.price(format.money(lowest), format.money(highest));
+    return html`<span class="hop-price" title=${title}>${said}</span>`;
+  }
 
   #onTask = (event: Event): void => {
     this.#task = (event.target as HTMLSelectElement).value;
@@ -192,4 +231,10 @@ function countSlips(one: string, other: string): number {
     row = next;
   }
   return row.at(-1)!;
+}
+
+/** A whole number of tokens, or null for what is none. */
+function readTokens(typed: string): number | null {
+  const digits = typed.replace(/[\s.,’'_]/g, "");
+  return /^\d+$/.test(digits) ? Math.min(Number(digits), MOST_TOKENS) || null : null;
 }
