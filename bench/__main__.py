@@ -109,9 +109,7 @@ def _check_metering(target: Target, sent: int) -> tuple[int, int]:
     return metered, sent
 
 
-def _open_targets(
-    stack: ExitStack, upstream: Provider, options: argparse.Namespace, directory: Path
-) -> list[Target]:
+def _open_targets(stack: ExitStack, upstream: Provider, options: argparse.Namespace, directory: Path) -> list[Target]:
     users = options.users if any(case.fresh or case.users > 1 for case in options.cases) else 0
     opened = []
     for name in options.targets:

@@ -75,7 +75,12 @@ def _tensorzero(home: Path, place: Path, upstream: Provider, port: int) -> list[
 
 
 def _portkey(home: Path, place: Path, upstream: Provider, port: int) -> list[str]:
-    return ["node", str(home / "node_modules/@portkey-ai/gateway/build/start-server.js"), f"--port={port}", "--headless"]
+    return [
+        "node",
+        str(home / "node_modules/@portkey-ai/gateway/build/start-server.js"),
+        f"--port={port}",
+        "--headless",
+    ]
 
 
 def _litellm(home: Path, place: Path, upstream: Provider, port: int) -> list[str]:

@@ -43,7 +43,7 @@ def compare(medians: Medians) -> dict[str, float]:
         if target == "ownkey":
             continue
         for case, theirs in cases.items():
-            if case not in ours or target == "direct" and case != "c1":
+            if case not in ours or (target == "direct" and case != "c1"):
                 continue
             mine = ours[case]
             if case == "c1":

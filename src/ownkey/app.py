@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ownkey import startup
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.envelope import SecretOpener
 from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
 from ownkey.http.server import Server
@@ -204,11 +205,13 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
     data_keys = DataKeys(wrapping, config.deployment_id)
+    opener = SecretOpener()
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
     catalog.follow(router.forget_all)
 
     def forget(user_id: str) -> None:
         data_keys.forget(user_id)
+        opener.forget(user_id)
         router.forget(user_id)
 
     cache = SnapshotCache(
@@ -281,6 +284,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         metering=metering,
         spending=spending,
         credential_health=credential_health,
+        opener=opener,
         drains=drains,
         shared_secrets=shared_secrets,
         deployment_id=config.deployment_id,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -18,6 +19,8 @@ import msgspec
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from ownkey.http.exchange import CONNECTION
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 100
@@ -100,6 +103,8 @@ class ClientConnection(HttpToolsProtocol):
         self._body_bytes = self._surplus_bytes = self._hosts = 0
         self._refusal: tuple[int, str, str] | None = None
         self._welcome = True
+        self._lost = False
+        self._on_lost: Callable[[], None] | None = None
 
     # What the event loop calls.
 
@@ -122,6 +127,17 @@ class ClientConnection(HttpToolsProtocol):
             running.disconnected = True
             running.message_event.set()
         super().connection_lost(exc)
+        self._lost = True
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
+
+    def attend(self, on_lost: Callable[[], None] | None) -> None:
+        """Call this when the client is gone, soon if it is already; None: not any more."""
+        if on_lost is not None and self._lost:
+            self.loop.call_soon(on_lost)
+        else:
+            self._on_lost = on_lost
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -156,6 +172,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
         self._in_head = True
         self._since = self.loop.time()
         self._first_bytes = self._piece_bytes

@@ -58,19 +58,34 @@ def seal_box(key: bytes, plaintext: bytes, *, magic: bytes, purpose: str, key_ve
     return b"".join((header, salt, nonce, derived[32:], ciphertext))
 
 
+class BoxOpener:
+    """What it takes to open one box again and again: its derived key, which costs more than the opening."""
+
+    __slots__ = ("_aad", "_box", "_cipher")
+
+    def __init__(self, key: bytes, box: bytes, *, magic: bytes, purpose: str, fields: bytes) -> None:
+        """Raises CredentialUnreadable for a box of another form or another key; its content may still not open."""
+        if len(key) != KEY_BYTES or not is_box(box, magic):
+            raise unreadable()
+        derived = HKDF(_SHA256, 64, box[HEADER_BYTES:_SALT_END], f"ownkey/{purpose}/v1".encode()).derive(key)
+        if not hmac.compare_digest(derived[32:], box[_NONCE_END:_COMMIT_END]):
+            raise unreadable()
+        self._cipher, self._box, self._aad = AESGCM(derived[:32]), box, fields + box[:HEADER_BYTES]
+
+    def open(self) -> bytes:
+        """The plaintext. Raises CredentialUnreadable for anything that is not exactly what was sealed."""
+        box = self._box
+        try:
+            return self._cipher.decrypt(box[_SALT_END:_NONCE_END], box[_COMMIT_END:], self._aad)
+        except InvalidTag:
+            pass
+        # Outside the except block: an exception keeps the one it was raised under as its context.
+        raise unreadable()
+
+
 def open_box(key: bytes, box: bytes, *, magic: bytes, purpose: str, fields: bytes) -> bytes:
     """The plaintext of a box. Raises CredentialUnreadable for anything that is not exactly what was sealed."""
-    if len(key) != KEY_BYTES or not is_box(box, magic):
-        raise unreadable()
-    derived = HKDF(_SHA256, 64, box[HEADER_BYTES:_SALT_END], f"ownkey/{purpose}/v1".encode()).derive(key)
-    if not hmac.compare_digest(derived[32:], box[_NONCE_END:_COMMIT_END]):
-        raise unreadable()
-    try:
-        return AESGCM(derived[:32]).decrypt(box[_SALT_END:_NONCE_END], box[_COMMIT_END:], fields + box[:HEADER_BYTES])
-    except InvalidTag:
-        pass
-    # Outside the except block: an exception keeps the one it was raised under as its context.
-    raise unreadable()
+    return BoxOpener(key, box, magic=magic, purpose=purpose, fields=fields).open()
 
 
 def is_box(box: bytes, magic: bytes) -> bool:

@@ -7,6 +7,7 @@ import re
 import time
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, error_status
 from ownkey.providers.gemini.json_array import JSONArrayStream
 from ownkey.services.answer import Answer, AnswerStream
+from ownkey.services.presence import Presence
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,6 +44,18 @@ _ENDING: Final = Failure(
 _LAST_WORDS_SECONDS: Final = 1.0
 
 
+# The key of an ASGI scope under which our own server tells of its connection.
+CONNECTION: Final = "ownkey.connection"
+
+
+class Connection(Protocol):
+    """A connection of a client that tells when it is lost."""
+
+    def attend(self, on_lost: Callable[[], None] | None) -> None:
+        """Call this when the client is gone, soon if it is already; None: not any more."""
+        ...
+
+
 class ClientGone(Exception):  # not an error of ours
     """The client closed the connection before its request was complete."""
 
@@ -53,13 +66,28 @@ class Exchange:
     `dialect` is the client's, for errors; OpenAI's until it is known.
     """
 
-    __slots__ = ("_receive", "_send", "_started", "_watcher", "client_left", "dialect", "request_id")
+    __slots__ = (
+        "_connection",
+        "_presence",
+        "_receive",
+        "_send",
+        "_started",
+        "_watcher",
+        "dialect",
+        "request_id",
+    )
 
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, receive: Receive, send: Send, request_id: str, connection: Connection | None) -> None:
+        self._receive, self._send, self._connection = receive, send, connection
         self.request_id, self.dialect = request_id, Dialect.OPENAI_CHAT
-        self._started = self.client_left = False
+        self._started = False
+        self._presence: Presence | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def client_left(self) -> bool:
+        """Whether nobody is there any more to hear an answer."""
+        return self._presence is not None and self._presence.left
 
     async def read_body(self, headers: list[Header], limit: int) -> bytes:
         """The request's body. Raises TooLarge, before reading where the length is announced."""
@@ -86,22 +114,27 @@ class Exchange:
                 raise _too_large(limit)
         return b"".join(chunks)
 
-    def watch(self) -> None:
-        """From now on, cancel the current task when the client leaves."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._watcher = asyncio.create_task(self._wait_for_disconnect(task))
+    def watch(self) -> Presence:
+        """From now on the current task is cancelled when the client leaves, unless somebody wants it to go on."""
+        presence = self._presence = Presence(asyncio.current_task())
+        if self._connection is not None:
+            self._connection.attend(presence.leave)
+        else:
+            # Another server than ours tells only who asks, and asking takes a task of its own.
+            self._watcher = asyncio.create_task(self._wait_for_disconnect(presence))
+        return presence
 
     def stop_watching(self) -> None:
         """The answer is complete, or there will be none."""
         if self._watcher is not None:
             self._watcher.cancel()
+        elif self._presence is not None and self._connection is not None:
+            self._connection.attend(None)
 
-    async def _wait_for_disconnect(self, task: asyncio.Task[Any]) -> None:
+    async def _wait_for_disconnect(self, presence: Presence) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.client_left = True
-        task.cancel()
+        presence.leave()
 
     async def send_answer(self, answer: Answer) -> None:
         """A whole answer."""

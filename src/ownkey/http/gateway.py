@@ -13,7 +13,7 @@ from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import OwnkeyError, PermissionDenied
 from ownkey.http.doors import Door, find_dialect, find_door, is_gateway_path
-from ownkey.http.exchange import ClientGone, Exchange, Receive, Scope, Send, attempt_headers
+from ownkey.http.exchange import CONNECTION, ClientGone, Exchange, Receive, Scope, Send, attempt_headers
 from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.model_forms import write_list, write_model
 from ownkey.http.wire_errors import internal_error
@@ -63,7 +63,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request_id = new_id()
-        exchange = Exchange(receive, send, request_id)
+        exchange = Exchange(receive, send, request_id, scope.get(CONNECTION))
         try:
             await self._serve(scope, exchange, _open_door(scope, exchange))
         except ClientGone:
@@ -95,7 +95,7 @@ class Gateway:
             await self._show_models(scope, exchange, door, snapshot)
             return
         request = await self._read(scope, exchange, door)
-        exchange.watch()
+        presence = exchange.watch()
         if door.want == "count":
             count = await self._counter.count(snapshot, request)
             headers = attempt_headers(count.attempt)
@@ -104,7 +104,7 @@ class Gateway:
             exchange.stop_watching()
             await exchange.send_bytes(200, count.body, headers)
             return
-        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id)
+        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id, presence=presence)
         if answer.stream is None:
             await exchange.send_answer(answer)
         else:

@@ -18,7 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ownkey.crypto.data_keys import DataKeys
-from ownkey.crypto.envelope import Binding, open_secret
+from ownkey.crypto.envelope import Binding, SecretOpener
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure, UpstreamRequest
@@ -47,6 +47,7 @@ from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.drains import Drains
 from ownkey.services.estimate import Received, estimate_tokens
 from ownkey.services.metering import Metering
+from ownkey.services.presence import Presence
 from ownkey.services.router import Router
 from ownkey.services.service_tier import names_tier, read_tier
 from ownkey.services.spending import Hold, SpendingService
@@ -75,6 +76,7 @@ class CompletionService:
         router: Router,
         pool: UpstreamPool,
         data_keys: DataKeys,
+        opener: SecretOpener,
         metering: Metering,
         spending: SpendingService,
         credential_health: CredentialHealth,
@@ -85,13 +87,22 @@ class CompletionService:
     ) -> None:
         self.drains = drains
         self.router, self.pool, self.metering, self.spending = router, pool, metering, spending
-        self._data_keys, self._deployment_id = data_keys, deployment_id
+        self._data_keys, self._deployment_id, self._opener = data_keys, deployment_id, opener
         self._credential_health, self._shared_secrets = credential_health, shared_secrets
         self._retry_wait_seconds = retry_wait_seconds
         self._retry_tokens = _RETRY_RESERVE
 
-    async def open(self, snapshot: Snapshot, request: ClientRequest, *, request_id: str | None = None) -> Answer:
+    async def open(
+        self,
+        snapshot: Snapshot,
+        request: ClientRequest,
+        *,
+        request_id: str | None = None,
+        presence: Presence | None = None,
+    ) -> Answer:
         """Answer a request with the first attempt of its chain that works.
+
+        `presence` tells of the client's leaving; without it the caller's being cancelled does, which costs more.
 
         Raises RouteExhausted when none does, NoProvider when there is none, StorageError(usage_queue_full)
         when the call could not be recorded.
@@ -99,7 +110,7 @@ class CompletionService:
         self.metering.check_room()
         self._retry_tokens = min(self._retry_tokens + _RETRY_SHARE, _RETRY_RESERVE)
         route = self.router.route(snapshot, request.route)
-        return await _Walk(self, snapshot, request, route, request_id or new_id()).run()
+        return await _Walk(self, snapshot, request, route, request_id or new_id(), presence).run()
 
     def open_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:
         """The secret for an attempt; None for a provider without one. Raises CredentialUnreadable."""
@@ -118,7 +129,7 @@ class CompletionService:
             record_id=credential.id,
             generation=credential.generation,
         )
-        return open_secret(data_key, credential.sealed, binding)
+        return self._opener.open(data_key, credential.sealed, binding)
 
     async def wait_before_retry(self, failure: Failure) -> bool:
         """Whether a second try with the same credential is worth it; waits as long as that takes."""
@@ -159,10 +170,16 @@ class _Walk:
     """One request's way along its chain."""
 
     def __init__(
-        self, service: CompletionService, snapshot: Snapshot, request: ClientRequest, route: Route, request_id: str
+        self,
+        service: CompletionService,
+        snapshot: Snapshot,
+        request: ClientRequest,
+        route: Route,
+        request_id: str,
+        presence: Presence | None,
     ) -> None:
         self.service, self.snapshot, self.request = service, snapshot, request
-        self.route, self.request_id = route, request_id
+        self.route, self.request_id, self.presence = route, request_id, presence
         self.failed: list[FailedAttempt] = []
         self.late_skips: list[Skipped] = []
         self.refusals: list[Refusal] = []
@@ -267,7 +284,19 @@ class _Walk:
             return None
         self.dispatched += 1
         record = _CallRecord(self, attempt, secret, event_id, hold)
-        return await self.service.drains.see_through(self._exchange(adapter, call, upstream_request, record), record)
+        exchange = self._exchange(adapter, call, upstream_request, record)
+        presence, drains = self.presence, self.service.drains
+        if presence is None:
+            return await drains.see_through(exchange, record)
+        presence.on_leave = lambda task: drains.adopt(task, record)
+        try:
+            result = await exchange
+            if presence.left:
+                await drains.finish(result if isinstance(result, Answer) else None)
+                raise asyncio.CancelledError
+        finally:
+            presence.on_leave = None
+        return result
 
     async def _exchange(
         self, adapter: Adapter, call: Call, upstream_request: UpstreamRequest, record: _CallRecord

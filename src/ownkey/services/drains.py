@@ -36,20 +36,41 @@ class Drains:
         self._limit = limit if seconds > 0 and max_bytes > 0 else 0
         self._seconds, self._max_bytes = seconds, max_bytes
         self._tasks: set[asyncio.Task[None]] = set()
+        # Requests that go on in their own task, and when each of them is cut.
+        self._adopted: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
         self._closing = asyncio.Event()
 
     def __len__(self) -> int:
         """How many calls are being read on."""
-        return len(self._tasks)
+        return len(self._tasks) + len(self._adopted)
 
     async def close(self) -> None:
         """Cut them all, and whatever may still come; when this returns their usage is handed over."""
         self._closing.set()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._adopted:
+            task.cancel()
+        while self._tasks or self._adopted:
+            await asyncio.wait({*self._tasks, *self._adopted})
+
+    def adopt(self, task: asyncio.Task[Any], call: AbandonedCall) -> bool:
+        """Let a request go on whose client has left, in its own task. False: there is no room, and it is to be cut."""
+        call.abandon(self._max_bytes)
+        if not self._has_room:
+            return False
+        self._adopted[task] = asyncio.get_running_loop().call_later(self._seconds, task.cancel)
+        task.add_done_callback(self._release)
+        return True
+
+    async def finish(self, answer: Answer | None) -> None:
+        """The rest of an answer that nobody waits for, within what `adopt` has allowed."""
+        if answer is not None and answer.stream is not None:
+            try:
+                await answer.stream.drain(self._max_bytes)
+            finally:
+                await answer.stream.cut()
 
     async def see_through(self, exchange: Coroutine[Any, Any, T], call: AbandonedCall) -> T:
-        """The result of an exchange. When the client leaves meanwhile, the exchange goes on here without it."""
+        """The result of an exchange, for who may be cancelled at any time: the exchange goes on here without them."""
         task = asyncio.ensure_future(exchange)
         try:
             return await asyncio.shield(task)
@@ -68,7 +89,10 @@ class Drains:
 
     @property
     def _has_room(self) -> bool:
-        return not self._closing.is_set() and len(self._tasks) < self._limit
+        return not self._closing.is_set() and len(self) < self._limit
+
+    def _release(self, task: asyncio.Task[Any]) -> None:
+        self._adopted.pop(task).cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

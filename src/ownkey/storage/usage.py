@@ -17,9 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import CostSource, Outcome, Tokens, TokensSource, UsageEvent
+from ownkey.domain.usage import CostSource, Outcome, Tokens, TokensSource, UsageEvent, is_record_id
 from ownkey.storage.database import Database
-from ownkey.storage.record_id import parse_record_id
 from ownkey.storage.sql import query
 
 UsageKey = Literal["user", "day", "provider", "model", "task", "credential", "payer"]
@@ -30,6 +29,7 @@ _SMALL_LIMIT: Final = 2**31 - 1
 _TEXT_LIMIT: Final = 300
 _RAW_LIMIT: Final = 16 * 1024
 _WRITE_TRIES: Final = 3
+_NO_TOKENS: Final = Tokens()
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -246,15 +246,14 @@ def _choice(asked: UsageQuery) -> tuple[object, ...]:
 
 
 def _event_row(event: UsageEvent) -> dict[str, object]:
-    event_id = parse_record_id(event.id)
-    if event_id is None:
+    if not is_record_id(event.id):
         raise ValueError("a usage event's id is a UUID")
-    tokens = event.tokens or Tokens()
+    tokens = event.tokens or _NO_TOKENS
     occurred_at = event.occurred_at
     if occurred_at.tzinfo is None:
         occurred_at = occurred_at.replace(tzinfo=UTC)
     return {
-        "id": event_id,
+        "id": event.id,
         "occurred_at": occurred_at,
         "request_id": _text(event.request_id),
         "user_id": _text(event.user_id),
@@ -263,7 +262,7 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
         "provider": _text(event.provider),
         "model": _text(event.model),
         "requested_model": _text(event.requested_model),
-        "credential_id": parse_record_id(event.credential_id) if event.credential_id else None,
+        "credential_id": event.credential_id if event.credential_id and is_record_id(event.credential_id) else None,
         "payer": event.payer,
         "operation": _text(event.operation),
         "streamed": event.streamed,
@@ -305,6 +304,8 @@ def _event(row: Any) -> UsageEvent:
 
 
 def _text(value: str) -> str:
+    if len(value) <= _TEXT_LIMIT and value.isascii() and "\x00" not in value:
+        return value  # as nearly always
     return value[:_TEXT_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
@@ -313,7 +314,7 @@ def _optional_text(value: str | None) -> str | None:
 
 
 def _number(value: int, limit: int = _COUNT_LIMIT) -> int:
-    return max(0, min(value, limit))
+    return value if 0 <= value <= limit else max(0, min(value, limit))
 
 
 def _optional_number(value: int | None, limit: int = _COUNT_LIMIT) -> int | None:

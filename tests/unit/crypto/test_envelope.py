@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,8 +11,16 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ownkey.crypto.envelope import Binding, fingerprint, open_secret, read_data_key_version, seal_secret
+from ownkey.crypto.envelope import (
+    Binding,
+    SecretOpener,
+    fingerprint,
+    open_secret,
+    read_data_key_version,
+    seal_secret,
+)
 from ownkey.domain.credential import Secret
 from ownkey.errors import CredentialUnreadable, OwnkeyError, RequestError
 
@@ -196,3 +205,33 @@ def test_fingerprints_say_nothing_across_users_providers_and_keys() -> None:
         for user, provider in (("alice", "openai"), ("bob", "openai"), ("alice", "groq"), ("aliceo", "penai"))
     }
     assert len(marks) == 8
+
+
+def test_what_is_kept_to_open_again_opens_nothing_else() -> None:
+    """The same ciphertext with another key, user, row or generation is not the same question."""
+    data_key, binding = os.urandom(32), BINDING
+    sealed = seal_secret(data_key, Secret("sk-kept-00000001"), binding)
+    opener = SecretOpener()
+    assert opener.open(data_key, sealed, binding).reveal() == "sk-kept-00000001"
+    for other in (
+        replace(binding, record_id="another"),
+        replace(binding, user_id="another"),
+        replace(binding, generation=binding.generation + 1),
+        replace(binding, provider="another"),
+    ):
+        with pytest.raises(CredentialUnreadable):
+            opener.open(data_key, sealed, other)
+    with pytest.raises(CredentialUnreadable):
+        opener.open(os.urandom(32), sealed, binding)
+    assert opener.open(data_key, sealed, binding).reveal() == "sk-kept-00000001"
+
+
+def test_no_more_than_so_many_users_are_kept_and_each_can_be_forgotten() -> None:
+    opener, data_key = SecretOpener(users=2), os.urandom(32)
+    for user in ("ada", "bea", "cyd"):
+        binding = replace(BINDING, user_id=user)
+        opener.open(data_key, seal_secret(data_key, Secret("sk-kept-00000001"), binding), binding)
+    assert list(opener._kept) == ["bea", "cyd"]
+    opener.forget("cyd")
+    opener.forget("nobody")
+    assert list(opener._kept) == ["bea"]

@@ -1,0 +1,26 @@
+"""Whether the client still waits for its answer, and what happens when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+class Presence:
+    """Of one client during one request. `on_leave` says whether the request goes on without it; if not, it ends."""
+
+    __slots__ = ("_task", "left", "on_leave")
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self._task, self.left = task, False
+        self.on_leave: Callable[[asyncio.Task[Any]], bool] | None = None
+
+    def leave(self) -> None:
+        """The client is gone. Cancels the request's task unless somebody wants its end all the same."""
+        if self.left:
+            return
+        self.left = True
+        task = self._task
+        if task is not None and (self.on_leave is None or not self.on_leave(task)):
+            task.cancel()
