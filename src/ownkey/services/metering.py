@@ -101,10 +101,15 @@ class Metering:
             self._woken.set()
 
     async def flush(self) -> None:
-        """Write everything that waits now. Raises StorageError when the database is away; nothing is lost then."""
+        """Write everything that waits now. Raises StorageError when the database is away; nothing is lost then.
+
+        What comes meanwhile waits for the next time: to chase it would be to write a few events at a time for ever.
+        """
         async with self._flushing:
-            while self._waiting:
-                batch = self._waiting[:_BATCH_LIMIT]
+            left = len(self._waiting)
+            while left > 0:
+                batch = self._waiting[: min(left, _BATCH_LIMIT)]
+                left -= len(batch)
                 self._price(batch)
                 await self._write(batch)
                 del self._waiting[: len(batch)]
