@@ -32,7 +32,7 @@ BODY_BYTES_PER_SECOND: Final = 4096
 # A client that was answered before its body had arrived may send this much of it in vain and keep its connection.
 MAX_SURPLUS_BYTES: Final = 256 * 1024
 # To close at once would reset the connection while the client still sends, and its system would throw the answer away.
-LINGER_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 2.0
 # Connections beyond the limit that are there to hear so; the others are closed as they come.
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))

@@ -162,8 +162,9 @@ class GatewayServer(uvicorn.Server):
     async def _look_again_and_again(self) -> None:
         """Whether it is time to lose patience with a client."""
         loop, limits = asyncio.get_running_loop(), self._limits
+        pause = min(_LOOK_SECONDS, min(limits.head, limits.body, limits.keep_alive, limits.stall) / 2)
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(pause)
             now = loop.time()
             for number, connection in enumerate(list(self.server_state.connections), start=1):
                 connection.look(now, limits)  # type: ignore[union-attr]
