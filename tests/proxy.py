@@ -75,6 +75,7 @@ def nginx_before(urls: Sequence[str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+        print((place / "error.log").read_text())
         shutil.rmtree(place)
 
 
