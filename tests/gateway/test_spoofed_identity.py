@@ -60,9 +60,7 @@ async def test_no_header_makes_one_user_another(
         for value in (bob.id, f"Bearer {bob.token}", "/api/admin/users"):
             headers = {"Authorization": f"Bearer {ada.token}", name: value}
             listed = await client.get("/api/credentials", headers=headers)
-            assert (listed.status_code, [one["secret_hint"][-4:] for one in listed.json()]) == (200, [ADA_KEY[-4:]]), (
-                name
-            )
+            assert hints(listed) == ["Ada"], name
             assert (await client.get("/api/admin/users", headers=headers)).status_code == 403, name
             without = {name: value}
             assert (await client.get("/api/credentials", headers=without)).status_code == 401, name
