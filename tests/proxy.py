@@ -63,7 +63,7 @@ def nginx_before(urls: Sequence[str]) -> Iterator[str]:
     place = Path(tempfile.mkdtemp(prefix="ownkey-nginx-"))
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    servers = " ".join(f"server {urlsplit(url).netloc} max_fails=1 fail_timeout=1s;" for url in urls)
+    servers = " ".join(f"server {urlsplit(url).netloc} max_fails=0;" for url in urls)
     text = _CONFIGURATION.format(
         user="user root;" if os.geteuid() == 0 else "", place=place, servers=servers, port=port
     )
@@ -75,6 +75,7 @@ def nginx_before(urls: Sequence[str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+        print((place / "error.log").read_text())
         shutil.rmtree(place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from urllib.parse import urlsplit
 
@@ -39,10 +40,8 @@ class RawClient:
 
     def send(self, data: bytes) -> None:
         """Whether the other side still listens is seen in what it answers."""
-        try:
+        with contextlib.suppress(OSError):
             self.socket.sendall(data)
-        except OSError:
-            pass
 
     def read_answer(self) -> RawAnswer | None:
         """The next answer (interim ones are passed over), or None when the connection ended before one."""

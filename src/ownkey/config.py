@@ -146,7 +146,7 @@ class Config(Struct, frozen=True, kw_only=True):
     max_connections_per_address: int = 0
     # Requests of one user that are under way at once, per process; more of them wait for a second and hear 429 then.
     # 0: as many.
-    user_concurrency: int = 100
+    user_concurrency: int = 200
     # After SIGTERM, how long the server goes on and only says in /readyz that it will end, so that balancers notice.
     drain_ready_seconds: float = 0.0
     # After that, how long running requests may take to finish. What is left is cut, and told so in its own form.

@@ -10,8 +10,11 @@ where its answer belongs, after the answers that are due before it, and never in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 from collections.abc import Callable
+from os import dup
+from socket import SHUT_WR, socket
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -35,7 +38,9 @@ BODY_BYTES_PER_SECOND: Final = 4096
 # A client that was answered before its body had arrived may send this much of it in vain and keep its connection.
 MAX_SURPLUS_BYTES: Final = 256 * 1024
 # To close at once would reset the connection while the client still sends, and its system would throw the answer away.
-LINGER_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 2.0
+# When the server ends: for how long a connection was not used that is closed.
+QUIET_SECONDS: Final = 1.0
 # Connections beyond the limit that are there to hear so; the others are closed as they come.
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
@@ -221,13 +226,22 @@ class ClientConnection(HttpToolsProtocol):
             self._since = self.loop.time()
 
     def shutdown(self) -> None:
-        """The server is about to end: no request after those that have begun to arrive."""
+        """The server is about to end: no request after those that have begun to arrive. May be called again and again.
+
+        To close a connection on which a request is on its way is to lose that request: no proxy sends it again. One
+        that was in use a moment ago is likely to be so again, and is told then, with the answer; the others are not.
+        """
         newest = self._newest
         if self._in_head or (newest is not None and not newest.response_complete):
             if newest is not None:
                 newest.keep_alive = False
-        elif not self._has_unread():
-            self.transport.close()
+        elif self.loop.time() - self._since > QUIET_SECONDS and not self.transport.is_closing():
+            with socket(fileno=dup(self.transport.get_extra_info("socket").fileno())) as same:
+                if not self._has_unread():
+                    # The event loop would do so later.
+                    with contextlib.suppress(OSError):
+                        same.shutdown(SHUT_WR)
+                    self.transport.close()
 
     def look(self, now: float, limits: ClientLimits) -> None:
         """Whether it is time to lose patience."""

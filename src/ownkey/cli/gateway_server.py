@@ -115,8 +115,6 @@ class GatewayServer(uvicorn.Server):
         """Take in who is waiting outside, close the door, wait for the answers, and cut what takes too long."""
         await self._take_in_the_last(sockets or [])
         clients = self.server_state
-        for connection in list(clients.connections):
-            connection.shutdown()
         await self._wait_for_clients(self._grace_seconds, until=self._hurry.is_set)
         running = set(clients.tasks)
         if running:
@@ -154,16 +152,20 @@ class GatewayServer(uvicorn.Server):
         return ClientConnection(config=self.config, server_state=self.server_state, app_state={})
 
     async def _wait_for_clients(self, seconds: float, *, until: Callable[[], bool]) -> None:
+        """Until all have their answers, and their connections are closed."""
         loop, clients = asyncio.get_running_loop(), self.server_state
         end = loop.time() + seconds
-        while (clients.connections or clients.tasks) and loop.time() < end and not until():  # noqa: ASYNC110  # sets
+        while (clients.connections or clients.tasks) and loop.time() < end and not until():  # sets
+            for connection in list(clients.connections):
+                connection.shutdown()
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _look_again_and_again(self) -> None:
         """Whether it is time to lose patience with a client."""
         loop, limits = asyncio.get_running_loop(), self._limits
+        pause = min(_LOOK_SECONDS, min(limits.head, limits.body, limits.keep_alive, limits.stall) / 2)
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(pause)
             now = loop.time()
             for number, connection in enumerate(list(self.server_state.connections), start=1):
                 connection.look(now, limits)  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ from ownkey.crypto.tokens import PANEL_PREFIX
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import AuthError, PermissionDenied
 from ownkey.http.gateway import Scope
-from ownkey.http.identity import Identity, Principal, find_token
+from ownkey.http.identity import Identity, Principal, find_token, refuse_key_in_url
 from ownkey.http.origins import SAFE_METHODS, Origins
 from ownkey.http.session_cookie import find_session_token
 from ownkey.services.sessions import SessionService
@@ -24,6 +24,7 @@ class ApiIdentity:
     async def authenticate(self, scope: Scope) -> Principal:
         """The caller. Raises AuthError, PermissionDenied(cross_site_request, wrong_origin) and StorageError."""
         token = find_token(scope["headers"])
+        refuse_key_in_url(scope.get("query_string", b""), token)
         if token:
             if token.startswith(PANEL_PREFIX.encode()):
                 return await self._recognise_panel(scope, token.decode("latin-1"))

@@ -60,6 +60,11 @@ class Gateway:
         self._identity, self._completion, self._counter, self._models = identity, completion, counter, models
         self._max_body_bytes, self._bulkhead = max_body_bytes, bulkhead
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for others of their users to end."""
+        return self._bulkhead.waiting
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request_id = new_id()
@@ -115,7 +120,7 @@ class Gateway:
         user_id = scope.get(IN_PROCESS_USER)
         if user_id is not None:
             return await self._identity.load_snapshot(await self._identity.vouch(user_id))
-        principal = await self._identity.authenticate(scope["headers"])
+        principal = await self._identity.authenticate(scope["headers"], scope.get("query_string", b""))
         if GATEWAY_SCOPE not in principal.scopes:
             raise PermissionDenied(
                 "This token may not send requests to providers. Create one with the scope `gateway`."

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, Literal, Protocol
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
@@ -70,13 +71,15 @@ class Identity:
     def __init__(self, cache: SnapshotCache, token_uses: TokenUses, host_tokens: HostTokens | None = None) -> None:
         self._cache, self._token_uses, self._host_tokens = cache, token_uses, host_tokens
 
-    async def authenticate(self, headers: Headers) -> Principal:
-        """The caller of a request with these headers (lower-case names).
+    async def authenticate(self, headers: Headers, query: bytes = b"") -> Principal:
+        """The caller of a request with these headers (lower-case names) and this query.
 
         Raises AuthError (token_missing, token_invalid, token_expired, ambiguous_credentials: 400) or
         StorageError when the token is not warm and the database is away: never a 401 for that.
         """
         token = find_token(headers)
+        if query:
+            refuse_key_in_url(query, token)
         owner = self._cache.find_owner(sha256(token).digest()) if token else None
         if owner is not None:
             return self._admit(owner)
@@ -164,6 +167,29 @@ def find_token(headers: Headers) -> bytes | None:
             )
         found = token
     return found
+
+
+def refuse_key_in_url(query: bytes, token: bytes | None) -> None:
+    """Google's `?key=`: what stands in a URL ends up in logs, so it is nobody's credential here.
+
+    Raises AuthError: for a second one that differs (ambiguous_credentials), and for the only one (token_missing).
+    """
+    if b"key=" not in query:
+        return
+    keys = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "key"]
+    if not keys:
+        return
+    if not token:
+        raise AuthError(
+            "A key in the URL is not read: it would end up in logs. Send the token as `x-goog-api-key`.",
+            code="token_missing",
+        )
+    if any(key.encode() != token for key in keys):
+        raise AuthError(
+            "The request shows one credential in a header and another one in its URL. Send one, in a header.",
+            code="ambiguous_credentials",
+            http_status=400,
+        )
 
 
 def looks_like_jwt(token: bytes) -> bool:
