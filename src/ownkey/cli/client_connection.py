@@ -69,6 +69,17 @@ class Clients(ServerState):
         self.limits = limits
         self.unwelcome = 0
         self._by_address: dict[str, int] = {}
+        self._default_head: tuple[Any, bytes | None] = (None, b"")
+
+    def default_head(self) -> bytes | None:
+        """The headers that uvicorn puts before all answers; None where they say that a connection is to end."""
+        given, head = self._default_head
+        if given is not self.default_headers:
+            given = self.default_headers
+            ending = any(name == b"connection" for name, _ in given)
+            head = None if ending else b"".join(b"%b: %b\r\n" % one for one in given)
+            self._default_head = (given, head)
+        return head
 
     def admit(self, address: str) -> bool:
         """A connection has come. Whether it is within the limits."""
@@ -110,6 +121,7 @@ class ClientConnection(HttpToolsProtocol):
         self._welcome = True
         self._lost = False
         self._on_lost: Callable[[], None] | None = None
+        self._head = b""  # of an answer that has been begun, until its first part
 
     # What the event loop calls.
 
@@ -143,6 +155,63 @@ class ClientConnection(HttpToolsProtocol):
             self.loop.call_soon(on_lost)
         else:
             self._on_lost = on_lost
+
+    # What the gateway does without the detour over ASGI's messages.
+
+    def take_body(self) -> bytes | None:
+        """The running request's body, if all of it is here; else it has to be received."""
+        cycle = self._running
+        if cycle is None or cycle.more_body or cycle.disconnected:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        self.flow.resume_reading()
+        return body
+
+    def begin_answer(self, head: bytes) -> bool:
+        """Take status line and headers for the running request. False: this one has to be sent the ordinary way."""
+        cycle, default = self._running, self.server_state.default_head()
+        if (
+            default is None
+            or cycle is None
+            or cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+        ):
+            return False
+        cycle.response_started = True
+        self._head = head + default
+        return True
+
+    def write_whole(self, body: bytes) -> None:
+        """The rest of an answer whose length its head names."""
+        self.transport.write(self._head + b"\r\n" + body)
+        self._complete()
+
+    async def write_part(self, data: bytes) -> None:
+        """A part of an answer without a known length, at the client's pace."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if data and not self._lost:
+            head, self._head = self._head, b""
+            if head:
+                head += b"transfer-encoding: chunked\r\n\r\n"
+            self.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+
+    def end_parts(self) -> None:
+        """That was the last part."""
+        if not self._lost:
+            self.transport.write(b"0\r\n\r\n")
+        self._complete()
+
+    def _complete(self) -> None:
+        cycle = self._running
+        if cycle is not None:
+            cycle.response_complete = True
+            cycle.message_event.set()
+            if not cycle.keep_alive:
+                self.transport.close()
+            cycle.on_response()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -26,6 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 _JSON: Final[Header] = (b"content-type", b"application/json")
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
 _EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
 # An answer is one person's: no cache between here and there may keep it.
 _PRIVATE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"vary", b"authorization"))
@@ -49,10 +50,30 @@ CONNECTION: Final = "ownkey.connection"
 
 
 class Connection(Protocol):
-    """A connection of a client that tells when it is lost."""
+    """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages."""
 
     def attend(self, on_lost: Callable[[], None] | None) -> None:
         """Call this when the client is gone, soon if it is already; None: not any more."""
+        ...
+
+    def take_body(self) -> bytes | None:
+        """The request's body, if all of it is here; else it has to be received."""
+        ...
+
+    def begin_answer(self, head: bytes) -> bool:
+        """Take status line and headers. False: this answer has to be sent the ordinary way."""
+        ...
+
+    def write_whole(self, body: bytes) -> None:
+        """The rest of an answer whose length its head names."""
+        ...
+
+    async def write_part(self, data: bytes) -> None:
+        """A part of an answer without a known length, at the client's pace."""
+        ...
+
+    def end_parts(self) -> None:
+        """That was the last part."""
         ...
 
 
@@ -67,7 +88,9 @@ class Exchange:
     """
 
     __slots__ = (
+        "_attended",
         "_connection",
+        "_direct",
         "_presence",
         "_receive",
         "_send",
@@ -80,9 +103,10 @@ class Exchange:
     def __init__(self, receive: Receive, send: Send, request_id: str, connection: Connection | None) -> None:
         self._receive, self._send, self._connection = receive, send, connection
         self.request_id, self.dialect = request_id, Dialect.OPENAI_CHAT
-        self._started = False
+        self._started = self._direct = False
         self._presence: Presence | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._attended: Connection | None = None
 
     @property
     def client_left(self) -> bool:
@@ -97,6 +121,8 @@ class Exchange:
                 raise _too_large(limit)
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
+        if self._connection is not None and (whole := self._connection.take_body()) is not None:
+            return whole
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -118,7 +144,8 @@ class Exchange:
         """From now on the current task is cancelled when the client leaves, unless somebody wants it to go on."""
         presence = self._presence = Presence(asyncio.current_task())
         if self._connection is not None:
-            self._connection.attend(presence.leave)
+            self._attended = self._connection
+            self._attended.attend(presence.leave)
         else:
             # Another server than ours tells only who asks, and asking takes a task of its own.
             self._watcher = asyncio.create_task(self._wait_for_disconnect(presence))
@@ -126,10 +153,13 @@ class Exchange:
 
     def stop_watching(self) -> None:
         """The answer is complete, or there will be none."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-        elif self._presence is not None and self._connection is not None:
-            self._connection.attend(None)
+        # Once: behind the end of an answer another request may attend to the same connection.
+        watcher, self._watcher = self._watcher, None
+        connection, self._attended = self._attended, None
+        if watcher is not None:
+            watcher.cancel()
+        elif connection is not None:
+            connection.attend(None)
 
     async def _wait_for_disconnect(self, presence: Presence) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -142,7 +172,22 @@ class Exchange:
         self.stop_watching()
         kind = _JSON if answer.content_type is None else (b"content-type", answer.content_type.encode())
         await self._begin(200, [kind, (b"content-length", b"%d" % len(body)), *_meta(answer)])
-        await self._send({"type": "http.response.body", "body": body})
+        if self._direct and self._connection is not None:
+            self._connection.write_whole(body)
+        else:
+            await self._send({"type": "http.response.body", "body": body})
+
+    async def _send_part(self, data: bytes) -> None:
+        if self._direct and self._connection is not None:
+            await self._connection.write_part(data)
+        else:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _end_parts(self) -> None:
+        if self._direct and self._connection is not None:
+            self._connection.end_parts()
+        else:
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def send_stream(self, answer: Answer, stream: AnswerStream, array: JSONArrayStream | None = None) -> None:
         """A stream, at the pace of the slower side: `send` waits while the client's buffer is full."""
@@ -154,7 +199,7 @@ class Exchange:
                 while (data := await stream.read()) is not None:
                     if array is not None:
                         data = array.feed(data)
-                    await self._send({"type": "http.response.body", "body": data, "more_body": True})
+                    await self._send_part(data)
                     data = b""
             except asyncio.CancelledError:
                 if self.client_left:
@@ -163,7 +208,9 @@ class Exchange:
             self.stop_watching()
             if stream.mute:
                 return  # the server closes a connection whose answer has no end
-            await self._send({"type": "http.response.body", "body": b"" if array is None else array.finish()})
+            if array is not None:
+                await self._send_part(array.finish())
+            await self._end_parts()
         finally:
             await asyncio.shield(stream.close())
 
@@ -177,7 +224,7 @@ class Exchange:
             told = array.feed(told)
         if unsent + told:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                await self._send({"type": "http.response.body", "body": unsent + told, "more_body": True})
+                await self._send_part(unsent + told)
 
     async def say_goodbye(self) -> bool:
         """The server ends before there is an answer. Whether that could still be said."""
@@ -202,14 +249,25 @@ class Exchange:
         """A small answer in JSON."""
         request_id = (b"x-ownkey-request-id", self.request_id.encode())
         await self._begin(status, [_JSON, (b"content-length", b"%d" % len(body)), request_id, *headers])
-        await self._send({"type": "http.response.body", "body": body})
+        if self._direct and self._connection is not None:
+            self._connection.write_whole(body)
+        else:
+            await self._send({"type": "http.response.body", "body": body})
 
     async def _begin(self, status: int, headers: list[Header]) -> None:
         self._started = True
         name = _ID_HEADERS.get(self.dialect)
         if name is not None:
             headers.append((name, self.request_id.encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *_PRIVATE]})
+        headers += _PRIVATE
+        # Errors go the ordinary way: they are few, and a refused body may still be on its way.
+        if status == 200 and self._connection is not None:
+            head = b"".join([_OK, *[b"%b: %b\r\n" % header for header in headers]])
+            # Nothing in a header may end its line: then there would be more ends than lines.
+            if head.count(b"\n") == head.count(b"\r") == len(headers) + 1:
+                self._direct = self._connection.begin_answer(head)
+        if not self._direct:
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 def attempt_headers(attempt: Attempt) -> list[Header]:
