@@ -249,6 +249,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         pricing,
         flush_seconds=config.usage_flush_seconds,
         queue_size=config.usage_queue_size,
+        spool=startup.open_spool(config),
+        durability=config.usage_durability,
     )
     await metering.start()
     stack.push_async_callback(metering.close)

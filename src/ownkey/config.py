@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
@@ -13,7 +13,10 @@ from msgspec.structs import fields as struct_fields
 from ownkey.errors import ConfigError
 
 PREFIX: Final = "OWNKEY_"
-_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_CHOICES: Final = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "usage_durability": ("process", "disk", "database"),
+}
 _LARGEST: Final = 10**12
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65535),
@@ -42,6 +45,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
     "usage_retention_months": (0, 1200),
+    "spool_max_bytes": (32 * 2**20, 2**44),
     "jwt_max_lifetime_seconds": (60, 30 * 86_400),
     "session_idle_seconds": (60, 31_536_000),
     "session_lifetime_seconds": (60, 31_536_000),
@@ -159,6 +163,13 @@ class Config(Struct, frozen=True, kw_only=True):
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.
     usage_queue_size: int = 100_000
+    # What the record of a call has survived before the last byte of its answer: `process` (this process's end, however
+    # it comes), `disk` (the machine's, too) or `database` (it is in PostgreSQL: for machines whose disk does not stay).
+    usage_durability: Literal["process", "disk", "database"] = "process"
+    # Where calls stand until they are in PostgreSQL; empty: `spool` in the data directory.
+    spool_dir: Path | None = None
+    # What the spool of one process may take of the disk; beyond it requests are refused.
+    spool_max_bytes: int = 1024 * 1024 * 1024
     # How many whole months of single calls are kept behind this one; 0: all. Their daily sums stay in any case.
     usage_retention_months: int = 0
     # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:
@@ -252,8 +263,8 @@ def _parse(variable: str, text: str, hint: object) -> object:
         low, high = _BOUNDS.get(name, (0, _LARGEST))
         if not low <= value <= high:  # what is not a number is not within bounds either
             raise ConfigError(f"{variable} must be between {low:g} and {high:g}.")
-    if name == "log_level" and str(value).lower() not in _LOG_LEVELS:
-        raise ConfigError(f"{variable} is one of {', '.join(_LOG_LEVELS)}.")
+    if name in _CHOICES and str(value).lower() not in _CHOICES[name]:
+        raise ConfigError(f"{variable} is one of {', '.join(_CHOICES[name])}.")
     if value == ():
         raise ConfigError(f"{variable} holds no name. Leave it empty to allow everything.")
     return value

@@ -26,6 +26,7 @@ from ownkey.services.price_book import PriceBook
 from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.webhook import Webhook, check_webhook_url
+from ownkey.spool.spool import Spool
 from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
 from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
@@ -66,6 +67,14 @@ def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
     if path.exists():
         return LocalWrappingKeys.from_file(path)
     return _make_key_file(path)
+
+
+def open_spool(config: Config) -> Spool | None:
+    """Where calls stand until they are in the database; None where that alone is to keep them. Raises ConfigError."""
+    if config.usage_durability == "database":
+        return None
+    directory = config.spool_dir or config.data_dir / "spool"
+    return Spool(directory.expanduser().absolute(), max_bytes=config.spool_max_bytes)
 
 
 def wrapping_key_path(config: Config) -> Path:

@@ -39,6 +39,7 @@ UNSEEN = frozenset(
     migration_failed no_provider_available postgres_too_old response_not_stored schema_changed sign_in_denied
     sign_in_expired sign_in_not_fresh sign_in_other_user stream_broken thread_unsupported_request token_missing
     unknown_path unsupported_encoding usage_queue_full
+    usage_unwritable
     """.split()  # noqa: SIM905  # a list that people read
 )
 

@@ -46,6 +46,15 @@ class Observability:
         gauges = {
             "ownkey_usage_events_waiting": ("Usage events that are not in the database yet.", core.metering.waiting),
             "ownkey_snapshots_cached": ("Users whose settings are in memory.", len(core.cache)),
+            "ownkey_spool_bytes": (
+                "What the usage spool of this process takes of the disk.",
+                core.metering.spool_bytes,
+            ),
+            "ownkey_spool_adopted": (
+                "Calls of processes that ended without a word, recorded by this one.",
+                core.metering.adopted,
+            ),
+            "ownkey_spool_damaged": ("Damaged places found in their spools: look into the log.", core.metering.damaged),
         }
         for name, (text, value) in gauges.items():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value}"]

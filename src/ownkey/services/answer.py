@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from msgspec import Struct
@@ -30,7 +30,8 @@ class AnswerStream:
 
     `settle` is called exactly once, with None or the failure, and before the last byte is handed out. `clean` takes
     the secret out of what a provider says of its failure. `received` is told what arrives. `leave` may take over a
-    stream whose reader leaves before its end: then it says so, and reads on. `mute` turns true when the stream broke
+    stream whose reader leaves before its end: then it says so, and reads on. `keep` is awaited between the call's
+    settlement and the answer's last bytes, where it is set. `mute` turns true when the stream broke
     and its form has no words for that: then the connection must not end as if all were well.
     """
 
@@ -44,6 +45,7 @@ class AnswerStream:
         "_response",
         "_settle",
         "_settled",
+        "keep",
         "mute",
     )
 
@@ -60,10 +62,18 @@ class AnswerStream:
         self._response, self._decoder, self._first = response, decoder, first
         self._settle, self._clean, self._received, self._leave = settle, clean, received, leave
         self._settled = self._ended = self.mute = False
+        self.keep: Callable[[], Awaitable[None]] | None = None
         response.outlive_reader()
 
     async def read(self) -> bytes | None:
         """The next bytes for the client, or None at the end. A break is told in-band, without a proper end."""
+        data = await self._read_on()
+        if self._settled and self.keep is not None:
+            keep, self.keep = self.keep, None
+            await keep()
+        return data
+
+    async def _read_on(self) -> bytes | None:
         decoder = self._decoder
         if self._first:
             first, self._first = self._first, b""

@@ -323,6 +323,8 @@ class _Walk:
                 record.receive_whole(body)
             decoded = adapter.decode(body, call)
             record.settle(None, decoded.tokens, decoded.raw_usage, decoded.finish_reason)
+            if self.service.metering.waits:
+                await self.service.metering.keep()
             return Answer(
                 request_id=self.request_id,
                 attempt=attempt,
@@ -377,6 +379,8 @@ class _Walk:
             record.receive,
             record.leave,
         )
+        if self.service.metering.waits:
+            stream.keep = self.service.metering.keep
         return Answer(
             request_id=self.request_id,
             attempt=record.attempt,
@@ -404,7 +408,7 @@ class _CallRecord:
         self._room: int | None = None
         self._received = Received()
         self._tier_in = b""  # the last part of a stream that names the class of service
-        self.event = UsageEvent(
+        event = self.event = UsageEvent(
             id=event_id,
             request_id=walk.request_id,
             user_id=walk.snapshot.user_id,
@@ -420,6 +424,7 @@ class _CallRecord:
             streamed=request.stream,
             fallback=walk.moves_on(attempt),
         )
+        walk.service.metering.begin(event, len(request.body))
 
     def first_byte(self) -> None:
         """The provider has begun to answer; for a stream, with content."""

@@ -1,8 +1,9 @@
 """From the end of an upstream call to a row in PostgreSQL.
 
-The hot path appends to a list. A background task prices what has gathered and writes it in one transaction;
-events have their ids before dispatch and the write ignores ids that it has seen, so a batch whose fate is
-unknown is simply sent again.
+The hot path appends to a list, and to the spool, in which a call stands from before it is made until its row is there.
+A background task prices what has gathered and writes it in one transaction; events have their ids before dispatch and
+the write ignores ids that it has seen, so a batch whose fate is unknown is simply sent again, and so is what a process
+that died has left in the spool.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from ownkey.domain.provider import Provider
 from ownkey.domain.usage import CostSource, UsageEvent
 from ownkey.errors import StorageError
 from ownkey.services.pricing import Pricing
+from ownkey.spool.leftovers import Leftovers, take_leftovers
+from ownkey.spool.spool import Spool
 
 # Preparing an event takes some 25 µs, during which nobody is served: a batch is over in six milliseconds.
 _BATCH_LIMIT: Final = 250
 _BACKOFF_LIMIT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 10.0
+# How often somebody looks for what a process that died has left.
+_ADOPT_SECONDS: Final = 10.0
+
+Durability = Literal["process", "disk", "database"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +47,9 @@ class Metering:
 
     `queue_size` bounds what may wait while the database is away: beyond it requests are refused, because an
     unmetered request is somebody's money without a record.
+
+    What a call's record has survived before the last byte of its answer goes out: "process" this process's end, "disk"
+    the machine's, "database" all that the database survives. `spool` None: only the last of them is kept.
     """
 
     def __init__(
@@ -50,8 +60,15 @@ class Metering:
         *,
         flush_seconds: float,
         queue_size: int,
+        spool: Spool | None = None,
+        durability: Durability = "process",
     ) -> None:
         self._sink, self._catalog, self._pricing = sink, catalog, pricing
+        self._spool, self._durability = spool, durability
+        # Whether the end of an answer has to wait for its record.
+        self.waits = durability != "process"
+        self.adopted = self.damaged = 0
+        self._adopter: asyncio.Task[None] | None = None
         self._flush_seconds, self._queue_size = flush_seconds, queue_size
         self._waiting: list[UsageEvent] = []
         # Finished calls by (provider, outcome), for /metrics.
@@ -65,24 +82,44 @@ class Metering:
     async def start(self) -> None:
         """Begin writing in the background."""
         self._task = asyncio.create_task(self._run(), name="ownkey-metering")
+        if self._spool is not None:
+            self._adopter = asyncio.create_task(self._adopt_again_and_again(self._spool), name="ownkey-spool-adopt")
 
     async def close(self) -> None:
-        """Write what is left. Events that cannot be written in time are logged as a count."""
+        """Write what is left. What cannot be written in time stays in the spool; without one, it is counted."""
+        if self._adopter is not None:
+            self._adopter.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._adopter
         self._closing.set()
         self._woken.set()
         if self._task is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_SECONDS)
         if self._waiting:
-            logger.error("%d usage events could not be written before the process ended", len(self._waiting))
+            what = "could not be written before the process ended" if self._spool is None else "stay in the spool"
+            logger.error("%d usage events %s", len(self._waiting), what)
+        if self._spool is not None:
+            self._spool.close()
 
     @property
     def waiting(self) -> int:
         """Events that are not in the database yet."""
         return len(self._waiting)
 
+    @property
+    def spool_bytes(self) -> int:
+        """What the spool takes of the disk."""
+        return 0 if self._spool is None else self._spool.size_bytes
+
     def check_room(self) -> None:
-        """Raises StorageError(usage_queue_full) when no further event could be kept."""
+        """Raises StorageError(usage_queue_full, usage_unwritable) when no further event could be kept."""
+        if self._spool is not None and not self._spool.has_room():
+            raise StorageError(
+                "Usage cannot be written down, because the disk is full, so requests are refused. Try again shortly.",
+                code="usage_unwritable",
+                retry_after_seconds=5,
+            )
         if len(self._waiting) >= self._queue_size:
             raise StorageError(
                 "Usage cannot be recorded at the moment, so requests are refused. Try again shortly.",
@@ -90,10 +127,33 @@ class Metering:
                 retry_after_seconds=5,
             )
 
+    def begin(self, event: UsageEvent, body_bytes: int) -> None:
+        """A call is about to be made. Never blocks and never fails."""
+        if self._spool is not None:
+            try:
+                self._spool.begin(event, body_bytes)
+            except OSError:
+                logger.exception("the beginning of call %s could not be written down", event.id)
+
     def record(self, event: UsageEvent) -> None:
         """Take over a finished event. Never blocks and never fails."""
         self._waiting.append(event)
+        if self._spool is not None:
+            try:
+                self._spool.finish(event)
+            except OSError:
+                logger.exception("the end of call %s could not be written down", event.id)
         self.counts[event.provider, event.outcome.value] += 1
+
+    async def keep(self) -> None:
+        """Wait until what was recorded has survived what it is to survive; in vain if that cannot be had."""
+        try:
+            if self._durability == "database":
+                await self.flush()
+            elif self._durability == "disk" and self._spool is not None:
+                await self._spool.sync()
+        except (StorageError, OSError) as error:
+            logger.error("an answer ends before its usage is kept: %s", error)  # noqa: TRY400  # often, and no news
 
     def flush_soon(self) -> None:
         """Write without waiting for the next time: somebody's promise of money ends with it."""
@@ -113,6 +173,8 @@ class Metering:
                 self._price(batch)
                 await self._write(batch)
                 del self._waiting[: len(batch)]
+                if self._spool is not None:
+                    self._spool.release(batch)
 
     async def _write(self, batch: Sequence[UsageEvent]) -> None:
         try:
@@ -138,6 +200,37 @@ class Metering:
             except Exception:  # a price that cannot be worked out must not hold up the record itself
                 logger.exception("usage event %s could not be priced", event.id)
                 event.cost_source = CostSource.UNPRICED
+
+    async def _adopt_again_and_again(self, spool: Spool) -> None:
+        while True:
+            try:
+                await self._adopt(spool)
+            except StorageError as error:
+                logger.warning("what a process left in the spool waits for the database: %s", error.message)
+            except Exception:  # what one process left must not end the care for that of others
+                logger.exception("what a process left in the spool could not be recorded")
+            await asyncio.sleep(_ADOPT_SECONDS)
+
+    async def _adopt(self, spool: Spool) -> None:
+        """Record what processes that are gone have left. Raises StorageError; it stays for the next time then."""
+        found = take_leftovers(spool.directory)
+        while (left := await asyncio.to_thread(next, found, None)) is not None:
+            try:
+                await self._record_leftovers(left)
+            except BaseException:
+                left.leave()
+                raise
+            left.discard()
+
+    async def _record_leftovers(self, left: Leftovers) -> None:
+        for begin in range(0, len(left.events), _BATCH_LIMIT):
+            batch = left.events[begin : begin + _BATCH_LIMIT]
+            self._price(batch)
+            await self._write(batch)
+        self.adopted += len(left.events)
+        self.damaged += left.damaged
+        if left.events:
+            logger.warning("%d calls of a process that ended without a word are on the books now", len(left.events))
 
     async def _run(self) -> None:
         delay = self._flush_seconds
