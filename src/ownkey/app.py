@@ -337,7 +337,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         private_base_urls=config.private_base_urls,
         on_change=cache.drop,
         spending=spending,
-        credential_health=credential_health,
     )
     core = Core(
         config=config,

@@ -55,15 +55,3 @@ async def test_vectors_of_two_models_are_never_mixed(platform: Platform) -> None
     with pytest.raises(openai.InternalServerError):
         await user.client.embeddings.create(model="auto", input="tide")
     assert {entry.provider for entry in platform.providers.ledger()} == {"gemini"}
-
-
-async def test_a_model_that_makes_no_vectors_is_told_with_those_that_do(platform: Platform) -> None:
-    user = await platform.user(groq="gsk_vectors_000000000001", mistral="sk-mistral-vectors-0001")
-    with pytest.raises(openai.APIStatusError) as caught:
-        await user.client.with_options(default_headers={"X-Ownkey-Fallback": "off"}).embeddings.create(
-            model="groq/openai/gpt-oss-20b", input="hi"
-        )
-    assert caught.value.code == "no_provider_available"
-    assert "Models for embeddings: " in caught.value.message
-    assert "mistral/mistral-embed" in caught.value.message
-    assert "groq/" not in caught.value.message

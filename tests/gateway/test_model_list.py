@@ -14,7 +14,6 @@ import openai
 import pytest
 
 from ownkey.domain.settings import BUILT_IN_TASKS
-from ownkey.services import model_list
 from tests.gateway.conftest import SHARED, Platform, User
 from tests.gateway.speaking_clients import Asked, anthropic_client, google_client
 
@@ -175,23 +174,3 @@ async def test_googles_library_with_its_pages(platform: Platform) -> None:
     vectors = next(model for model in every if model.name == "models/gemini/gemini-embedding-001")
     assert "embedContent" in (vectors.supported_actions or [])
     assert (await google.aio.models.get(model="gemini-3.8-flash")).name == "models/gemini/gemini-3.8-flash"
-
-
-async def test_one_users_addresses_that_hang_keep_nobody_else_waiting(
-    platform: Platform, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_list, "_PATIENCE_SECONDS", 0.1)
-    many = await platform.user()
-    for number in range(20):
-        await platform.ok.settings.add_credential(many.id, "mistral", f"mistral-many-{number:012}", label=str(number))
-    other = await platform.user(groq="gsk_other_00000000000000001")
-    platform.providers.break_provider("mistral", "hold")
-    fetches = platform.ok.core.models._fetches
-    try:
-        assert "mistral/mistral-large-latest" in await listed(client, many), "the catalogue answers"
-        assert sum(key[0] == many.id for key in fetches) == 12
-        found = await listed(client, other)
-        assert found["groq/openai/gpt-oss-20b"]["ownkey"]["source"] == "provider"
-    finally:
-        platform.providers.fix("mistral")
-        await asyncio.gather(*fetches.values())

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from ownkey import Config, Ownkey
@@ -302,18 +301,3 @@ async def test_the_environment_is_the_outer_frame(pair: tuple[Ownkey, Ownkey]) -
         assert frame == {"allowed_providers": ["groq", "mistral", "openai"], "shared_providers": ["openai", "groq"]}
         await root.put("/api/admin/policy", OPEN)
         assert first.core.router.policy.allowed == {"openai", "groq", "mistral"}
-
-
-async def test_what_a_provider_keeps_goes_with_ones_own_key_alone(platform: Platform) -> None:
-    """In the operator's account it would be everybody's."""
-    body = {"model": "openai/gpt-5.4-mini", "input": "go on", "previous_response_id": "resp_of_somebody_else"}
-    lent = await platform.user()
-    async with httpx2.AsyncClient(base_url=platform.url) as client:
-        refused = await client.post("/v1/responses", json=body, headers={"Authorization": f"Bearer {lent.token}"})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (424, "no_provider_available")
-        skipped = refused.json()["error"]["ownkey"]["skipped"]
-        assert {one["reason"] for one in skipped if one["credential"] == "shared"} == {"needs_own_key"}
-        assert platform.providers.ledger() == []
-        owner = await platform.user(openai="sk-own-kept-000000000001")
-        await client.post("/v1/responses", json=body, headers={"Authorization": f"Bearer {owner.token}"})
-        assert [entry.key for entry in platform.providers.ledger("openai")] == ["sk-own-kept-000000000001"]

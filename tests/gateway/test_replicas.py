@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ownkey import Config, Ownkey
-from ownkey.errors import AuthError, NotFound, RouteExhausted
+from ownkey.errors import AuthError, NotFound
 from ownkey.testing import SimulatedProviders
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -61,23 +61,6 @@ async def test_a_replaced_key_is_used_everywhere(pair: tuple[Ownkey, Ownkey], pr
     await until(lambda: second.core.cache.find("ada") is not stale)
     await second.manager.chat("ada", messages=HELLO)
     assert [entry.key for entry in providers.ledger("groq")] == ["gsk_ada_0000000000000001", "gsk_ada_0000000000000002"]
-
-
-async def test_a_key_that_is_found_to_work_is_used_everywhere_at_once(
-    pair: tuple[Ownkey, Ownkey], providers: SimulatedProviders
-) -> None:
-    first, second = pair
-    [credential] = await first.settings.list_credentials("ada")
-    providers.break_provider("groq", "rate_limited")
-    with pytest.raises(RouteExhausted):
-        await second.manager.chat("ada", messages=HELLO)
-    providers.fix("groq")
-    # The second process knows of the limit, and has perhaps not written it down yet.
-    assert not second.core.router.health.calm
-    assert (await first.settings.test_credential("ada", credential.id)).outcome == "works"
-    await until(lambda: second.core.router.health.calm)
-    await second.core.credential_health.flush()
-    assert (await second.manager.chat("ada", messages=HELLO)).provider == "groq"
 
 
 async def test_a_revoked_token_is_refused_everywhere(pair: tuple[Ownkey, Ownkey]) -> None:

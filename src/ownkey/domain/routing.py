@@ -34,23 +34,6 @@ Operation = Literal["chat", "embeddings"] | SideOperation
 # The others are bytes that pass through: see `providers.side_operations`.
 TEXT_OPERATIONS: Final = ("chat", "embeddings")
 
-# How alike a provider's name and what stands in its place have to be for a slip: `antropic`, not `anyone`.
-_SLIP: Final = 0.75
-# Makers under whose names hosts list models, and which are almost a provider's name.
-_MAKERS: Final = frozenset(
-    {
-        "cohereforai",
-        "coherelabs",
-        "deepseek-ai",
-        "google",
-        "mistralai",
-        "moonshotai",
-        "perplexity-ai",
-        "x-ai",
-        "xai-org",
-    }
-)
-
 # What is not a conversation has a task of its own: a user's model for coding cannot draw.
 _OWN_TASKS: Final[dict[Operation, str]] = {
     "embeddings": "embedding",
@@ -91,7 +74,6 @@ class SkipReason:
     RATE_LIMITED = Reason.RATE_LIMITED
     OWN_CAP_REACHED = Reason.OWN_CAP_REACHED
     UNPRICED = Reason.UNPRICED
-    NEEDS_OWN_KEY = "needs_own_key"
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
 
@@ -248,11 +230,6 @@ def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
     return _leave_out(attempt, SkipReason.PROVIDER_DOWN, until)
 
 
-def skipped_as_private(attempt: Attempt) -> Skipped:
-    """An attempt with the operator's key for a request that names what is kept under a key."""
-    return _leave_out(attempt, SkipReason.NEEDS_OWN_KEY, None)
-
-
 def skipped_as_refused(attempt: Attempt, refusal: Refusal) -> Skipped:
     """An attempt that may not be paid for."""
     return _leave_out(attempt, refusal.reason, refusal.until)
@@ -277,8 +254,6 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
         name = AUTO
         if task != own:
             _check_task_stands(task, snapshot, policy)
-    elif request.task is not None:
-        _check_label(request.task, snapshot, policy)
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
@@ -286,42 +261,18 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
             return _Wish(label, task, override.provider, override.model, override)
         return _Wish(label, task, None, None, None)
     head, slash, rest = name.partition("/")
-    if slash and head not in catalog and head.lower() in catalog:
-        head = head.lower()
     if slash and head in catalog:
         # Perplexity's own models bear its name too: `perplexity/sonar` is short for `perplexity/perplexity/sonar`.
         model = name if name in catalog[head].models and rest not in catalog[head].models else rest
         return _Wish(label, task, head, model, override if override and override.provider == head else None)
-    if not any(provider.serves_model(name) for provider in catalog.values()):
-        _check_prefix(name, catalog)
     return _Wish(label, task, None, name, override if override and override.model == name else None)
-
-
-def _check_prefix(model: str, catalog: Mapping[str, Provider]) -> None:
-    """A model that nobody is known to serve, and that begins almost like a provider, has a slip in it.
-
-    Without this it would go to the user's first provider, which does not know it either. Raises NotFound.
-    """
-    for mark in "/:":
-        head, found, rest = model.partition(mark)
-        head = head.lower()
-        if not found or not rest or head in _MAKERS:
-            continue
-        near = get_close_matches(head, catalog, n=1, cutoff=_SLIP)
-        if not near or (mark == ":" and not catalog[near[0]].serves_model(rest)):
-            continue  # what is behind a colon is a version as often as not: `mistral:7b`
-        raise NotFound(
-            f"There is no provider {head}. Did you mean {near[0]}/{rest}? The providers are {', '.join(catalog)}.",
-            code="model_not_found",
-            param="model",
-        )
 
 
 def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
     """Somebody has made this task: a name with a slip in it would be served as `auto`, and nobody would notice."""
     if task in BUILT_IN_TASKS or task in snapshot.overrides or task in policy.task_defaults:
         return
-    known = _list_tasks(snapshot, policy)
+    known = list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
     near = get_close_matches(task, known, n=1)
     hint = f" Did you mean task:{near[0]}?" if near else ""
     names = ", ".join(known)
@@ -331,22 +282,6 @@ def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
         code="unknown_task",
         param="model",
     )
-
-
-def _check_label(task: str, snapshot: Snapshot, policy: Policy) -> None:
-    """A task beside the model is a name in the records, and any will do; but one that is almost a task's is a slip."""
-    known = _list_tasks(snapshot, policy)
-    near = [] if task in known else get_close_matches(task, known, n=1, cutoff=_SLIP)
-    if near:
-        raise NotFound(
-            f"There is no task {task}. Did you mean {near[0]}? A name that is like no other is taken as it is.",
-            code="unknown_task",
-            param="X-Ownkey-Task",
-        )
-
-
-def _list_tasks(snapshot: Snapshot, policy: Policy) -> list[str]:
-    return list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
 
 
 def _provider_order(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,8 +11,7 @@ from msgspec import Struct
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.exchange import MOST_ACTIONABLE, Failure
-from ownkey.domain.provider import Provider, Quirk
-from ownkey.domain.routing import Attempt, Operation, Skipped, SkipReason
+from ownkey.domain.routing import Attempt, Skipped, SkipReason
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
 from ownkey.errors import NoProvider, RouteExhausted
@@ -77,7 +76,6 @@ _TROUBLE: Final[dict[str, Outcome]] = {
     SkipReason.COOLING_DOWN: Outcome.RATE_LIMITED,
     SkipReason.PROVIDER_DOWN: Outcome.OVERLOADED,
 }
-_NAMED: Final = 8
 # What says nothing as long as another hop says something: these hops were never to be used.
 _SAYS_LITTLE: Final = (SkipReason.FALLBACK_REFUSED, SkipReason.MODEL_PINNED)
 
@@ -104,13 +102,12 @@ def exhausted(
     failed: Sequence[FailedAttempt],
     refusals: Sequence[Refusal] = (),
     *,
-    alternatives: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> RouteExhausted:
     """The error for a request that nobody answered; its status is that of the most actionable failure.
 
     `refusals` are those of attempts that could not be paid for. Where nothing was tried because of what happened to an
-    earlier request, this one is told the same. `alternatives` is a sentence with models that could do it.
+    earlier request, this one is told the same.
     """
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
@@ -120,15 +117,13 @@ def exhausted(
         return (
             _still_in_trouble(skipped, extra, now())
             or refused(skipped, refusals, extra, now=now)
-            or NoProvider(_nothing_to_try(skipped) + alternatives, extra=extra)
+            or NoProvider(_nothing_to_try(skipped), extra=extra)
         )
-    reported = min(failed, key=lambda one: MOST_ACTIONABLE.index(one.failure.outcome))
-    worst = reported.failure
+    worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
     if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
-        message = _say_whose(reported) + (alternatives if worst.outcome is Outcome.BAD_REQUEST else "")
+        message = worst.message
     else:
         message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
-        message += alternatives if worst.outcome is Outcome.MODEL_UNAVAILABLE else ""
     status = status_of(worst.outcome)
     if worst.outcome is Outcome.BAD_REQUEST and worst.http_status in (413, 422):
         status = worst.http_status
@@ -153,28 +148,6 @@ def _whose(attempt: Attempt) -> str:
     if attempt.payer is Payer.SHARED or attempt.credential is None:
         return "shared key"
     return f'own key "{attempt.credential.label}"'
-
-
-def list_alternatives(operation: Operation, providers: Iterable[Provider]) -> str:
-    """A sentence with a model of each of these providers that is made for an operation, empty where there is none."""
-    if operation == "chat":
-        return ""
-    named = []
-    for provider in providers:
-        offer = provider.operations.get(operation) if operation != "embeddings" else None
-        model = provider.default_model("embedding") if operation == "embeddings" else offer and offer.model
-        if model and not (operation == "embeddings" and Quirk.NO_EMBEDDINGS in provider.quirks):
-            named.append(f"{provider.id}/{model}")
-    what = operation.replace("_", " ")
-    return f" Models for {what}: {', '.join(named[:_NAMED])}." if named else ""
-
-
-def _say_whose(one: FailedAttempt) -> str:
-    """What a provider said, with its name, since it need not be the one that was asked for."""
-    label, message = one.attempt.provider.label, one.failure.message
-    if one.failure.http_status is None or label.lower() in message.lower():
-        return message
-    return f"{label}: {message}"
 
 
 def _still_in_trouble(skipped: Sequence[Skipped], extra: dict[str, Any], now: datetime) -> RouteExhausted | None:

@@ -92,12 +92,9 @@ def read_request(body: bytes, operation: Operation, asked: Asked = _PLAIN) -> Cl
 
 def _route(seen: Peek, operation: Operation, task: str | None, fallback: str | None) -> RouteRequest:
     name = seen.model.strip() or AUTO
-    # `Auto` and `Task:Coding` are what a phone's keyboard makes of these words, and no provider's models.
-    if name[: len(TASK_PREFIX)].lower() == TASK_PREFIX:
+    if name.startswith(TASK_PREFIX):
         name = TASK_PREFIX + check_task(name[len(TASK_PREFIX) :])
-    elif name.lower() == AUTO:
-        name = AUTO
-    else:
+    elif name != AUTO:
         check_model(name)
     if fallback not in (None, "on", "off"):
         raise RequestError("X-Ownkey-Fallback is either `on` or `off`.", param="X-Ownkey-Fallback")

@@ -29,18 +29,16 @@ from ownkey.domain.routing import (
     Skipped,
     shared_credential_id,
     skipped_as_down,
-    skipped_as_private,
     skipped_as_refused,
 )
-from ownkey.domain.settings import Payer, Snapshot
+from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError, ThreadUnsupported
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
-from ownkey.providers.kept_objects import needs_own_key
 from ownkey.providers.side_operations.adapter import is_stream, read_content_type
 from ownkey.services.answer import Answer, AnswerStream
-from ownkey.services.attempt_report import FailedAttempt, exhausted, list_alternatives
+from ownkey.services.attempt_report import FailedAttempt, exhausted
 from ownkey.services.client_headers import add_headers
 from ownkey.services.client_request import ClientRequest
 from ownkey.services.credential_health import CredentialHealth
@@ -185,7 +183,6 @@ class _Walk:
         self.refusals: list[Refusal] = []
         self.dispatched = 0
         self._keys: set[tuple[str, str | None]] = set()
-        self._private: bool | None = None
 
     async def run(self) -> Answer:
         """The first answer.
@@ -208,15 +205,7 @@ class _Walk:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
-        skipped = (*self.route.skipped, *self.late_skips)
-        raise exhausted(skipped, self.failed, self.refusals, alternatives=self._list_alternatives())
-
-    def _list_alternatives(self) -> str:
-        """What else this user could ask for."""
-        router = self.service.router
-        reached = {one.provider for one in self.snapshot.credentials} | router.policy.shared_for(self.snapshot.user_id)
-        providers = (one for one in router.catalog.values() if one.id in reached and router.policy.allows(one.id))
-        return list_alternatives(self.request.route.operation, providers)
+        raise exhausted((*self.route.skipped, *self.late_skips), self.failed, self.refusals)
 
     def moves_on(self, attempt: Attempt) -> bool:
         """Whether this attempt takes over from another key or provider."""
@@ -224,13 +213,6 @@ class _Walk:
         others = bool(self._keys - {key})
         self._keys.add(key)
         return others
-
-    def _is_private(self) -> bool:
-        """Whether the request names what is kept at a provider. Read once, and only where it matters."""
-        if self._private is None:
-            in_json = self.request.route.operation in TEXT_OPERATIONS
-            self._private = in_json and needs_own_key(self.request.body)
-        return self._private
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
@@ -242,9 +224,6 @@ class _Walk:
     async def _try(self, attempt: Attempt) -> Answer | Failure | None:
         """One upstream call. Every way out of it settles its usage event. None: it was not this request's turn."""
         request, provider = self.request, attempt.provider
-        if attempt.payer is Payer.SHARED and self._is_private():
-            self.late_skips.append(skipped_as_private(attempt))
-            return None
         call = Call(
             operation=request.route.operation,
             body=request.body,

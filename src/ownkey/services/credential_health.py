@@ -72,12 +72,6 @@ class CredentialHealth:
             self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, finding)
             self._wake.set()
 
-    def forget(self, health_key: str) -> None:
-        """Somebody has found out more of this secret: what still waits to be written is not true any more."""
-        credential_id, _, _ = health_key.partition("/")
-        self._waiting.pop(credential_id, None)
-        self._written.pop(credential_id, None)
-
     async def flush(self) -> None:
         """Write what waits now."""
         await self._write()

@@ -247,10 +247,9 @@ class CredentialTestService(CredentialService):
             await self._keep_finding(user_id, sealed, CredentialStatus.UNREADABLE.value, _UNREADABLE, actor)
             raise CredentialUnreadable("This API key cannot be opened any more. Enter it again.", http_status=424)
         result = await self._probe(user_id, row, sealed.base_url, secret)
-        if result.outcome is ProbeOutcome.WORKS:
-            # First: what requests found out before, and nobody has written down yet, must not be written over this.
-            self._forgive(sealed.health_key)
         await self._keep_finding(user_id, sealed, result.outcome.value, result, actor)
+        if result.outcome is ProbeOutcome.WORKS:
+            self._forgive(sealed.health_key)
         return result
 
     async def _probe(self, user_id: str, provider: Provider, base_url: str | None, secret: Secret) -> ProbeResult:
@@ -282,9 +281,6 @@ class CredentialTestService(CredentialService):
             await rows.note_test(change.tx, tested.id, now)
             if finding is not None:
                 await self._keeper.keep(change.tx, user_id, tested.id, finding)
-            if word == ProbeOutcome.WORKS:
-                # Every process, whatever is stored: what they found out may not have been written down yet.
-                await rows.tell_recovery(change.tx, tested.health_key)
             changed = finding is not None and finding.status is not before.status
             await change.record(
                 AuditAction.CREDENTIAL_TESTED,

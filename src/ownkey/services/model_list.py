@@ -28,8 +28,6 @@ _PATIENCE_SECONDS: Final = 3.0
 # A provider that gave no list is left alone for a while; one that is down would be asked by every request.
 _FAILED_SECONDS: Final = 60.0
 _FAILED_SIZE: Final = 1_000
-# One user's addresses that hang must not keep the others from their lists.
-_FETCHES_PER_USER: Final = 12
 _FETCHES_LIMIT: Final = 50
 
 Source = Literal["provider", "catalog", "ownkey"]
@@ -159,8 +157,8 @@ class ModelList:
             return running
         if time.monotonic() - self._failed.get(key, -_FAILED_SECONDS) < _FAILED_SECONDS:
             return None
-        if len(self._fetches) >= _FETCHES_LIMIT or self._count_fetches(key) >= _FETCHES_PER_USER:
-            return None  # what is kept, or the catalogue, answers; the next request asks
+        if len(self._fetches) >= _FETCHES_LIMIT:
+            return None
         try:
             secret = self._open_secret(snapshot, holding.attempt)
         except CredentialUnreadable:
@@ -168,10 +166,6 @@ class ModelList:
         task = asyncio.create_task(self._fetch(key, holding, secret), name="ownkey-model-list")
         self._fetches[key] = task
         return task
-
-    def _count_fetches(self, wanted: ListKey) -> int:
-        """How many providers are being asked for the same user."""
-        return sum(key[0] == wanted[0] for key in self._fetches)
 
     async def _fetch(self, key: ListKey, holding: _Holding, secret: Secret | None) -> None:
         try:

@@ -45,7 +45,6 @@ _REASONS: Final[Mapping[str, str]] = {
     SkipReason.RATE_LIMITED: "so many calls or tokens a minute are allowed on the operator's key",
     SkipReason.OWN_CAP_REACHED: "the user's own cap has too little left",
     SkipReason.UNPRICED: "nobody knows the price, and there is a budget",
-    SkipReason.NEEDS_OWN_KEY: "the request names what is kept under a key at the provider, so it needs the user's own",
     SkipReason.FALLBACK_REFUSED: "falling back to it is switched off",
     SkipReason.MODEL_PINNED: "only the first model of the chain may be used for this",
 }

@@ -14,7 +14,6 @@ from ownkey.domain.settings import Settings, Snapshot
 from ownkey.domain.user import check_user_id
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
-from ownkey.services.credential_health import CredentialHealth
 from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber, CredentialTestService
 from ownkey.services.expectation import Expectation
@@ -56,13 +55,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         on_change: Callable[[str], None] | None = None,
         now: Callable[[], datetime] = utc_now,
         spending: SpendingService | None = None,
-        credential_health: CredentialHealth | None = None,
     ) -> None:
-        def forgive(health_key: str) -> None:
-            health.forgive(health_key)
-            if credential_health is not None:
-                credential_health.forget(health_key)
-
         changes = Changes(database, on_change)
         CredentialTestService.__init__(
             self,
@@ -74,7 +67,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
             prober=prober,
             custom_base_urls=custom_base_urls,
             private_base_urls=private_base_urls,
-            forgive=forgive,
+            forgive=health.forgive,
             now=now,
         )
         ChoiceService.__init__(self, changes, catalog=catalog, policies=policies, now=now)

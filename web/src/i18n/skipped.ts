@@ -32,7 +32,6 @@ export const skipped = texts({
       rate_limited: "No more calls or tokens a minute are allowed on shared keys",
       own_cap_reached: "Your own cap has too little left",
       unpriced: "Nobody knows its price, and there is a budget",
-      needs_own_key: "It names something kept under a key at the provider: that takes your own key",
     },
   },
   de: {
@@ -65,7 +64,6 @@ export const skipped = texts({
       rate_limited: "Mehr Aufrufe oder Tokens je Minute sind mit geteilten Schlüsseln nicht erlaubt",
       own_cap_reached: "Ihre eigene Obergrenze reicht nicht mehr",
       unpriced: "Niemand kennt den Preis, und es gibt ein Budget",
-      needs_own_key: "Sie nennt etwas, das der Anbieter unter einem Schlüssel aufbewahrt: Das geht nur mit Ihrem eigenen",
     },
   },
   es: {
@@ -98,7 +96,6 @@ export const skipped = texts({
       rate_limited: "No se permiten más llamadas ni tokens por minuto con claves compartidas",
       own_cap_reached: "A su propio tope le queda demasiado poco",
       unpriced: "Nadie conoce el precio y hay un presupuesto",
-      needs_own_key: "Nombra algo que el proveedor guarda bajo una clave: requiere su propia clave",
     },
   },
 });
