@@ -23,6 +23,7 @@ from ownkey.domain.budget import Reason, Refusal
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk, SideOperation
+from ownkey.domain.provider_name import refuse_slip, split_provider
 from ownkey.domain.settings import BUILT_IN_TASKS, Payer, PayerRule, Preference, Snapshot, TaskOverride
 from ownkey.errors import NotFound, RequestError
 
@@ -45,6 +46,10 @@ _OWN_TASKS: Final[dict[Operation, str]] = {
     "moderations": "moderation",
     "rerank": "rerank",
 }
+
+
+# One letter in six: a host's own words for its work are further away from ours.
+_NEAR_TASK: Final = 0.8
 
 
 class SkipReason:
@@ -249,38 +254,75 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
     name, own = request.model, _OWN_TASKS.get(request.operation)
     task = own or request.task or snapshot.settings.default_task
     label = request.task or task
-    if name.startswith(TASK_PREFIX):
-        label = task = name[len(TASK_PREFIX) :]
+    folded = name.lower()
+    if folded.startswith(TASK_PREFIX):
+        label = task = folded[len(TASK_PREFIX) :]
         name = AUTO
         if task != own:
             _check_task_stands(task, snapshot, policy)
+    elif folded == AUTO:
+        name = AUTO
+    if request.task is not None:
+        _check_task_is_no_slip(request.task, snapshot, policy)
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
         if override is not None:
             return _Wish(label, task, override.provider, override.model, override)
         return _Wish(label, task, None, None, None)
-    head, slash, rest = name.partition("/")
-    if slash and head in catalog:
+    named = split_provider(name, catalog)
+    if named is not None:
+        provider, rest = named
         # Perplexity's own models bear its name too: `perplexity/sonar` is short for `perplexity/perplexity/sonar`.
-        model = name if name in catalog[head].models and rest not in catalog[head].models else rest
-        return _Wish(label, task, head, model, override if override and override.provider == head else None)
+        whole = f"{provider.id}/{rest}"
+        model = whole if whole in provider.models and rest not in provider.models else rest
+        return _Wish(
+            label, task, provider.id, model, override if override and override.provider == provider.id else None
+        )
+    if not _is_chosen(name, snapshot, policy):
+        used = {one.provider for one in snapshot.credentials} | set(snapshot.preferences)
+        refuse_slip(name, catalog, used)
     return _Wish(label, task, None, name, override if override and override.model == name else None)
+
+
+def _is_chosen(name: str, snapshot: Snapshot, policy: Policy) -> bool:
+    """Whether somebody has set this very name as a model: then it is no slip."""
+    chosen = [one.default_model for one in snapshot.preferences.values()]
+    chosen += [one.model for one in (*snapshot.overrides.values(), *policy.task_defaults.values())]
+    return name in chosen
 
 
 def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
     """Somebody has made this task: a name with a slip in it would be served as `auto`, and nobody would notice."""
+    known = _known_tasks(snapshot, policy)
+    if task not in known:
+        near = get_close_matches(task, known, n=1)
+        raise _unknown_task(task, f" Did you mean task:{near[0]}?" if near else "", known, "model")
+
+
+def _check_task_is_no_slip(task: str, snapshot: Snapshot, policy: Policy) -> None:
+    """The task beside the model may be a host's own word, which stands in the records and is served as any other until
+    somebody chooses for it. What is nearly a task is a slip: it would be served otherwise than was chosen."""
     if task in BUILT_IN_TASKS or task in snapshot.overrides or task in policy.task_defaults:
         return
-    known = list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
-    near = get_close_matches(task, known, n=1)
-    hint = f" Did you mean task:{near[0]}?" if near else ""
-    names = ", ".join(known)
-    raise NotFound(
-        f"There is no task {task}.{hint} The tasks are {names}; further ones are made in the panel or by "
+    if task in _OWN_TASKS.values():
+        return
+    known = _known_tasks(snapshot, policy)
+    near = get_close_matches(task, known, n=1, cutoff=_NEAR_TASK)
+    if near:
+        raise _unknown_task(task, f" Did you mean {near[0]}?", known, "X-Ownkey-Task")
+
+
+def _known_tasks(snapshot: Snapshot, policy: Policy) -> list[str]:
+    return list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
+
+
+def _unknown_task(task: str, hint: str, known: list[str], param: str) -> NotFound:
+    return NotFound(
+        f"There is no task {task}.{hint} The tasks are {', '.join(known)}; further ones are made in the panel or by "
         "administrators.",
         code="unknown_task",
-        param="model",
+        param=param,
     )
 
 

@@ -92,9 +92,11 @@ def read_request(body: bytes, operation: Operation, asked: Asked = _PLAIN) -> Cl
 
 def _route(seen: Peek, operation: Operation, task: str | None, fallback: str | None) -> RouteRequest:
     name = seen.model.strip() or AUTO
-    if name.startswith(TASK_PREFIX):
+    if name[: len(TASK_PREFIX)].lower() == TASK_PREFIX:
         name = TASK_PREFIX + check_task(name[len(TASK_PREFIX) :])
-    elif name != AUTO:
+    elif name.lower() == AUTO:
+        name = AUTO
+    else:
         check_model(name)
     if fallback not in (None, "on", "off"):
         raise RequestError("X-Ownkey-Fallback is either `on` or `off`.", param="X-Ownkey-Fallback")
