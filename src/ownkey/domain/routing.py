@@ -81,6 +81,8 @@ class SkipReason:
     UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
+    STORED_OBJECTS_NEED_OWN_KEY = "stored_objects_need_own_key"
+    MODEL_LISTS_NEED_OWN_KEY = "model_lists_need_own_key"
 
 
 class Needs(Struct, frozen=True, kw_only=True):
@@ -238,6 +240,11 @@ def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
 def skipped_as_refused(attempt: Attempt, refusal: Refusal) -> Skipped:
     """An attempt that may not be paid for."""
     return _leave_out(attempt, refusal.reason, refusal.until)
+
+
+def skipped_as_unshareable(attempt: Attempt, reason: str) -> Skipped:
+    """An attempt with the operator's key, for a request that names what the key's other users may have stored."""
+    return _leave_out(attempt, reason, None)
 
 
 def _leave_out(attempt: Attempt, reason: str, until: datetime | None) -> Skipped:

@@ -76,6 +76,17 @@ _TROUBLE: Final[dict[str, Outcome]] = {
     SkipReason.COOLING_DOWN: Outcome.RATE_LIMITED,
     SkipReason.PROVIDER_DOWN: Outcome.OVERLOADED,
 }
+_UNSHAREABLE: Final[dict[str, str]] = {
+    SkipReason.STORED_OBJECTS_NEED_OWN_KEY: (
+        "`{field}` refers to something that the provider has stored. With the operator's key, which others use too, it "
+        "could be anybody's. Add an API key of your own, or send everything along (the whole conversation, the file "
+        "itself)."
+    ),
+    SkipReason.MODEL_LISTS_NEED_OWN_KEY: (
+        "`{field}` leaves the choice of the model to the provider, which the operator's key is not for. Add an API key "
+        "of your own, or name one model: what to try next is chosen here."
+    ),
+}
 # What says nothing as long as another hop says something: these hops were never to be used.
 _SAYS_LITTLE: Final = (SkipReason.FALLBACK_REFUSED, SkipReason.MODEL_PINNED)
 
@@ -102,12 +113,13 @@ def exhausted(
     failed: Sequence[FailedAttempt],
     refusals: Sequence[Refusal] = (),
     *,
+    unshareable: str | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> RouteExhausted:
     """The error for a request that nobody answered; its status is that of the most actionable failure.
 
     `refusals` are those of attempts that could not be paid for. Where nothing was tried because of what happened to an
-    earlier request, this one is told the same.
+    earlier request, this one is told the same. `unshareable` is the field that kept the operator's keys out.
     """
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
@@ -117,6 +129,7 @@ def exhausted(
         return (
             _still_in_trouble(skipped, extra, now())
             or refused(skipped, refusals, extra, now=now)
+            or _needs_own_key(skipped, unshareable, extra)
             or NoProvider(_nothing_to_try(skipped), extra=extra)
         )
     worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
@@ -186,6 +199,14 @@ def _say_trouble(outcome: Outcome, hop: Skipped) -> str:
         cure = _ADVICE[outcome]
     model = f", {hop.model}" if hop.model else ""
     return f"{hop.provider}{model}, {whose}: {cure}."
+
+
+def _needs_own_key(skipped: Sequence[Skipped], field: str | None, extra: dict[str, Any]) -> RouteExhausted | None:
+    """What keeps the operator's keys out of a request that they could serve otherwise."""
+    if field is None:
+        return None
+    reason = next(hop.reason for hop in skipped if hop.reason in _UNSHAREABLE)
+    return NoProvider(_UNSHAREABLE[reason].format(field=field), code=reason, http_status=400, param=field, extra=extra)
 
 
 def _nothing_to_try(skipped: Sequence[Skipped]) -> str:

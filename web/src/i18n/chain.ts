@@ -32,6 +32,8 @@ export const chain = texts({
       shared_not_granted: "Your administrator has not granted you this shared key",
       fallback_refused: "Failed requests may not go here",
       model_pinned: "This kind of request does not move to another model",
+      stored_objects_need_own_key: "It refers to something stored at the provider: that needs a key of your own",
+      model_lists_need_own_key: "It lets the provider choose the model: that needs a key of your own",
     },
   },
   de: {
@@ -64,6 +66,8 @@ export const chain = texts({
       shared_not_granted: "Ihr Administrator hat Ihnen diesen geteilten Schlüssel nicht freigegeben",
       fallback_refused: "Gescheiterte Anfragen dürfen nicht hierher",
       model_pinned: "Solche Anfragen wechseln nicht zu einem anderen Modell",
+      stored_objects_need_own_key: "Sie verweist auf etwas beim Anbieter Gespeichertes: Das braucht einen eigenen Schlüssel",
+      model_lists_need_own_key: "Sie überlässt dem Anbieter die Wahl des Modells: Das braucht einen eigenen Schlüssel",
     },
   },
   es: {
@@ -96,6 +100,8 @@ export const chain = texts({
       shared_not_granted: "Su administrador no le ha concedido esta clave compartida",
       fallback_refused: "Las solicitudes fallidas no pueden venir aquí",
       model_pinned: "Este tipo de solicitud no cambia de modelo",
+      stored_objects_need_own_key: "Se refiere a algo guardado en el proveedor: para eso hace falta una clave propia",
+      model_lists_need_own_key: "Deja al proveedor la elección del modelo: para eso hace falta una clave propia",
     },
   },
 });
