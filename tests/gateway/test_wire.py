@@ -139,6 +139,14 @@ async def test_names_are_read_as_they_are_meant(
     assert (seen.provider, seen.model) == (provider, model)
 
 
+async def test_a_providers_refusal_says_whose_it_is(client: httpx2.AsyncClient, platform: Platform, user: User) -> None:
+    platform.providers.break_provider("groq", "bad_request")
+    refused = await client.post(CHAT, headers=bearer(user.token), json=BODY)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+    assert refused.json()["error"]["message"].startswith("Groq: ")
+    assert {entry.provider for entry in platform.providers.ledger()} == {"groq"}
+
+
 async def test_revoked_expired_suspended(client: httpx2.AsyncClient, platform: Platform, user: User) -> None:
     assert (await client.post(CHAT, headers=bearer(user.token), json=BODY)).status_code == 200
     [token] = await platform.ok.tokens.list_tokens(user.id)

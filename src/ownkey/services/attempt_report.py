@@ -132,9 +132,12 @@ def exhausted(
             or _needs_own_key(skipped, unshareable, extra)
             or NoProvider(_nothing_to_try(skipped), extra=extra)
         )
-    worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
-    if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
+    least = min(failed, key=lambda one: MOST_ACTIONABLE.index(one.failure.outcome))
+    worst = least.failure
+    if worst.outcome is Outcome.CANNOT_CARRY:
         message = worst.message
+    elif worst.outcome in (Outcome.BAD_REQUEST, Outcome.CONTENT_REFUSED):
+        message = _name_speaker(least.attempt.provider.label, worst.message)
     else:
         message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
     status = status_of(worst.outcome)
@@ -148,6 +151,11 @@ def exhausted(
         retry_after_seconds=min(waits) if waits and status in (429, 503) else None,
         extra=extra,
     )
+
+
+def _name_speaker(label: str, message: str) -> str:
+    """Whose words these are: a client that asked for `auto` does not know who was asked."""
+    return message if message.casefold().startswith(label.casefold()) else f"{label}: {message}"
 
 
 def _sentence(one: FailedAttempt) -> str:
