@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ownkey.domain.budget import Reason, Refusal
 from ownkey.domain.credential import CredentialStatus, SealedCredential
@@ -81,6 +82,7 @@ class SkipReason:
     UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
+    MODEL_LACKS_OPERATION = "model_lacks_operation"
     STORED_OBJECTS_NEED_OWN_KEY = "stored_objects_need_own_key"
     MODEL_LISTS_NEED_OWN_KEY = "model_lists_need_own_key"
 
@@ -127,7 +129,8 @@ class Attempt(Struct, frozen=True):
 class Skipped(Struct, frozen=True):
     """A hop that was left out, and why. `until` is when it may work again, where known.
 
-    `status` is what a key that cools down was found to be, where known.
+    `status` is what a key that cools down was found to be, where known. `before` counts the attempts that come before
+    this hop would have. `instead` is a model of this provider that can do what the asked one cannot.
     """
 
     provider: str
@@ -137,6 +140,8 @@ class Skipped(Struct, frozen=True):
     credential: str | None = None
     until: datetime | None = None
     status: CredentialStatus | None = None
+    before: int = 0
+    instead: str | None = None
 
 
 class Route(Struct, frozen=True):
@@ -145,6 +150,15 @@ class Route(Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
     task: str | None
+
+    def passed_over(self, attempt: Attempt) -> list[Skipped]:
+        """The hops that would have come before this attempt. They are in order, so that most often there is nothing
+        to look at."""
+        skipped = self.skipped
+        if not skipped or (skipped[0].before > 0 and attempt is self.attempts[0]):
+            return []
+        place = next(place for place, one in enumerate(self.attempts) if one is attempt)
+        return [hop for hop in skipped if hop.before <= place]
 
 
 class Health(Protocol):
@@ -406,7 +420,9 @@ class _Chain:
             # What is stored follows in the background: until then the board alone knows.
             status = self.health.credential_blocked_as(key) or (credential.status if credential else None)
         label = credential.label if credential else None
-        self.skipped.append(Skipped(provider.id, model, payer, reason, label, until, status))
+        instead = self._own_model(provider) if reason == SkipReason.MODEL_LACKS_OPERATION else None
+        place = len(self.attempts)
+        self.skipped.append(Skipped(provider.id, model, payer, reason, label, until, status, place, instead))
 
     def _add(self, attempt: Attempt) -> None:
         if self.first_model is None:
@@ -415,7 +431,7 @@ class _Chain:
         if refusal is None:
             self.attempts.append(attempt)
         else:
-            self.skipped.append(skipped_as_refused(attempt, refusal))
+            self.skipped.append(replace(skipped_as_refused(attempt, refusal), before=len(self.attempts)))
 
     def add_own(self, provider: Provider, *, first: bool) -> None:
         """The user's credentials at one provider, each as an attempt of its own."""
@@ -479,6 +495,10 @@ class _Chain:
             asked_here = wish.provider == provider.id or (wish.provider is None and provider.serves_model(wish.model))
             if asked_here or (first and wish.provider is None and not self.model_known):
                 return wish.model
+        return self._own_model(provider)
+
+    def _own_model(self, provider: Provider) -> str | None:
+        """What is used here where nobody named a model."""
         operation = self.request.operation
         if operation == "embeddings":
             return provider.default_model("embedding")
@@ -488,7 +508,7 @@ class _Chain:
         preference = self.preferences.get(provider.id)
         if preference is not None and preference.default_model:
             return preference.default_model
-        return provider.default_model(wish.task)
+        return provider.default_model(self.wish.task)
 
     def _provider_fault(self, provider: Provider, *, first: bool) -> str | None:
         preference = self.preferences.get(provider.id)
@@ -503,6 +523,8 @@ class _Chain:
         return None
 
     def _ability_fault(self, provider: Provider, model: str) -> str | None:
+        if self._is_unfit(provider, model):
+            return SkipReason.MODEL_LACKS_OPERATION
         if self.request.operation != "chat":
             return self._pin_fault(model)
         known, needs = provider.find_model(model), self.request.needs
@@ -527,6 +549,21 @@ class _Chain:
         if operation == "embeddings":
             return SkipReason.LACKS_OPERATION if Quirk.NO_EMBEDDINGS in provider.quirks else None
         return None if operation == "chat" or operation in provider.operations else SkipReason.LACKS_OPERATION
+
+    def _is_unfit(self, provider: Provider, model: str) -> bool:
+        """Whether a model is known to be for something else: vectors are not made by a model that talks, nor pictures.
+
+        What administrators add says too little of its models to go by.
+        """
+        known, operation = provider.find_model(model), self.request.operation
+        if known is None or provider.stored:
+            return False
+        if operation == "chat":
+            return known.embedding
+        if operation == "embeddings":
+            return not known.embedding and model != provider.defaults.get("embedding")
+        offer = provider.operations.get(operation)
+        return offer is None or offer.model != model
 
     def _pin_fault(self, model: str) -> str | None:
         """Vectors of two models cannot be mixed, and no two models draw or speak alike: only the first is ever used."""

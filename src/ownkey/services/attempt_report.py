@@ -130,6 +130,7 @@ def exhausted(
             _still_in_trouble(skipped, extra, now())
             or refused(skipped, refusals, extra, now=now)
             or _needs_own_key(skipped, unshareable, extra)
+            or _wrong_model(skipped, extra)
             or NoProvider(_nothing_to_try(skipped), extra=extra)
         )
     least = min(failed, key=lambda one: MOST_ACTIONABLE.index(one.failure.outcome))
@@ -215,6 +216,24 @@ def _needs_own_key(skipped: Sequence[Skipped], field: str | None, extra: dict[st
         return None
     reason = next(hop.reason for hop in skipped if hop.reason in _UNSHAREABLE)
     return NoProvider(_UNSHAREABLE[reason].format(field=field), code=reason, http_status=400, param=field, extra=extra)
+
+
+def _wrong_model(skipped: Sequence[Skipped], extra: dict[str, Any]) -> RouteExhausted | None:
+    """The model that was asked for is one for something else; which ones of this user's would do."""
+    wrong = next((hop for hop in skipped if hop.reason == SkipReason.MODEL_LACKS_OPERATION), None)
+    if wrong is None:
+        return None
+    fit = [f"{hop.provider}/{hop.instead}" for hop in skipped if hop.instead]
+    fit += [f"{hop.provider}/{hop.model}" for hop in skipped if hop.reason == SkipReason.MODEL_PINNED and hop.model]
+    named = ", ".join(list(dict.fromkeys(fit))[:4])
+    cure = f"These of your providers' models can: {named}." if named else "None of your providers has a model for it."
+    return NoProvider(
+        f"The model {wrong.model} of {wrong.provider} cannot do this kind of request. {cure}",
+        code=SkipReason.MODEL_LACKS_OPERATION,
+        http_status=400,
+        param="model",
+        extra=extra,
+    )
 
 
 def _nothing_to_try(skipped: Sequence[Skipped]) -> str:

@@ -201,6 +201,10 @@ class _Walk:
         self._keys.add(key)
         return others
 
+    def passed_over(self, attempt: Attempt) -> list[Skipped]:
+        """What would have come before this attempt, and was left out."""
+        return [*self.route.passed_over(attempt), *self.late_skips]
+
     def _may_share(self, attempt: Attempt) -> bool:
         """Whether the operator's key may serve this request. Raises ThreadUnsupported: its client can mend that."""
         request = self.request
@@ -302,6 +306,7 @@ class _Walk:
                 body=decoded.body,
                 content_type=content_type,
                 hold=record.hold,
+                skipped=self.passed_over(attempt),
             )
         except TransportFailure as error:
             return record.fail(error.failure)
@@ -356,6 +361,7 @@ class _Walk:
             stream=stream,
             content_type=content_type,
             hold=record.hold,
+            skipped=self.passed_over(record.attempt),
         )
 
     def _fail(self, attempt: Attempt, failure: Failure) -> Failure:
