@@ -35,9 +35,10 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 # What no page of ours can meet: answers of the gateway, paths that no page asks for, and what stops a start.
 UNSEEN = frozenset(
     """
-    all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error method_not_allowed
-    migration_failed no_provider_available postgres_too_old response_not_stored schema_changed sign_in_denied
-    sign_in_expired sign_in_not_fresh sign_in_other_user stream_broken thread_unsupported_request token_missing
+    all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error
+    method_not_allowed migration_failed model_lacks_operation model_lists_need_own_key no_provider_available
+    postgres_too_old response_not_stored schema_changed sign_in_denied sign_in_expired sign_in_not_fresh
+    sign_in_other_user stored_objects_need_own_key stream_broken thread_unsupported_request token_missing
     unknown_path unsupported_encoding usage_queue_full
     usage_unwritable
     """.split()  # noqa: SIM905  # a list that people read

@@ -265,3 +265,30 @@ async def test_requests_at_once_do_not_get_in_each_others_way(platform: Platform
     for entry in platform.providers.ledger():
         assert entry.marker is not None
         assert entry.key == expected[entry.marker]
+
+
+async def test_an_answer_says_what_would_have_come_first_and_why_it_did_not(platform: Platform, user: User) -> None:
+    """A model asked for where the user has no key is answered by somebody else, and not silently."""
+    asked = await ask(user, "anthropic/claude-sonnet-5-5")
+    assert asked.headers["x-ownkey-provider"] == "mistral"
+    assert asked.headers["x-ownkey-skipped"] == "anthropic;payer=own;reason=no_credential"
+    streamed = await ask(user, "anthropic/claude-sonnet-5-5", stream=True)
+    assert streamed.headers["x-ownkey-skipped"] == asked.headers["x-ownkey-skipped"]
+    assert "x-ownkey-skipped" not in (await ask(user)).headers
+    platform.providers.clear_ledger()
+    for word in ("none", "Off"):
+        with pytest.raises(openai.APIStatusError) as refused:
+            await ask(user, "anthropic/claude-sonnet-5-5", extra_headers={"X-Ownkey-Fallback": word})
+        assert refused.value.status_code == 424 and "anthropic: no credential" in refused.value.message
+    assert platform.providers.ledger() == []
+
+
+async def test_what_comes_after_the_one_that_answers_is_not_told(platform: Platform, user: User) -> None:
+    await platform.ok.settings.put_preference(user.id, "gemini", priority=0)
+    await platform.ok.settings.put_preference(user.id, "cohere", priority=90)
+    assert (await ask(user)).headers["x-ownkey-skipped"] == "gemini;payer=own;reason=no_credential"
+    platform.providers.break_provider("mistral", "no_credit")
+    platform.providers.break_provider("groq", "no_credit", key=GROQ)
+    later = (await ask(user)).headers
+    assert later["x-ownkey-credential"] == "shared"
+    assert later["x-ownkey-skipped"] == ("gemini;payer=own;reason=no_credential, cohere;payer=own;reason=no_credential")

@@ -161,6 +161,27 @@ CARRIED: Final[list[tuple[str, Dialect, dict[str, Any], str, str]]] = [
         "anthropic",
     ),
     ("a stored conversation", RESPONSES, {"previous_response_id": "resp_1"}, "gemini", "perplexity"),
+    (
+        "several assistants with names",
+        CHAT,
+        {
+            "messages": [
+                {"role": "user", "content": "Is it safe?"},
+                {"role": "assistant", "name": "pilot", "content": "Yes."},
+                {"role": "assistant", "name": "warden", "content": "No."},
+                {"role": "user", "content": "Who said no?"},
+            ]
+        },
+        "anthropic",
+        "mistral",
+    ),
+    (
+        "an example with a name",
+        CHAT,
+        {"messages": [{"role": "system", "name": "example_user", "content": "Hi"}, {"role": "user", "content": "Ho"}]},
+        "gemini",
+        "mistral",
+    ),
     ("Google's own search", GEMINI, {"tools": [{"googleSearch": {}}]}, "anthropic", "gemini"),
 ]
 

@@ -55,3 +55,22 @@ async def test_vectors_of_two_models_are_never_mixed(platform: Platform) -> None
     with pytest.raises(openai.InternalServerError):
         await user.client.embeddings.create(model="auto", input="tide")
     assert {entry.provider for entry in platform.providers.ledger()} == {"gemini"}
+
+
+async def test_a_model_that_only_talks_is_told_apart_and_others_are_named(platform: Platform) -> None:
+    user = await platform.user(openai="sk-proj-embed-000000000009", gemini="AIza-embed-00000000000009")
+    with pytest.raises(openai.BadRequestError) as refused:
+        await user.client.embeddings.create(model="gpt-4o", input="tide")
+    assert refused.value.code == "model_lacks_operation"
+    assert "openai/text-embedding-3-small, gemini/gemini-embedding-001" in refused.value.message
+    with pytest.raises(openai.BadRequestError) as refused:
+        await user.client.images.generate(model="openai/gpt-4o", prompt="the tide")
+    assert refused.value.code == "model_lacks_operation" and "openai/gpt-image" in refused.value.message
+    with pytest.raises(openai.BadRequestError) as refused:
+        await user.client.chat.completions.create(
+            model="openai/text-embedding-3-small",
+            messages=[{"role": "user", "content": "hi"}],
+            extra_headers={"X-Ownkey-Fallback": "off"},
+        )
+    assert refused.value.code == "model_lacks_operation" and "openai/gpt-5.4-mini" in refused.value.message
+    assert platform.providers.ledger() == []

@@ -118,6 +118,37 @@ async def test_a_provider_that_says_nothing_is_not_waited_for(platform: Platform
     assert (await listed(client, user))["mistral/mistral-large-latest"]["ownkey"]["source"] == "provider"
 
 
+async def test_fifty_who_ask_at_once_make_one_question_and_get_what_is_known_with_its_age(
+    platform: Platform, client: httpx2.AsyncClient
+) -> None:
+    user = await platform.user(mistral="mistral-fifty-00000000001", groq="gsk_fifty_0000000000000001")
+    platform.providers.break_provider("mistral", "hold")
+    models, lists = platform.ok.core.models, platform.ok.core.models._lists
+    started = time.monotonic()
+    found = await asyncio.gather(*(listed(client, user) for _ in range(50)))
+    assert time.monotonic() - started < 10
+    assert len(platform.providers.ledger("mistral")) == 1 and len(models._fetches) <= 3
+    for one in found:
+        assert one["mistral/mistral-large-latest"]["ownkey"]["source"] == "catalog"
+        assert one["groq/openai/gpt-oss-20b"]["ownkey"]["source"] == "provider"
+    platform.providers.release("mistral")
+    await asyncio.gather(*models._fetches.values())
+    # Old lists are given out at once, however long their provider hangs.
+    platform.providers.fix()
+    platform.providers.break_provider("mistral", "hold")
+    now, lists.now = lists.now, lambda: now() + timedelta(hours=7)  # type: ignore[method-assign]
+    try:
+        started = time.monotonic()
+        found = await asyncio.gather(*(listed(client, user) for _ in range(50)))
+        assert time.monotonic() - started < 3
+        assert len(platform.providers.ledger("mistral")) == 2
+        assert {one["mistral/mistral-large-latest"]["ownkey"]["age_seconds"] > 6 * 3600 for one in found} == {True}
+    finally:
+        lists.now = now  # type: ignore[method-assign]
+        platform.providers.fix()
+        await asyncio.gather(*models._fetches.values(), return_exceptions=True)
+
+
 async def test_switched_off_refused_and_own_choices(platform: Platform, client: httpx2.AsyncClient) -> None:
     user = await platform.user(mistral="mistral-own-0000000000001", groq="gsk_own_000000000000000001")
     await platform.ok.settings.put_preference(user.id, "groq", default_model="my/own-groq")

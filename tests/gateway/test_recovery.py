@@ -310,3 +310,27 @@ async def test_a_test_by_hand_says_what_it_proves(deployment: Deployment, provid
     entries = await deployment.first.audit.list_entries(deployment.ada)
     [entry] = [entry for entry in entries if entry.action == "credential.tested"]
     assert entry.details == {"provider": "groq", "outcome": "works", "status": "unverified"}
+
+
+async def test_a_test_by_hand_ends_what_another_process_has_not_yet_stored(
+    deployment: Deployment, providers: SimulatedProviders
+) -> None:
+    """Nothing stored changes by it, and the failure that waits to be stored is older than the test."""
+    added = await deployment.add_key()
+    await deployment.first.settings.test_credential(deployment.ada, added.id)
+    health, waiting = deployment.second.core.router.health, deployment.second.core.credential_health
+    key = f"{added.id}/1"
+    async with waiting._writing:
+        providers.break_provider("groq", "rate_limited", retry_after_seconds=600)
+        with pytest.raises(RouteExhausted):
+            await deployment.second.manager.chat(deployment.ada, messages=HELLO)
+        assert health.credential_blocked_until(key) is not None
+        providers.fix("groq")
+        tested = await deployment.first.settings.test_credential(deployment.ada, added.id)
+        assert tested.status is CredentialStatus.OK
+        async with asyncio.timeout(10):
+            while health.credential_blocked_until(key) is not None:
+                await asyncio.sleep(0.01)
+    await waiting.flush()
+    assert (await deployment.look()).status is CredentialStatus.OK
+    assert await deployment.second.manager.chat(deployment.ada, messages=HELLO)

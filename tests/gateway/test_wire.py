@@ -84,6 +84,69 @@ async def test_a_task_with_a_slip_in_its_name_is_not_served_as_something_else(
     assert served.status_code == 200, "a name that its user has chosen is right"
 
 
+async def test_a_slip_in_the_task_beside_the_model_is_told_and_a_hosts_own_word_is_not(
+    client: httpx2.AsyncClient, platform: Platform, user: User
+) -> None:
+    headers = {**bearer(user.token), "x-ownkey-task": "codng"}
+    refused = await client.post(CHAT, headers=headers, json=BODY)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (404, "unknown_task", "X-Ownkey-Task")
+    assert "Did you mean coding?" in error["message"] and "research" in error["message"]
+    assert platform.providers.ledger() == []
+    served = await client.post(CHAT, headers={**headers, "x-ownkey-task": "invoices"}, json=BODY)
+    assert served.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "written", ["opnai/gpt-4o", "OpenAl/gpt-4o", "antropic/x", "anthropic:x", "Gemni/x", "groqq/a/b"]
+)
+async def test_a_slip_in_a_providers_name_goes_to_nobody(
+    client: httpx2.AsyncClient, platform: Platform, user: User, written: str
+) -> None:
+    meant = {"op": "openai", "Op": "openai", "an": "anthropic", "Ge": "gemini", "gr": "groq"}[written[:2]]
+    right = f"{meant}/{written[written.index(':' if ':' in written else '/') + 1 :]}"
+    refused = await client.post(CHAT, headers=bearer(user.token), json={**BODY, "model": written})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert f"Did you mean `{right}`?" in error["message"]
+    messages = {"model": written, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    refused = await client.post("/v1/messages", headers=bearer(user.token), json=messages)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found_error")
+    contents = {"contents": [{"parts": [{"text": "Hi"}]}]}
+    refused = await client.post(f"/v1beta/models/{written}:generateContent", headers=bearer(user.token), json=contents)
+    assert (refused.status_code, refused.json()["error"]["status"]) == (404, "NOT_FOUND")
+    assert platform.providers.ledger() == []
+
+
+@pytest.mark.parametrize(
+    ("written", "provider", "model"),
+    [
+        ("Groq/openai/gpt-oss-20b", "groq", "openai/gpt-oss-20b"),
+        ("GROQ/x", "groq", "x"),
+        ("AUTO", "groq", "openai/gpt-oss-120b"),
+        ("Task:Coding", "groq", "openai/gpt-oss-120b"),
+        ("meta-llama/Llama-3.3-70B", "groq", "meta-llama/Llama-3.3-70B"),
+        ("mistralai/Mistral-7B", "groq", "mistralai/Mistral-7B"),
+        ("Qwen/Qwen3-32B", "groq", "Qwen/Qwen3-32B"),
+    ],
+)
+async def test_names_are_read_as_they_are_meant(
+    client: httpx2.AsyncClient, platform: Platform, user: User, written: str, provider: str, model: str
+) -> None:
+    served = await client.post(CHAT, headers=bearer(user.token), json={**BODY, "model": written})
+    assert served.status_code == 200
+    [seen] = platform.providers.ledger()
+    assert (seen.provider, seen.model) == (provider, model)
+
+
+async def test_a_providers_refusal_says_whose_it_is(client: httpx2.AsyncClient, platform: Platform, user: User) -> None:
+    platform.providers.break_provider("groq", "bad_request")
+    refused = await client.post(CHAT, headers=bearer(user.token), json=BODY)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+    assert refused.json()["error"]["message"].startswith("Groq: ")
+    assert {entry.provider for entry in platform.providers.ledger()} == {"groq"}
+
+
 async def test_revoked_expired_suspended(client: httpx2.AsyncClient, platform: Platform, user: User) -> None:
     assert (await client.post(CHAT, headers=bearer(user.token), json=BODY)).status_code == 200
     [token] = await platform.ok.tokens.list_tokens(user.id)

@@ -18,11 +18,13 @@ from difflib import get_close_matches
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ownkey.domain.budget import Reason, Refusal
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Provider, Quirk, SideOperation
+from ownkey.domain.provider_name import refuse_slip, split_provider
 from ownkey.domain.settings import BUILT_IN_TASKS, Payer, PayerRule, Preference, Snapshot, TaskOverride
 from ownkey.errors import NotFound, RequestError
 
@@ -45,6 +47,10 @@ _OWN_TASKS: Final[dict[Operation, str]] = {
     "moderations": "moderation",
     "rerank": "rerank",
 }
+
+
+# One letter in six: a host's own words for its work are further away from ours.
+_NEAR_TASK: Final = 0.8
 
 
 class SkipReason:
@@ -76,6 +82,9 @@ class SkipReason:
     UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
+    MODEL_LACKS_OPERATION = "model_lacks_operation"
+    STORED_OBJECTS_NEED_OWN_KEY = "stored_objects_need_own_key"
+    MODEL_LISTS_NEED_OWN_KEY = "model_lists_need_own_key"
 
 
 class Needs(Struct, frozen=True, kw_only=True):
@@ -120,7 +129,8 @@ class Attempt(Struct, frozen=True):
 class Skipped(Struct, frozen=True):
     """A hop that was left out, and why. `until` is when it may work again, where known.
 
-    `status` is what a key that cools down was found to be, where known.
+    `status` is what a key that cools down was found to be, where known. `before` counts the attempts that come before
+    this hop would have. `instead` is a model of this provider that can do what the asked one cannot.
     """
 
     provider: str
@@ -130,6 +140,8 @@ class Skipped(Struct, frozen=True):
     credential: str | None = None
     until: datetime | None = None
     status: CredentialStatus | None = None
+    before: int = 0
+    instead: str | None = None
 
 
 class Route(Struct, frozen=True):
@@ -138,6 +150,15 @@ class Route(Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
     task: str | None
+
+    def passed_over(self, attempt: Attempt) -> list[Skipped]:
+        """The hops that would have come before this attempt. They are in order, so that most often there is nothing
+        to look at."""
+        skipped = self.skipped
+        if not skipped or (skipped[0].before > 0 and attempt is self.attempts[0]):
+            return []
+        place = next(place for place, one in enumerate(self.attempts) if one is attempt)
+        return [hop for hop in skipped if hop.before <= place]
 
 
 class Health(Protocol):
@@ -235,6 +256,11 @@ def skipped_as_refused(attempt: Attempt, refusal: Refusal) -> Skipped:
     return _leave_out(attempt, refusal.reason, refusal.until)
 
 
+def skipped_as_unshareable(attempt: Attempt, reason: str) -> Skipped:
+    """An attempt with the operator's key, for a request that names what the key's other users may have stored."""
+    return _leave_out(attempt, reason, None)
+
+
 def _leave_out(attempt: Attempt, reason: str, until: datetime | None) -> Skipped:
     label = attempt.credential.label if attempt.credential else None
     return Skipped(attempt.provider.id, attempt.model, attempt.payer, reason, label, until)
@@ -249,38 +275,75 @@ def _read_wish(snapshot: Snapshot, request: RouteRequest, catalog: Mapping[str, 
     name, own = request.model, _OWN_TASKS.get(request.operation)
     task = own or request.task or snapshot.settings.default_task
     label = request.task or task
-    if name.startswith(TASK_PREFIX):
-        label = task = name[len(TASK_PREFIX) :]
+    folded = name.lower()
+    if folded.startswith(TASK_PREFIX):
+        label = task = folded[len(TASK_PREFIX) :]
         name = AUTO
         if task != own:
             _check_task_stands(task, snapshot, policy)
+    elif folded == AUTO:
+        name = AUTO
+    if request.task is not None:
+        _check_task_is_no_slip(request.task, snapshot, policy)
     # A provider that is gone leaves overrides behind; they wait for its return.
     override = policy.override_for(task, snapshot.overrides, catalog)
     if name == AUTO:
         if override is not None:
             return _Wish(label, task, override.provider, override.model, override)
         return _Wish(label, task, None, None, None)
-    head, slash, rest = name.partition("/")
-    if slash and head in catalog:
+    named = split_provider(name, catalog)
+    if named is not None:
+        provider, rest = named
         # Perplexity's own models bear its name too: `perplexity/sonar` is short for `perplexity/perplexity/sonar`.
-        model = name if name in catalog[head].models and rest not in catalog[head].models else rest
-        return _Wish(label, task, head, model, override if override and override.provider == head else None)
+        whole = f"{provider.id}/{rest}"
+        model = whole if whole in provider.models and rest not in provider.models else rest
+        return _Wish(
+            label, task, provider.id, model, override if override and override.provider == provider.id else None
+        )
+    if not _is_chosen(name, snapshot, policy):
+        used = {one.provider for one in snapshot.credentials} | set(snapshot.preferences)
+        refuse_slip(name, catalog, used)
     return _Wish(label, task, None, name, override if override and override.model == name else None)
+
+
+def _is_chosen(name: str, snapshot: Snapshot, policy: Policy) -> bool:
+    """Whether somebody has set this very name as a model: then it is no slip."""
+    chosen = [one.default_model for one in snapshot.preferences.values()]
+    chosen += [one.model for one in (*snapshot.overrides.values(), *policy.task_defaults.values())]
+    return name in chosen
 
 
 def _check_task_stands(task: str, snapshot: Snapshot, policy: Policy) -> None:
     """Somebody has made this task: a name with a slip in it would be served as `auto`, and nobody would notice."""
+    known = _known_tasks(snapshot, policy)
+    if task not in known:
+        near = get_close_matches(task, known, n=1)
+        raise _unknown_task(task, f" Did you mean task:{near[0]}?" if near else "", known, "model")
+
+
+def _check_task_is_no_slip(task: str, snapshot: Snapshot, policy: Policy) -> None:
+    """The task beside the model may be a host's own word, which stands in the records and is served as any other until
+    somebody chooses for it. What is nearly a task is a slip: it would be served otherwise than was chosen."""
     if task in BUILT_IN_TASKS or task in snapshot.overrides or task in policy.task_defaults:
         return
-    known = list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
-    near = get_close_matches(task, known, n=1)
-    hint = f" Did you mean task:{near[0]}?" if near else ""
-    names = ", ".join(known)
-    raise NotFound(
-        f"There is no task {task}.{hint} The tasks are {names}; further ones are made in the panel or by "
+    if task in _OWN_TASKS.values():
+        return
+    known = _known_tasks(snapshot, policy)
+    near = get_close_matches(task, known, n=1, cutoff=_NEAR_TASK)
+    if near:
+        raise _unknown_task(task, f" Did you mean {near[0]}?", known, "X-Ownkey-Task")
+
+
+def _known_tasks(snapshot: Snapshot, policy: Policy) -> list[str]:
+    return list(dict.fromkeys((*BUILT_IN_TASKS, *policy.task_defaults, *snapshot.overrides)))
+
+
+def _unknown_task(task: str, hint: str, known: list[str], param: str) -> NotFound:
+    return NotFound(
+        f"There is no task {task}.{hint} The tasks are {', '.join(known)}; further ones are made in the panel or by "
         "administrators.",
         code="unknown_task",
-        param="model",
+        param=param,
     )
 
 
@@ -357,7 +420,9 @@ class _Chain:
             # What is stored follows in the background: until then the board alone knows.
             status = self.health.credential_blocked_as(key) or (credential.status if credential else None)
         label = credential.label if credential else None
-        self.skipped.append(Skipped(provider.id, model, payer, reason, label, until, status))
+        instead = self._own_model(provider) if reason == SkipReason.MODEL_LACKS_OPERATION else None
+        place = len(self.attempts)
+        self.skipped.append(Skipped(provider.id, model, payer, reason, label, until, status, place, instead))
 
     def _add(self, attempt: Attempt) -> None:
         if self.first_model is None:
@@ -366,7 +431,7 @@ class _Chain:
         if refusal is None:
             self.attempts.append(attempt)
         else:
-            self.skipped.append(skipped_as_refused(attempt, refusal))
+            self.skipped.append(replace(skipped_as_refused(attempt, refusal), before=len(self.attempts)))
 
     def add_own(self, provider: Provider, *, first: bool) -> None:
         """The user's credentials at one provider, each as an attempt of its own."""
@@ -430,6 +495,10 @@ class _Chain:
             asked_here = wish.provider == provider.id or (wish.provider is None and provider.serves_model(wish.model))
             if asked_here or (first and wish.provider is None and not self.model_known):
                 return wish.model
+        return self._own_model(provider)
+
+    def _own_model(self, provider: Provider) -> str | None:
+        """What is used here where nobody named a model."""
         operation = self.request.operation
         if operation == "embeddings":
             return provider.default_model("embedding")
@@ -439,7 +508,7 @@ class _Chain:
         preference = self.preferences.get(provider.id)
         if preference is not None and preference.default_model:
             return preference.default_model
-        return provider.default_model(wish.task)
+        return provider.default_model(self.wish.task)
 
     def _provider_fault(self, provider: Provider, *, first: bool) -> str | None:
         preference = self.preferences.get(provider.id)
@@ -454,6 +523,8 @@ class _Chain:
         return None
 
     def _ability_fault(self, provider: Provider, model: str) -> str | None:
+        if self._is_unfit(provider, model):
+            return SkipReason.MODEL_LACKS_OPERATION
         if self.request.operation != "chat":
             return self._pin_fault(model)
         known, needs = provider.find_model(model), self.request.needs
@@ -478,6 +549,21 @@ class _Chain:
         if operation == "embeddings":
             return SkipReason.LACKS_OPERATION if Quirk.NO_EMBEDDINGS in provider.quirks else None
         return None if operation == "chat" or operation in provider.operations else SkipReason.LACKS_OPERATION
+
+    def _is_unfit(self, provider: Provider, model: str) -> bool:
+        """Whether a model is known to be for something else: vectors are not made by a model that talks, nor pictures.
+
+        What administrators add says too little of its models to go by.
+        """
+        known, operation = provider.find_model(model), self.request.operation
+        if known is None or provider.stored:
+            return False
+        if operation == "chat":
+            return known.embedding
+        if operation == "embeddings":
+            return not known.embedding and model != provider.defaults.get("embedding")
+        offer = provider.operations.get(operation)
+        return offer is None or offer.model != model
 
     def _pin_fault(self, model: str) -> str | None:
         """Vectors of two models cannot be mixed, and no two models draw or speak alike: only the first is ever used."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.provider import Dialect
-from ownkey.domain.routing import Attempt
+from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.usage import Outcome
 from ownkey.errors import OwnkeyError, RequestError, ServerEnding, TooLarge
 from ownkey.http.limit_headers import hold_headers
@@ -30,6 +30,8 @@ _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
 # An answer is one person's: no cache between here and there may keep it.
 _PRIVATE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"vary", b"authorization"))
+# As many as a person reads; a header has to fit into every proxy between here and there.
+_SKIPPED_LIMIT: Final = 16
 # Where each dialect's own library looks for the name of a request.
 _ID_HEADERS: Final = {
     Dialect.OPENAI_CHAT: b"x-request-id",
@@ -281,12 +283,20 @@ def attempt_headers(attempt: Attempt) -> list[Header]:
 
 def _meta(answer: Answer) -> list[Header]:
     limits = [] if answer.hold is None else hold_headers(answer.hold)
+    if answer.skipped:
+        limits.append((b"x-ownkey-skipped", _name_skipped(answer.skipped)))
     return [
         *limits,
         *attempt_headers(answer.attempt),
         (b"x-ownkey-attempts", b"%d" % answer.attempts),
         (b"x-ownkey-request-id", answer.request_id.encode()),
     ]
+
+
+def _name_skipped(skipped: Sequence[Skipped]) -> bytes:
+    """Structured as RFC 9651 has it: `groq;payer=own;reason=no_credential, …`."""
+    hops = [f"{hop.provider};payer={hop.payer};reason={hop.reason}" for hop in skipped[:_SKIPPED_LIMIT]]
+    return ", ".join(dict.fromkeys(hops)).encode()
 
 
 def _too_large(limit: int) -> TooLarge:

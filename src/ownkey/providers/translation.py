@@ -9,7 +9,7 @@ from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider
 from ownkey.domain.usage import Tokens
 from ownkey.errors import RequestError
-from ownkey.providers.conversation import Answer, Conversation
+from ownkey.providers.conversation import Answer, Conversation, Turn
 from ownkey.providers.dialect import Call, Decoded, StreamDecoder
 from ownkey.providers.one_call import OneCallReader, keep_first_call
 from ownkey.providers.stream_events import CONTENT, Ended, StreamEvent
@@ -210,6 +210,18 @@ class TranslatedStream:
             self._ended = True
             output += self._writer.finish(tokens)
         return output
+
+
+def refuse_speakers(turns: Sequence[Turn], label: str) -> None:
+    """Refuse the names of several users or of several assistants, for a dialect that has no names for participants.
+
+    One name tells nothing; several tell speakers apart. Raises RequestError. `label` is as in `refuse_foreign`.
+    """
+    for role in ("user", "assistant"):
+        if len({turn.name for turn in turns if turn.role == role and turn.name}) > 1:
+            raise RequestError(
+                f"{label} cannot tell several {role}s apart by `name`. Put the names into the text.", param="messages"
+            )
 
 
 def refuse_foreign(conversation: Conversation, label: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from ownkey.domain.exchange import Failure
-from ownkey.domain.routing import Attempt
+from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.usage import Outcome
 from ownkey.providers.dialect import StreamDecoder
 from ownkey.services.spending import Hold
@@ -154,6 +154,7 @@ class Answer(Struct, kw_only=True):
     """What goes to the client. Exactly one of `body` and `stream` is set.
 
     `content_type` is set where the operation alone does not tell it; `hold` where a budget or cap concerned the call.
+    `skipped` are the hops that would have come before the one that answers.
     """
 
     request_id: str
@@ -163,3 +164,4 @@ class Answer(Struct, kw_only=True):
     stream: AnswerStream | None = None
     content_type: str | None = None
     hold: Hold | None = None
+    skipped: Sequence[Skipped] = ()

@@ -76,6 +76,17 @@ _TROUBLE: Final[dict[str, Outcome]] = {
     SkipReason.COOLING_DOWN: Outcome.RATE_LIMITED,
     SkipReason.PROVIDER_DOWN: Outcome.OVERLOADED,
 }
+_UNSHAREABLE: Final[dict[str, str]] = {
+    SkipReason.STORED_OBJECTS_NEED_OWN_KEY: (
+        "`{field}` refers to something that the provider has stored. With the operator's key, which others use too, it "
+        "could be anybody's. Add an API key of your own, or send everything along (the whole conversation, the file "
+        "itself)."
+    ),
+    SkipReason.MODEL_LISTS_NEED_OWN_KEY: (
+        "`{field}` leaves the choice of the model to the provider, which the operator's key is not for. Add an API key "
+        "of your own, or name one model: what to try next is chosen here."
+    ),
+}
 # What says nothing as long as another hop says something: these hops were never to be used.
 _SAYS_LITTLE: Final = (SkipReason.FALLBACK_REFUSED, SkipReason.MODEL_PINNED)
 
@@ -102,12 +113,13 @@ def exhausted(
     failed: Sequence[FailedAttempt],
     refusals: Sequence[Refusal] = (),
     *,
+    unshareable: str | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> RouteExhausted:
     """The error for a request that nobody answered; its status is that of the most actionable failure.
 
     `refusals` are those of attempts that could not be paid for. Where nothing was tried because of what happened to an
-    earlier request, this one is told the same.
+    earlier request, this one is told the same. `unshareable` is the field that kept the operator's keys out.
     """
     extra = {
         "attempts": [_describe_attempt(one) for one in failed],
@@ -117,11 +129,16 @@ def exhausted(
         return (
             _still_in_trouble(skipped, extra, now())
             or refused(skipped, refusals, extra, now=now)
+            or _needs_own_key(skipped, unshareable, extra)
+            or _wrong_model(skipped, extra)
             or NoProvider(_nothing_to_try(skipped), extra=extra)
         )
-    worst = min((one.failure for one in failed), key=lambda failure: MOST_ACTIONABLE.index(failure.outcome))
-    if worst.outcome in (Outcome.BAD_REQUEST, Outcome.CANNOT_CARRY, Outcome.CONTENT_REFUSED):
+    least = min(failed, key=lambda one: MOST_ACTIONABLE.index(one.failure.outcome))
+    worst = least.failure
+    if worst.outcome is Outcome.CANNOT_CARRY:
         message = worst.message
+    elif worst.outcome in (Outcome.BAD_REQUEST, Outcome.CONTENT_REFUSED):
+        message = _name_speaker(least.attempt.provider.label, worst.message)
     else:
         message = "No provider could answer. " + " ".join(_sentence(one) for one in failed)
     status = status_of(worst.outcome)
@@ -135,6 +152,11 @@ def exhausted(
         retry_after_seconds=min(waits) if waits and status in (429, 503) else None,
         extra=extra,
     )
+
+
+def _name_speaker(label: str, message: str) -> str:
+    """Whose words these are: a client that asked for `auto` does not know who was asked."""
+    return message if message.casefold().startswith(label.casefold()) else f"{label}: {message}"
 
 
 def _sentence(one: FailedAttempt) -> str:
@@ -186,6 +208,32 @@ def _say_trouble(outcome: Outcome, hop: Skipped) -> str:
         cure = _ADVICE[outcome]
     model = f", {hop.model}" if hop.model else ""
     return f"{hop.provider}{model}, {whose}: {cure}."
+
+
+def _needs_own_key(skipped: Sequence[Skipped], field: str | None, extra: dict[str, Any]) -> RouteExhausted | None:
+    """What keeps the operator's keys out of a request that they could serve otherwise."""
+    if field is None:
+        return None
+    reason = next(hop.reason for hop in skipped if hop.reason in _UNSHAREABLE)
+    return NoProvider(_UNSHAREABLE[reason].format(field=field), code=reason, http_status=400, param=field, extra=extra)
+
+
+def _wrong_model(skipped: Sequence[Skipped], extra: dict[str, Any]) -> RouteExhausted | None:
+    """The model that was asked for is one for something else; which ones of this user's would do."""
+    wrong = next((hop for hop in skipped if hop.reason == SkipReason.MODEL_LACKS_OPERATION), None)
+    if wrong is None:
+        return None
+    fit = [f"{hop.provider}/{hop.instead}" for hop in skipped if hop.instead]
+    fit += [f"{hop.provider}/{hop.model}" for hop in skipped if hop.reason == SkipReason.MODEL_PINNED and hop.model]
+    named = ", ".join(list(dict.fromkeys(fit))[:4])
+    cure = f"These of your providers' models can: {named}." if named else "None of your providers has a model for it."
+    return NoProvider(
+        f"The model {wrong.model} of {wrong.provider} cannot do this kind of request. {cure}",
+        code=SkipReason.MODEL_LACKS_OPERATION,
+        http_status=400,
+        param="model",
+        extra=extra,
+    )
 
 
 def _nothing_to_try(skipped: Sequence[Skipped]) -> str:

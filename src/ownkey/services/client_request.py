@@ -51,7 +51,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     """What a request says outside of its body.
 
     `model` and `stream` are those of a path that names them (Gemini's). `counting`: the tokens of the request are to be
-    counted. `task` and `fallback` ("on" or "off") are the
+    counted. `task` and `fallback` ("on", "off" or "none") are the
     values of the headers `X-Ownkey-Task` and `X-Ownkey-Fallback`.
     """
 
@@ -92,12 +92,16 @@ def read_request(body: bytes, operation: Operation, asked: Asked = _PLAIN) -> Cl
 
 def _route(seen: Peek, operation: Operation, task: str | None, fallback: str | None) -> RouteRequest:
     name = seen.model.strip() or AUTO
-    if name.startswith(TASK_PREFIX):
+    if name[: len(TASK_PREFIX)].lower() == TASK_PREFIX:
         name = TASK_PREFIX + check_task(name[len(TASK_PREFIX) :])
-    elif name != AUTO:
+    elif name.lower() == AUTO:
+        name = AUTO
+    else:
         check_model(name)
-    if fallback not in (None, "on", "off"):
-        raise RequestError("X-Ownkey-Fallback is either `on` or `off`.", param="X-Ownkey-Fallback")
+    if fallback is not None:
+        fallback = fallback.strip().lower()
+        if fallback not in ("on", "off", "none"):
+            raise RequestError("X-Ownkey-Fallback is either `on` or `off` (or `none`).", param="X-Ownkey-Fallback")
     return RouteRequest(
         model=name,
         operation=operation,

@@ -30,12 +30,14 @@ from ownkey.domain.routing import (
     shared_credential_id,
     skipped_as_down,
     skipped_as_refused,
+    skipped_as_unshareable,
 )
-from ownkey.domain.settings import Snapshot
+from ownkey.domain.settings import Payer, Snapshot
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import CredentialUnreadable, RequestError, ThreadUnsupported
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call, StreamDecoder
+from ownkey.providers.shared_key_rules import find_unshareable
 from ownkey.providers.side_operations.adapter import is_stream, read_content_type
 from ownkey.services.answer import Answer, AnswerStream
 from ownkey.services.attempt_report import FailedAttempt, exhausted
@@ -181,6 +183,7 @@ class _Walk:
         self.failed: list[FailedAttempt] = []
         self.late_skips: list[Skipped] = []
         self.refusals: list[Refusal] = []
+        self.unshareable: str | None = None
         self.dispatched = 0
         self._keys: set[tuple[str, str | None]] = set()
 
@@ -205,7 +208,8 @@ class _Walk:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
-        raise exhausted((*self.route.skipped, *self.late_skips), self.failed, self.refusals)
+        skipped = (*self.route.skipped, *self.late_skips)
+        raise exhausted(skipped, self.failed, self.refusals, unshareable=self.unshareable)
 
     def moves_on(self, attempt: Attempt) -> bool:
         """Whether this attempt takes over from another key or provider."""
@@ -213,6 +217,26 @@ class _Walk:
         others = bool(self._keys - {key})
         self._keys.add(key)
         return others
+
+    def passed_over(self, attempt: Attempt) -> list[Skipped]:
+        """What would have come before this attempt, and was left out."""
+        return [*self.route.passed_over(attempt), *self.late_skips]
+
+    def _may_share(self, attempt: Attempt) -> bool:
+        """Whether the operator's key may serve this request. Raises ThreadUnsupported: its client can mend that."""
+        request = self.request
+        found = find_unshareable(request.body, request.route.operation, request.dialect, request.fields)
+        if found is None:
+            return True
+        if found.field == "thread":
+            raise ThreadUnsupported(
+                "A conversation that Anthropic stores needs a key of your own. Send the whole conversation, without "
+                "`thread`.",
+                param="thread",
+            )
+        self.late_skips.append(skipped_as_unshareable(attempt, found.reason))
+        self.unshareable = found.field
+        return False
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
@@ -224,6 +248,8 @@ class _Walk:
     async def _try(self, attempt: Attempt) -> Answer | Failure | None:
         """One upstream call. Every way out of it settles its usage event. None: it was not this request's turn."""
         request, provider = self.request, attempt.provider
+        if attempt.payer is Payer.SHARED and not self._may_share(attempt):
+            return None
         call = Call(
             operation=request.route.operation,
             body=request.body,
@@ -311,6 +337,7 @@ class _Walk:
                 body=decoded.body,
                 content_type=content_type,
                 hold=record.hold,
+                skipped=self.passed_over(attempt),
             )
         except TransportFailure as error:
             return record.fail(error.failure)
@@ -367,6 +394,7 @@ class _Walk:
             stream=stream,
             content_type=content_type,
             hold=record.hold,
+            skipped=self.passed_over(record.attempt),
         )
 
     def _fail(self, attempt: Attempt, failure: Failure) -> Failure:

@@ -15,6 +15,7 @@ from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.recovery import Finding
 from ownkey.errors import StorageError
 from ownkey.services.credential_status import StatusKeeper
+from ownkey.services.expiry import utc_now
 from ownkey.storage import users
 from ownkey.storage.database import Database
 
@@ -30,6 +31,7 @@ class _Change(Struct, frozen=True):
     credential_id: str
     generation: int
     finding: Finding
+    found_at: datetime
 
 
 class CredentialHealth:
@@ -69,7 +71,7 @@ class CredentialHealth:
             return
         if len(self._waiting) < _WAITING_LIMIT:
             finding = Finding(status=status, reason=reason, until=until)
-            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, finding)
+            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, finding, utc_now())
             self._wake.set()
 
     async def flush(self) -> None:
@@ -98,7 +100,12 @@ class CredentialHealth:
                 async with self._database.transaction(change.user_id) as tx:
                     await users.lock_user(tx, change.user_id)
                     await self._keeper.keep(
-                        tx, change.user_id, credential_id, change.finding, generation=change.generation
+                        tx,
+                        change.user_id,
+                        credential_id,
+                        change.finding,
+                        generation=change.generation,
+                        found_at=change.found_at,
                     )
             except StorageError as error:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)

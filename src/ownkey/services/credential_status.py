@@ -30,15 +30,25 @@ class StatusKeeper:
         self._now, self._jitter = now, jitter
 
     async def keep(
-        self, tx: Any, user_id: str, credential_id: str, finding: Finding, *, generation: int | None = None
+        self,
+        tx: Any,
+        user_id: str,
+        credential_id: str,
+        finding: Finding,
+        *,
+        generation: int | None = None,
+        found_at: datetime | None = None,
     ) -> bool:
         """Store a finding; says whether the status is another one now.
 
         With `generation`, nothing is kept if the secret was replaced since: what is said of the old one is not true of
-        the new. A credential that is gone is passed over.
+        the new. With `found_at`, nothing is kept if the credential was tested since: that test knows better than what
+        waited to be written. A credential that is gone is passed over.
         """
         held = await rows.find_standing(tx, credential_id)
         if held is None or (generation is not None and held.generation != generation):
+            return False
+        if found_at is not None and held.tested_at is not None and found_at < held.tested_at:
             return False
         after = learn(held.standing, finding, self._now(), self._jitter())
         return await self._store(tx, user_id, credential_id, held, after)

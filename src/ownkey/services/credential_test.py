@@ -281,6 +281,9 @@ class CredentialTestService(CredentialService):
             await rows.note_test(change.tx, tested.id, now)
             if finding is not None:
                 await self._keeper.keep(change.tx, user_id, tested.id, finding)
+            if word == ProbeOutcome.WORKS.value:
+                # Whatever was stored: another process may leave the key alone for what is not stored yet.
+                await rows.tell_recovery(change.tx, tested.health_key)
             changed = finding is not None and finding.status is not before.status
             await change.record(
                 AuditAction.CREDENTIAL_TESTED,

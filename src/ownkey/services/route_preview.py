@@ -47,6 +47,9 @@ _REASONS: Final[Mapping[str, str]] = {
     SkipReason.UNPRICED: "nobody knows the price, and there is a budget",
     SkipReason.FALLBACK_REFUSED: "falling back to it is switched off",
     SkipReason.MODEL_PINNED: "only the first model of the chain may be used for this",
+    SkipReason.MODEL_LACKS_OPERATION: "the model is for another kind of request",
+    SkipReason.STORED_OBJECTS_NEED_OWN_KEY: "the request refers to what the provider keeps for all users of the key",
+    SkipReason.MODEL_LISTS_NEED_OWN_KEY: "the request leaves the choice of the model to the provider",
 }
 
 

@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from ownkey.domain.credential import Secret
 from ownkey.domain.routing import Attempt
-from ownkey.domain.settings import Snapshot
+from ownkey.domain.settings import Payer, Snapshot
 from ownkey.errors import CredentialUnreadable, RequestError
 from ownkey.providers.adapters import get_inbound
 from ownkey.providers.dialect import Call
+from ownkey.providers.shared_key_rules import find_unshareable
 from ownkey.providers.token_count import (
     COUNT,
     build_count_request,
@@ -65,6 +66,8 @@ class TokenCounter:
         provider = attempt.provider
         dialect = choose_count_dialect(provider)
         if dialect is None:
+            return None
+        if attempt.payer is Payer.SHARED and find_unshareable(request.body, "chat", request.dialect) is not None:
             return None
         try:
             asked = build_count_request(provider, attempt.base_url, call, dialect)

@@ -24,12 +24,16 @@ _CHOICES: Final = ("label", "hint", "position", "enabled", "expires_at")
 
 
 class HeldStanding(Struct, frozen=True, kw_only=True):
-    """What is known of one credential. `generation` is that of its secret, None where that was erased."""
+    """What is known of one credential. `generation` is that of its secret, None where that was erased.
+
+    `tested_at` is when somebody tested it last.
+    """
 
     provider: str
     label: str
     generation: int | None
     standing: Standing
+    tested_at: datetime | None = None
 
 
 class ClaimedProbe(Struct, frozen=True, kw_only=True):
@@ -181,7 +185,13 @@ async def find_standing(tx: Any, credential_id: str) -> HeldStanding | None:
         probe_at=row["probe_at"],
         probes=row["probes"],
     )
-    return HeldStanding(provider=row["provider"], label=row["label"], generation=row["generation"], standing=standing)
+    return HeldStanding(
+        provider=row["provider"],
+        label=row["label"],
+        generation=row["generation"],
+        standing=standing,
+        tested_at=row["last_tested_at"],
+    )
 
 
 async def update_standing(tx: Any, credential_id: str, standing: Standing) -> None:

@@ -31,6 +31,7 @@ from ownkey.providers.conversation import (
     Turn,
 )
 from ownkey.providers.freeform import wrap
+from ownkey.providers.translation import refuse_speakers
 from ownkey.providers.unreadable import UNREADABLE
 
 _TOOL_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -55,7 +56,7 @@ def tool_id(value: str) -> str:
 
 def write_conversation(conversation: Conversation, model: str) -> Written:
     """The messages and the system text. Raises RequestError for what Claude cannot read."""
-    _check_names(conversation.turns)
+    refuse_speakers(conversation.turns, "Claude")
     system = _write_texts(conversation.instructions)
     messages: list[Block] = []
     instructions: list[Block] = []
@@ -115,15 +116,6 @@ def _simplify(blocks: list[Block]) -> str | list[Block]:
     only = blocks[0]
     text: str = only.get("text", "")
     return text if len(blocks) == 1 and only["type"] == "text" and len(only) == 2 else blocks
-
-
-def _check_names(turns: list[Turn]) -> None:
-    """Claude has no names for participants. One name tells nothing; several tell speakers apart."""
-    names = {turn.name for turn in turns if turn.role == "user" and turn.name}
-    if len(names) > 1:
-        raise RequestError(
-            "Claude cannot tell several users apart by `name`. Put the names into the text.", param="messages"
-        )
 
 
 def _write_texts(parts: list[Text] | list[Part]) -> list[Block]:

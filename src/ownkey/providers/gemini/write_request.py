@@ -14,7 +14,7 @@ from ownkey.providers.gemini.models import is_before
 from ownkey.providers.gemini.thinking import write_thinking
 from ownkey.providers.gemini.write_contents import write_contents, write_instructions
 from ownkey.providers.tool_choice import check_choice
-from ownkey.providers.translation import refuse_foreign
+from ownkey.providers.translation import refuse_foreign, refuse_speakers
 
 LABEL: Final = "Gemini's API"
 _MOST_STOPS: Final = 5
@@ -55,11 +55,7 @@ def _refuse_unknown(conversation: Conversation) -> None:
         raise RequestError("Only one answer to a request can be translated from Gemini.", param="n")
     if conversation.verbosity not in (None, "medium"):
         raise RequestError(f"{LABEL} has nothing like `verbosity`.", param="verbosity")
-    names = {turn.name for turn in conversation.turns if turn.role == "user" and turn.name}
-    if len(names) > 1:
-        raise RequestError(
-            "Gemini cannot tell several users apart by `name`. Put the names into the text.", param="messages"
-        )
+    refuse_speakers(conversation.turns, LABEL)
 
 
 def _write_tool(tool: Tool) -> Fields:

@@ -148,6 +148,8 @@ class _MessageReader:
                 case "tool":
                     self._add("user", [self._tool_result(message, place)], None)
                 case "system" | "developer":
+                    if message.name:  # OpenAI's way to tell examples from the conversation
+                        conversation.foreign[f"{place}.name"] = message.name
                     texts = self._texts(message, place)
                     if conversation.turns:
                         self._add("system", list(texts), None)

@@ -26,6 +26,7 @@ from ownkey.providers.conversation import (
     Turn,
 )
 from ownkey.providers.openai_responses.models import takes_breakpoints
+from ownkey.providers.translation import refuse_speakers
 
 _CALL_ID_LENGTH: Final = 64
 _EXTENSIONS: Final = {"application/pdf": "pdf", "text/plain": "txt", "text/markdown": "md", "text/csv": "csv"}
@@ -53,7 +54,7 @@ class _ItemWriter:
         self.items: list[Item] = []
         self._marks = takes_breakpoints(model)
         self._freeform: set[str] = set()
-        _check_names(conversation.turns)
+        refuse_speakers(conversation.turns, "OpenAI's Responses")
 
     def add(self, turn: Turn) -> None:
         role = "developer" if turn.role == "system" else turn.role
@@ -127,14 +128,6 @@ class _ItemWriter:
             return part
         mark = {"mode": "explicit", "ttl": "12h"} if ttl == "1h" else {"mode": "explicit"}
         return {**part, "prompt_cache_breakpoint": mark}
-
-
-def _check_names(turns: Iterable[Turn]) -> None:
-    """There are no names for participants. One name tells nothing; several tell speakers apart."""
-    if len({turn.name for turn in turns if turn.role == "user" and turn.name}) > 1:
-        raise RequestError(
-            "OpenAI's Responses cannot tell several users apart by `name`. Put the names into the text.", param="name"
-        )
 
 
 def _call_id(identifier: str) -> str:

@@ -86,6 +86,7 @@ returning id;
 -- What is known of a credential, locked, with the generation of its secret; NULL where that was erased.
 select
     c.provider, c.label, c.status, c.status_reason, c.status_until, c.status_since, c.probe_at, c.probes,
+    c.last_tested_at,
     (select x.generation from ownkey_private.credential_secrets x
         where x.user_id = c.user_id and x.credential_id = c.id and x.sealed is not null) as generation
 from ownkey.credentials c

@@ -405,7 +405,7 @@ ALL: dict[str, Any] = {"turns": HI}
                     Turn(role="user", name="b", parts=[Text(text="y")]),
                 ]
             },
-            "name",
+            "messages",
         ),
     ],
 )
