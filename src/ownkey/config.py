@@ -17,6 +17,7 @@ _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LARGEST: Final = 10**12
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65535),
+    "workers": (1, 256),
     "database_pool_size": (1, 1000),
     "max_body_bytes": (1024, 2**31),
     "max_answer_bytes": (1024, 2**32),
@@ -71,6 +72,8 @@ class Config(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     # Port to listen on; 0 picks a free one and prints it.
     port: int = 8484
+    # Processes that `ownkey serve` starts: one for each processor core, where one is not enough.
+    workers: int = 1
     # Where people open this server, such as https://llm.example.com; empty: as each request says. Set it behind a proxy
     # with TLS, which changes what a request says.
     public_url: str | None = None

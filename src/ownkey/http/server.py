@@ -34,7 +34,8 @@ class Server:
             models=core.models,
             max_body_bytes=core.config.max_body_bytes,
         )
-        self._observability = Observability(core)
+        # Where this is one of several processes, something that speaks for all of them takes its place.
+        self.observability: Any = Observability(core)
         self._panel = Panel(panel_files)
         origins = Origins(core.config)
         self._api: Any = create_settings_api(core, ApiIdentity(self.identity, core.sessions, origins), origins)
@@ -53,7 +54,7 @@ class Server:
             elif self._panel.serves(path):
                 await self._panel.answer(path, outer, send)
             elif path in _OBSERVED:
-                await self._observability(scope, receive, send)
+                await self.observability(scope, receive, send)
             else:
                 await self._api(scope, receive, send)
         elif scope["type"] == "lifespan":
