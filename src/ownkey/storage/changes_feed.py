@@ -56,7 +56,8 @@ class Hearer(Struct, frozen=True, kw_only=True):
     `on_deployment`: administrators changed something for everybody.
     `on_recovery(health_key)`: a secret works again.
     `on_event`: there is an event for the host.
-    `check_all`: what changed cannot be told any more; look at everything. Raises StorageError.
+    `check_all`: what changed cannot be told any more, or was somebody who is gone: look at everything. Raises
+    StorageError.
     `on_sync(moment)`: everything that was committed before this moment (`elapsed_seconds`) has been told.
     """
 
@@ -94,6 +95,9 @@ class ChangesFeed:
         self._tasks: list[asyncio.Task[None]] = []
         self._position: int | None = None
         self._server_start: datetime | None = None
+        # What the last question was answered with: while a long transaction runs anywhere in the cluster, the same
+        # rows come again.
+        self._told: set[tuple[str, str, str]] = set()
         self._synced_at = self._swept_at = elapsed_seconds()
         self._is_away, self._may_ask = False, True
 
@@ -140,16 +144,22 @@ class ChangesFeed:
             await self._hearer.check_all()
             self._hearer.on_deployment()
         else:
-            self._tell(rows)
+            await self._tell(rows)
         self._position, self._server_start, self._synced_at = position, server_start, asked_at
         self._hearer.on_sync(asked_at)
 
-    def _tell(self, rows: list[Any]) -> None:
-        for row in rows:
-            if row["user_id"]:
-                self._hearer.on_change(row["user_id"], row["generation"])
-            elif row["user_id"] is not None:
-                self._hearer.on_deployment()
+    async def _tell(self, rows: list[Any]) -> None:
+        found = {(row["xid"], row["kind"], row["subject"]): row for row in rows if row["kind"] is not None}
+        news = [row for key, row in found.items() if key not in self._told]
+        for row in news:
+            if row["kind"] == "user":
+                self._hearer.on_change(row["subject"], row["generation"])
+        kinds = {row["kind"] for row in news}
+        if "deployment" in kinds:
+            self._hearer.on_deployment()
+        if "deletion" in kinds:
+            await self._hearer.check_all()
+        self._told = set(found)
 
     async def _ask(self) -> list[Any]:
         since = None if self._position is None else str(self._position)

@@ -4,16 +4,18 @@
 
 set role ownkey_owner;
 
--- One row per user and transaction; the user '' stands for what concerns everybody: the policy and stored providers.
--- `xid` is the transaction's, which is how a reader knows that it has missed nothing: numbers of a sequence would not
+-- One row per user and transaction. What concerns everybody, the policy and stored providers, is a row without a name;
+-- so is a user who was deleted, of whom nothing may stay: then everybody in memory is looked at. `xid` is the transaction's, which is how a reader knows that it has missed nothing: numbers of a sequence would not
 -- tell, because of two transactions the one that drew the lower number may commit later.
 create table ownkey_private.recent_changes (
     xid xid8 not null default pg_current_xact_id(),
-    user_id text collate "C" not null,
-    generation bigint not null,
+    kind text collate "C" not null check (kind in ('user', 'deletion', 'deployment')),
+    subject text collate "C" not null default '' check ((kind = 'user') = (subject <> '')),
+    generation bigint,
     changed_at timestamptz not null default clock_timestamp(),
-    primary key (xid, user_id)
+    primary key (xid, kind, subject)
 );
+create index recent_changes_subject on ownkey_private.recent_changes (subject) where kind = 'user';
 alter table ownkey_private.recent_changes enable row level security;
 alter table ownkey_private.recent_changes force row level security;
 create policy roles on ownkey_private.recent_changes as restrictive for all to public
@@ -31,10 +33,9 @@ create function ownkey_private.note_changed_user() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- A deleted user who comes back starts with a higher generation than this.
-    insert into ownkey_private.recent_changes as c (user_id, generation)
-        values (old.id, case when tg_op = 'DELETE' then old.generation + 1 else new.generation end)
-        on conflict (xid, user_id) do update set generation = greatest(c.generation, excluded.generation);
+    insert into ownkey_private.recent_changes as c (kind, subject, generation)
+        values ('user', new.id, new.generation)
+        on conflict (xid, kind, subject) do update set generation = greatest(c.generation, excluded.generation);
     return null;
 end
 $$;
@@ -42,14 +43,25 @@ revoke execute on function ownkey_private.note_changed_user() from public;
 create trigger note_changed_user after update on ownkey.users
     for each row when (old.generation is distinct from new.generation)
     execute function ownkey_private.note_changed_user();
+
+create function ownkey_private.note_deleted_user() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from ownkey_private.recent_changes c where c.kind = 'user' and c.subject = old.id;
+    insert into ownkey_private.recent_changes (kind) values ('deletion') on conflict do nothing;
+    return null;
+end
+$$;
+revoke execute on function ownkey_private.note_deleted_user() from public;
 create trigger note_deleted_user after delete on ownkey.users
-    for each row execute function ownkey_private.note_changed_user();
+    for each row execute function ownkey_private.note_deleted_user();
 
 create function ownkey_private.note_changed_deployment() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into ownkey_private.recent_changes (user_id, generation) values ('', 0) on conflict do nothing;
+    insert into ownkey_private.recent_changes (kind) values ('deployment') on conflict do nothing;
     return null;
 end
 $$;
@@ -61,13 +73,13 @@ create trigger note_changed_deployment after insert or update or delete on ownke
 
 -- What was committed since an earlier call: `since` is the `position` that it gave, NULL for nothing but a position.
 -- All transactions below a position had ended when it was taken, so that none of them can appear later; some of those
--- above it are told again. One row at least; `user_id` is NULL in it if nothing changed. `server_start` is another one
+-- above it are told again, for as long as an older one is under way. One row at least; `kind` is NULL in it if nothing changed. `server_start` is another one
 -- after a restart or fail-over, when the numbers of transactions may not continue.
 create function ownkey_private.load_changes(since text)
-returns table ("position" text, server_start timestamptz, user_id text, generation bigint)
+returns table ("position" text, server_start timestamptz, xid text, kind text, subject text, generation bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-    select pg_snapshot_xmin(pg_current_snapshot())::text, pg_postmaster_start_time(), c.user_id, c.generation
+    select pg_snapshot_xmin(pg_current_snapshot())::text, pg_postmaster_start_time(), c.xid::text, c.kind, c.subject, c.generation
     from (values (1)) one
     left join ownkey_private.recent_changes c on c.xid >= since::xid8
 $$;

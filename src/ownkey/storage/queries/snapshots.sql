@@ -15,8 +15,8 @@ select user_id, generation from ownkey_private.load_generations($1);
 select ownkey_private.load_standing($1);
 
 -- name: load_changes
--- Who has changed since a position, and the next position; one row at least.
-select "position", server_start, user_id, generation from ownkey_private.load_changes($1);
+-- What has changed since a position, and the next position; one row at least.
+select "position", server_start, xid, kind, subject, generation from ownkey_private.load_changes($1);
 
 -- name: sweep_changes
 -- Forget changes of which every process knows.
