@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
@@ -35,12 +36,13 @@ _LAST = (
 class LedgerServer:
     """Listens on a free loopback port while it is open.
 
-    `keys` counts calls by (key, user in the body); `left` counts clients that went away during a stream.
-    `hold_whole_answers`: answers that are no streams wait for `chunk_pause`, too.
+    `keys` counts calls by (key, user in the body), `last_use` says when a key was seen last; `left` counts clients that
+    went away during a stream. `hold_whole_answers`: answers that are no streams wait for `chunk_pause`, too.
     """
 
     def __init__(self, *, chunk_pause: asyncio.Event | None = None) -> None:
         self.keys: Counter[tuple[str, str]] = Counter()
+        self.last_use: dict[str, float] = {}
         self.left = 0
         self.hold_whole_answers = False
         self.streaming = asyncio.Event()
@@ -89,7 +91,9 @@ class LedgerServer:
         length = _LENGTH.search(head)
         body = await reader.readexactly(int(length.group(1))) if length else b""
         key, user = _BEARER.search(head), _USER.search(body)
-        self.keys[key.group(1).decode() if key else "", user.group(1).decode() if user else ""] += 1
+        shown = key.group(1).decode() if key else ""
+        self.keys[shown, user.group(1).decode() if user else ""] += 1
+        self.last_use[shown] = perf_counter()
         if b'"stream":true' not in body and b'"stream": true' not in body:
             if self.hold_whole_answers and not await self._wait(reader):
                 return False

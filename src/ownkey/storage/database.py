@@ -23,7 +23,7 @@ _COMMAND_TIMEOUT_SECONDS: Final = 15.0
 _ACQUIRE_TIMEOUT_SECONDS: Final = 5.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
 # Nobody minds this, and a database that is there again answers sooner.
-_BRIEFLY_SECONDS: Final = 0.08
+_BRIEFLY_SECONDS: Final = 0.05
 _CACHED_STATEMENTS: Final = 200
 
 
@@ -156,6 +156,11 @@ class Database:
             if error.code == "database_unavailable":
                 with suppress(asyncpg.InterfaceError):  # the pool has dropped it by itself
                     connection.terminate()
+            raise
+        except asyncio.CancelledError:
+            if probing:
+                # Otherwise the pool would ask the server to cancel, and wait until that is done.
+                connection.terminate()
             raise
         finally:
             self._in_use.discard(connection)
