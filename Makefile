@@ -18,8 +18,8 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick ledger lint types format bench bench-usage screenshots \
-	lock clean clean-all
+.PHONY: help setup system panel panel-types demo test test-quick ledger replicas isolation lint types format bench \
+	bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,12 @@ test-quick: setup ## Tests without coverage and without the slow ones
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
+
+replicas: setup ## Five gateways: how soon a revocation holds everywhere, and a minute without the database
+	@REPLICAS_LONG=1 $(RUN) -m pytest -q -s tests/replicas $(ARGS)
+
+isolation: setup ## A million requests through PgBouncer, a quarter given up: no key crosses over
+	@ISOLATION_REQUESTS=$${ISOLATION_REQUESTS:-1000000} $(RUN) -m pytest -q -s tests/gateway/test_isolation.py $(ARGS)
 
 lint: $(VENV)/.project ## Style, and the floors of the house
 	@$(RUN) -m ruff check

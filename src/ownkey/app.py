@@ -50,6 +50,7 @@ from ownkey.services.recovery import RecoveryProber
 from ownkey.services.request_log import RequestLog
 from ownkey.services.route_preview import RoutePreviews
 from ownkey.services.router import Router
+from ownkey.services.running_calls import RunningCalls
 from ownkey.services.sessions import PANEL_TTL_SECONDS, PanelToken, SessionService
 from ownkey.services.sign_in import SignInService
 from ownkey.services.snapshot_cache import SnapshotCache
@@ -201,7 +202,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
             ultimate=config.ultimate_provider,
         )
     )
-    deployment = Deployment(database.pool, policies, catalog, poll_seconds=config.snapshot_max_age_seconds)
+    deployment = Deployment(database.pool, policies, catalog)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
     data_keys = DataKeys(wrapping, config.deployment_id)
@@ -214,28 +215,38 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         opener.forget(user_id)
         router.forget(user_id)
 
+    running = RunningCalls(policies)
     cache = SnapshotCache(
         database.pool,
         size=config.snapshot_cache_size,
-        poll_seconds=config.snapshot_max_age_seconds,
+        stale_seconds=max(config.stale_seconds, 4 * config.snapshot_max_age_seconds),
         on_drop=forget,
+        on_change=running.note_change,
+        others=lambda: running.users,
     )
-    cache.start()
-    stack.push_async_callback(cache.close)
+    running.watch(cache)
+    stack.callback(cache.close)
+    stack.push_async_callback(running.close)
     events = HostEvents(database.pool, catalog, webhook)
 
-    def forget_all() -> None:
-        cache.drop_all()
-        # Among what was not heard may be that credentials work again.
-        router.health.forgive_all()
+    def note_sync(moment: float) -> None:
+        cache.note_sync(moment)
+        running.note_sync()
 
     listener = await snapshots.listen(
         database.listen_dsn,
-        cache.drop,
-        forget_all,
-        deployment.wake,
-        on_recovery=router.health.forgive,
-        on_event=events.wake,
+        snapshots.Hearer(
+            on_change=cache.drop,
+            # Among what was not heard may be that credentials work again.
+            on_gap=router.health.forgive_all,
+            on_deployment=deployment.wake,
+            on_recovery=router.health.forgive,
+            on_event=events.wake,
+            check_all=cache.check_generations,
+            on_sync=note_sync,
+        ),
+        database=database.pool,
+        poll_seconds=config.snapshot_max_age_seconds,
     )
     stack.push_async_callback(listener.close)
     events.start()
@@ -288,6 +299,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         credential_health=credential_health,
         opener=opener,
         drains=drains,
+        running=running,
         shared_secrets=shared_secrets,
         deployment_id=config.deployment_id,
         retry_wait_seconds=config.retry_wait_seconds,

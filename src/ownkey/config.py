@@ -20,6 +20,7 @@ _CHOICES: Final = {
 _LARGEST: Final = 10**12
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65535),
+    "workers": (1, 256),
     "database_pool_size": (1, 1000),
     "max_body_bytes": (1024, 2**31),
     "max_answer_bytes": (1024, 2**32),
@@ -41,7 +42,8 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "drain_seconds": (0, 3600),
     "drain_bytes": (0, 2**32),
     "snapshot_cache_size": (1, 10_000_000),
-    "snapshot_max_age_seconds": (0.1, 3600),
+    "snapshot_max_age_seconds": (0.05, 3600),
+    "stale_seconds": (0, 86_400),
     "usage_flush_seconds": (0.01, 60),
     "usage_queue_size": (1, 10_000_000),
     "usage_retention_months": (0, 1200),
@@ -83,6 +85,8 @@ class Config(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     # Port to listen on; 0 picks a free one and prints it.
     port: int = 8484
+    # Processes that `ownkey serve` starts: one for each processor core, where one is not enough.
+    workers: int = 1
     # Where people open this server, such as https://llm.example.com; empty: as each request says. Set it behind a proxy
     # with TLS, which changes what a request says.
     public_url: str | None = None
@@ -157,8 +161,13 @@ class Config(Struct, frozen=True, kw_only=True):
     shutdown_grace_seconds: float = 25.0
     # Snapshots kept per process.
     snapshot_cache_size: int = 100_000
-    # A snapshot older than this is read again even if no notification came.
-    snapshot_max_age_seconds: float = 30.0
+    # How often each process asks the database what has changed: for so long a change may go unnoticed whose
+    # notification was lost. The cost follows from the number of changes, not of users.
+    snapshot_max_age_seconds: float = 0.5
+    # While the database cannot be reached, users whose settings are in memory are served for so long; then they get
+    # 503, as others do at once. What is withdrawn meanwhile is not known here. 0: for the five seconds that it takes to
+    # be sure.
+    stale_seconds: float = 90.0
     # How often usage events are written to PostgreSQL.
     usage_flush_seconds: float = 0.5
     # Usage events that may wait in memory; beyond it requests are refused rather than left unmetered.

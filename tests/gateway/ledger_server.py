@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
@@ -35,12 +36,15 @@ _LAST = (
 class LedgerServer:
     """Listens on a free loopback port while it is open.
 
-    `keys` counts calls by (key, user in the body); `left` counts clients that went away during a stream.
+    `keys` counts calls by (key, user in the body), `last_use` says when a key was seen last; `left` counts clients that
+    went away during a stream. `hold_whole_answers`: answers that are no streams wait for `chunk_pause`, too.
     """
 
     def __init__(self, *, chunk_pause: asyncio.Event | None = None) -> None:
         self.keys: Counter[tuple[str, str]] = Counter()
+        self.last_use: dict[str, float] = {}
         self.left = 0
+        self.hold_whole_answers = False
         self.streaming = asyncio.Event()
         self.someone_left = asyncio.Event()
         self._pause = chunk_pause
@@ -87,8 +91,12 @@ class LedgerServer:
         length = _LENGTH.search(head)
         body = await reader.readexactly(int(length.group(1))) if length else b""
         key, user = _BEARER.search(head), _USER.search(body)
-        self.keys[key.group(1).decode() if key else "", user.group(1).decode() if user else ""] += 1
+        shown = key.group(1).decode() if key else ""
+        self.keys[shown, user.group(1).decode() if user else ""] += 1
+        self.last_use[shown] = perf_counter()
         if b'"stream":true' not in body and b'"stream": true' not in body:
+            if self.hold_whole_answers and not await self._wait(reader):
+                return False
             writer.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_ANSWER)
                 + _ANSWER
@@ -101,21 +109,27 @@ class LedgerServer:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         writer.write(b"%x\r\n%s\r\n" % (len(_CHUNK), _CHUNK))
         await writer.drain()
-        self.streaming.set()
-        if self._pause is not None:
-            # Silence until the test says go on, or the other side hangs up.
-            gone = asyncio.ensure_future(reader.read(1))
-            waiting = asyncio.ensure_future(self._pause.wait())
-            await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if gone.done():
-                self.left += 1
-                self.someone_left.set()
-                return False
-            gone.cancel()
+        if not await self._wait(reader):
+            return False
         for part in (_CHUNK, _CHUNK, _LAST):
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+        return True
+
+    async def _wait(self, reader: asyncio.StreamReader) -> bool:
+        """Silence until the test says go on, or the other side hangs up: then False."""
+        self.streaming.set()
+        if self._pause is None:
+            return True
+        gone = asyncio.ensure_future(reader.read(1))
+        waiting = asyncio.ensure_future(self._pause.wait())
+        await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if gone.done():
+            self.left += 1
+            self.someone_left.set()
+            return False
+        gone.cancel()
         return True

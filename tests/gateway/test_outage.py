@@ -77,13 +77,15 @@ async def restart(private_dir: Path, ok: Ownkey, client: httpx2.AsyncClient, tok
 
     server = await EmbeddedPostgres.start(private_dir)
     try:
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).status_code != 200:
+                pass
         assert (await ask(client, tokens["cold"])).status_code == 200
         assert (await ask(client, tokens["warm"])).status_code == 200
         await ok.core.metering.flush()
         assert ok.core.metering.waiting == 0
         async with ok.database.transaction("warm") as tx:
             assert await tx.fetchval("select count(*) from ownkey.usage_events") == 3
-        assert (await client.get("/readyz")).status_code == 200
     finally:
         await server.stop()
 

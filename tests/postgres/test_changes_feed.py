@@ -17,7 +17,7 @@ from ownkey.domain.settings import Preference, TaskOverride
 from ownkey.domain.usage import new_id
 from ownkey.errors import StorageError
 from ownkey.storage import credentials, data_keys, settings, snapshots, tokens, usage, users
-from ownkey.storage.changes_feed import ChangesFeed
+from ownkey.storage.changes_feed import ChangesFeed, Hearer
 from tests.postgres.people import Person, Store, digest, keep_status, set_status, usage_event
 from tests.servers import start_wheel_postgres
 
@@ -55,7 +55,9 @@ class Heard:
 @pytest_asyncio.fixture
 async def heard(dsn: str) -> AsyncIterator[Heard]:
     reports = Heard()
-    feed = await snapshots.listen(dsn, reports.on_change, reports.on_gap)
+    # Asking would tell of everything a second time: test_changes_poll is about that.
+    hearer = Hearer(on_change=reports.on_change, on_gap=reports.on_gap)
+    feed = await snapshots.listen(dsn, hearer, poll_seconds=3600)
     yield reports
     await feed.close()
 
@@ -222,7 +224,7 @@ async def test_a_lost_connection_is_made_again_and_the_gap_reported(
 
 async def test_listening_where_there_is_no_server_fails_at_once() -> None:
     with pytest.raises(StorageError) as refused:
-        await snapshots.listen("postgresql://x@127.0.0.1:1/x", lambda *_: None, lambda: None)
+        await snapshots.listen("postgresql://x@127.0.0.1:1/x", Hearer())
     assert refused.value.code == "database_unavailable"
 
 
@@ -230,7 +232,7 @@ async def test_a_feed_outlives_a_crash_of_the_server() -> None:
     with start_wheel_postgres() as server:
         await server.create_database("crash")
         heard = Heard()
-        feed = await snapshots.listen(server.dsn("crash"), heard.on_change, heard.on_gap)
+        feed = await snapshots.listen(server.dsn("crash"), Hearer(on_change=heard.on_change, on_gap=heard.on_gap))
         assert isinstance(feed, ChangesFeed)
         await asyncio.to_thread(server.stop, "immediate")
         await asyncio.to_thread(server.start)

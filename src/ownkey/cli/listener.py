@@ -9,10 +9,11 @@ import socket
 from ownkey.errors import ConfigError
 
 
-def bind_listener(host: str, port: int) -> socket.socket:
+def bind_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A bound socket; connections are refused until the server listens. Port 0 picks a free one.
 
-    Raises ConfigError with what to do: better before the database starts than after.
+    `shared`: others that say so too may bind to the same port, and the kernel spreads connections over those that
+    listen. Raises ConfigError with what to do: better before the database starts than after.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -24,12 +25,26 @@ def bind_listener(host: str, port: int) -> socket.socket:
     try:
         # A port whose last connections are still being forgotten is free.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
         raise ConfigError(_explain(error, host, port)) from None
     listener.set_inheritable(False)
     return listener
+
+
+def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """As many sockets, one for each worker, on one port that nobody else has. Raises ConfigError.
+
+    One socket that all workers accept from would be simpler, but whoever is awake takes most of what comes: of 64
+    connections to 4 workers one got 38 and another 3, where each has its own socket 20 and 11.
+    """
+    # A server that shares its port would let this one share it, too, and nobody would notice.
+    with bind_listener(host, port) as alone:
+        port = alone.getsockname()[1]
+    return [bind_listener(host, port, shared=True) for _ in range(count)]
 
 
 def url_of(listener: socket.socket) -> str:

@@ -84,6 +84,7 @@ CONSEQUENCES: Final[dict[Outcome, Consequence]] = {
     # The client may have asked for too much: that must not close the provider to everybody else.
     Outcome.ANSWER_TOO_LARGE: Consequence(next_provider=True),
     Outcome.CLIENT_GONE: Consequence(),
+    Outcome.ACCESS_WITHDRAWN: Consequence(),
     # Nothing is written down: with the right wrapping key back, the same credential opens again.
     Outcome.UNREADABLE: Consequence(next_credential=True, next_provider=True),
     Outcome.INTERNAL: Consequence(),
@@ -107,5 +108,6 @@ MOST_ACTIONABLE: Final = (
     Outcome.UNREACHABLE,
     Outcome.STREAM_BROKEN,
     Outcome.INTERNAL,
+    Outcome.ACCESS_WITHDRAWN,
     Outcome.CLIENT_GONE,
 )

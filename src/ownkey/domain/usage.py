@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     STREAM_BROKEN = "stream_broken"
     ANSWER_TOO_LARGE = "answer_too_large"
     CLIENT_GONE = "client_gone"
+    ACCESS_WITHDRAWN = "access_withdrawn"
     UNREADABLE = "unreadable"
     INTERNAL = "internal"
 

@@ -23,6 +23,7 @@ from ownkey.services.client_headers import read_headers
 from ownkey.services.client_request import Asked, ClientRequest, read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.model_list import ModelList
+from ownkey.services.running_calls import HOST, Access
 from ownkey.services.token_count import TokenCounter
 
 __all__ = ["Gateway", "Receive", "Scope", "Send", "is_gateway_path"]
@@ -86,20 +87,23 @@ class Gateway:
             exchange.stop_watching()
 
     async def _serve(self, scope: Scope, exchange: Exchange, door: Door) -> None:
-        snapshot = await self._recognise(scope)
+        snapshot, access = await self._recognise(scope)
         user_id, bulkhead = snapshot.user_id, self._bulkhead
         if not bulkhead.enter(user_id):
             await bulkhead.wait(user_id)
         try:
-            await self._answer(scope, exchange, door, snapshot)
+            await self._answer(scope, exchange, door, snapshot, access)
         finally:
             bulkhead.leave(user_id)
 
-    async def _answer(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot) -> None:
+    async def _answer(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot, access: Access) -> None:
         if door.want == "models":
             await self._show_models(scope, exchange, door, snapshot)
             return
         request = await self._read(scope, exchange, door)
+        if not self._identity.is_current(snapshot):
+            # Something changed while the body came in, which may take as long as the client likes.
+            snapshot, access = await self._recognise(scope)
         presence = exchange.watch()
         if door.want == "count":
             count = await self._counter.count(snapshot, request)
@@ -109,23 +113,25 @@ class Gateway:
             exchange.stop_watching()
             await exchange.send_bytes(200, count.body, headers)
             return
-        answer = await self._completion.open(snapshot, request, request_id=exchange.request_id, presence=presence)
+        answer = await self._completion.open(
+            snapshot, request, request_id=exchange.request_id, access=access, presence=presence
+        )
         if answer.stream is None:
             await exchange.send_answer(answer)
         else:
             await exchange.send_stream(answer, answer.stream, JSONArrayStream() if door.as_array else None)
 
-    async def _recognise(self, scope: Scope) -> Snapshot:
-        """The settings of the caller, who may send requests to providers."""
+    async def _recognise(self, scope: Scope) -> tuple[Snapshot, Access]:
+        """The settings of the caller, who may send requests to providers, and what let them in."""
         user_id = scope.get(IN_PROCESS_USER)
         if user_id is not None:
-            return await self._identity.load_snapshot(await self._identity.vouch(user_id))
+            return await self._identity.load_snapshot(await self._identity.vouch(user_id)), HOST
         principal = await self._identity.authenticate(scope["headers"], scope.get("query_string", b""))
         if GATEWAY_SCOPE not in principal.scopes:
             raise PermissionDenied(
                 "This token may not send requests to providers. Create one with the scope `gateway`."
             )
-        return principal.snapshot or await self._identity.load_snapshot(principal)
+        return principal.snapshot or await self._identity.load_snapshot(principal), principal.access
 
     async def _read(self, scope: Scope, exchange: Exchange, door: Door) -> ClientRequest:
         task = fallback = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ownkey.http.identity import Principal
 from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.running_calls import Access
 
 
 class HostTokenCallers:
@@ -22,4 +23,5 @@ class HostTokenCallers:
             role=caller.role,
             snapshot=caller.snapshot,
             via="jwt",
+            access=Access(None, caller.issued_at),
         )

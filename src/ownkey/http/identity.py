@@ -14,6 +14,7 @@ from msgspec import Struct
 from ownkey.crypto.tokens import hash_token
 from ownkey.domain.settings import Snapshot
 from ownkey.errors import AuthError, NotFound
+from ownkey.services.running_calls import HOST, Access
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.token_uses import TokenUses
 from ownkey.storage.snapshots import TokenOwner
@@ -34,7 +35,7 @@ class Principal(Struct, frozen=True, kw_only=True):
 
     `token_id` names a gateway token, `session_id` a session or a panel token. `authenticated_at` is when the person
     last proved who they are, and `expires_at` when the session or the token ends, where that is known. `snapshot` is
-    at hand where recognising read it anyway.
+    at hand where recognising read it anyway. `access` is by what a withdrawn right is recognised later.
     """
 
     user_id: str
@@ -46,6 +47,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     authenticated_at: datetime | None = None
     expires_at: datetime | None = None
+    access: Access = HOST
 
     @property
     def actor(self) -> str:
@@ -80,17 +82,20 @@ class Identity:
         token = find_token(headers)
         if query:
             refuse_key_in_url(query, token)
-        owner = self._cache.find_owner(sha256(token).digest()) if token else None
-        if owner is not None:
-            return self._admit(owner)
+        if token:
+            token_hash = sha256(token).digest()
+            owner = self._cache.find_owner(token_hash)
+            if owner is not None:
+                return self._admit(owner, token_hash)
         if not token:
             raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
         return await self._recognise_cold(token)
 
     async def recognise(self, token: bytes) -> Principal:
         """The caller who shows this token. Raises as `authenticate`."""
-        owner = self._cache.find_owner(sha256(token).digest())
-        return self._admit(owner) if owner is not None else await self._recognise_cold(token)
+        token_hash = sha256(token).digest()
+        owner = self._cache.find_owner(token_hash)
+        return self._admit(owner, token_hash) if owner is not None else await self._recognise_cold(token)
 
     async def vouch(self, user_id: str) -> Principal:
         """A user whom the host application itself has signed in. Raises NotFound(user_not_found)."""
@@ -100,6 +105,10 @@ class Identity:
         return Principal(
             user_id=user_id, token_id="", scopes=("gateway",), role="user", snapshot=snapshot, via="in_process"
         )
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Whether a request that was recognised a while ago would be given the same settings now. No I/O."""
+        return self._cache.is_current(snapshot)
 
     async def load_snapshot(self, principal: Principal) -> Snapshot:
         """The caller's settings: those that came with recognising them, or warm, or by one query.
@@ -125,9 +134,9 @@ class Identity:
         owner = await self._cache.load_owner(token_hash)
         if owner is None:
             raise AuthError("There is no such gateway token. It may have been revoked.")
-        return self._admit(owner)
+        return self._admit(owner, token_hash)
 
-    def _admit(self, owner: TokenOwner) -> Principal:
+    def _admit(self, owner: TokenOwner, token_hash: bytes) -> Principal:
         """Whose token it is, unless it lets nobody in. Raises AuthError."""
         if owner.state == "suspended":
             raise AuthError("This user is suspended. Ask the administrator.", code="user_suspended", http_status=403)
@@ -144,6 +153,7 @@ class Identity:
             role=owner.role,
             snapshot=self._cache.find(owner.user_id) or owner.snapshot,
             expires_at=expires_at,
+            access=Access(token_hash),
         )
 
 

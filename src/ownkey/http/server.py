@@ -36,14 +36,15 @@ class Server:
             max_body_bytes=core.config.max_body_bytes,
             bulkhead=Bulkhead(core.config.user_concurrency),
         )
-        self._observability = Observability(core)
+        # Where this is one of several processes, something that speaks for all of them takes its place.
+        self.observability: Any = Observability(core)
         self._panel = Panel(panel_files)
         origins = Origins(core.config)
         self._api: Any = create_settings_api(core, ApiIdentity(self.identity, core.sessions, origins), origins)
 
     def begin_drain(self) -> None:
         """From now on `/readyz` says that this server is about to end. What it is asked, it goes on to answer."""
-        self._observability.ending = True
+        self.observability.ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI conversation."""
@@ -59,7 +60,7 @@ class Server:
             elif self._panel.serves(path):
                 await self._panel.answer(path, outer, send)
             elif path in _OBSERVED:
-                await self._observability(scope, receive, send)
+                await self.observability(scope, receive, send)
             else:
                 await self._api(scope, receive, send)
         elif scope["type"] == "lifespan":

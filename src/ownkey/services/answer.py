@@ -43,6 +43,7 @@ class AnswerStream:
         "_leave",
         "_received",
         "_response",
+        "_revoked",
         "_settle",
         "_settled",
         "keep",
@@ -63,6 +64,7 @@ class AnswerStream:
         self._settle, self._clean, self._received, self._leave = settle, clean, received, leave
         self._settled = self._ended = self.mute = False
         self.keep: Callable[[], Awaitable[None]] | None = None
+        self._revoked: Failure | None = None
         response.outlive_reader()
 
     async def read(self) -> bytes | None:
@@ -75,21 +77,25 @@ class AnswerStream:
 
     async def _read_on(self) -> bytes | None:
         decoder = self._decoder
-        if self._first:
+        if self._first and self._revoked is None:
             first, self._first = self._first, b""
             if decoder.complete:
                 self._settle_once(None)
             return first
         while not self._ended:
+            if self._revoked is not None:
+                return await self._end(self._revoked)
             if decoder.failure is not None:  # it came in one piece with content
                 return await self._end(decoder.failure)
             try:
                 chunk = await self._response.read_chunk()
             except TransportFailure as error:
                 # After the terminator nothing is missing, whatever happens to the connection.
-                return await self._end(None if decoder.complete else error.failure)
+                return await self._end(None if decoder.complete else self._cause(error.failure))
             if chunk is not None:
                 self._received(chunk)
+            if self._cause(None) is not None:
+                continue
             try:
                 data = decoder.finish() if chunk is None else decoder.feed(chunk)
             except Exception:  # a provider's bytes must not decide how our code ends
@@ -102,6 +108,12 @@ class AnswerStream:
             if data:
                 return data
         return None
+
+    def revoke(self, failure: Failure) -> None:
+        """End it now, from elsewhere: the provider is cut off, and the reader gets this failure next."""
+        if not self._settled:
+            self._revoked = failure
+            self._response.cut()
 
     async def close(self) -> None:
         """Let go of the stream. Before its end this means that the client left, and somebody may read on."""
@@ -124,9 +136,14 @@ class AnswerStream:
     async def cut(self) -> None:
         """Let go of the provider. Before the end the call is settled with what is known until now."""
         if not self._settled:
-            self._settle_once(Failure(outcome=Outcome.CLIENT_GONE, message="The client closed the connection."))
+            gone = Failure(outcome=Outcome.CLIENT_GONE, message="The client closed the connection.")
+            self._settle_once(self._revoked or gone)
         self._ended = True
         await self._response.close()
+
+    def _cause(self, failure: Failure | None) -> Failure | None:
+        """Why the stream broke: somebody may have ended it while its next bytes were waited for."""
+        return self._revoked or failure
 
     def _final_failure(self) -> Failure | None:
         """How the stream ended, now that the provider's last byte was read."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from ownkey.crypto.envelope import Binding, SecretOpener
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure, UpstreamRequest
+from ownkey.domain.policy import Policy
 from ownkey.domain.routing import (
     TEXT_OPERATIONS,
     Attempt,
@@ -49,6 +50,14 @@ from ownkey.services.estimate import Received, estimate_tokens
 from ownkey.services.metering import Metering
 from ownkey.services.presence import Presence
 from ownkey.services.router import Router
+from ownkey.services.running_calls import (
+    FORBIDDEN_PROVIDER,
+    HOST,
+    WITHDRAWN_KEY,
+    Access,
+    RunningCalls,
+    withdrawn,
+)
 from ownkey.services.service_tier import names_tier, read_tier
 from ownkey.services.spending import Hold, SpendingService
 from ownkey.upstream.pool import TransportFailure, UpstreamPool, UpstreamResponse
@@ -61,6 +70,8 @@ _MESSAGE_LIMIT: Final = 300
 _RAW_USAGE_LIMIT: Final = 8192
 
 _LEFT: Final = Failure(outcome=Outcome.CLIENT_GONE, message="")
+# Nothing about the provider or the key.
+_SAYS_NOTHING: Final = (Outcome.CLIENT_GONE, Outcome.ACCESS_WITHDRAWN, Outcome.INTERNAL)
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _CURED_BY_SUCCESS: Final = (CredentialStatus.UNVERIFIED, CredentialStatus.RATE_LIMITED, CredentialStatus.OUT_OF_CREDIT)
 
@@ -81,11 +92,12 @@ class CompletionService:
         spending: SpendingService,
         credential_health: CredentialHealth,
         drains: Drains,
+        running: RunningCalls,
         shared_secrets: Mapping[str, Secret],
         deployment_id: str,
         retry_wait_seconds: float,
     ) -> None:
-        self.drains = drains
+        self.drains, self.running = drains, running
         self.router, self.pool, self.metering, self.spending = router, pool, metering, spending
         self._data_keys, self._deployment_id, self._opener = data_keys, deployment_id, opener
         self._credential_health, self._shared_secrets = credential_health, shared_secrets
@@ -98,19 +110,20 @@ class CompletionService:
         request: ClientRequest,
         *,
         request_id: str | None = None,
+        access: Access = HOST,
         presence: Presence | None = None,
     ) -> Answer:
-        """Answer a request with the first attempt of its chain that works.
+        """Answer a request with the first attempt of its chain that works. `access` is what let it in.
 
         `presence` tells of the client's leaving; without it the caller's being cancelled does, which costs more.
 
         Raises RouteExhausted when none does, NoProvider when there is none, StorageError(usage_queue_full)
-        when the call could not be recorded.
+        when the call could not be recorded, AuthError(access_withdrawn).
         """
         self.metering.check_room()
         self._retry_tokens = min(self._retry_tokens + _RETRY_SHARE, _RETRY_RESERVE)
         route = self.router.route(snapshot, request.route)
-        return await _Walk(self, snapshot, request, route, request_id or new_id(), presence).run()
+        return await _Walk(self, snapshot, request, route, request_id or new_id(), access, presence).see_through()
 
     def open_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:
         """The secret for an attempt; None for a provider without one. Raises CredentialUnreadable."""
@@ -176,10 +189,17 @@ class _Walk:
         request: ClientRequest,
         route: Route,
         request_id: str,
+        access: Access,
         presence: Presence | None,
     ) -> None:
         self.service, self.snapshot, self.request = service, snapshot, request
-        self.route, self.request_id, self.presence = route, request_id, presence
+        self.access, self.user_id, self.presence = access, snapshot.user_id, presence
+        self._record: _CallRecord | None = None
+        self._looking = True
+        self._withdrawn: str | None = None
+        self._latest = snapshot
+        self._policy = self.route_policy = service.router.policy
+        self.route, self.request_id = route, request_id
         self.failed: list[FailedAttempt] = []
         self.late_skips: list[Skipped] = []
         self.refusals: list[Refusal] = []
@@ -187,27 +207,90 @@ class _Walk:
         self.dispatched = 0
         self._keys: set[tuple[str, str | None]] = set()
 
+    async def see_through(self) -> Answer:
+        """As `run`; meanwhile, and until the last byte of a stream, it hears of what is withdrawn from its user."""
+        self.service.running.begin(self)
+        try:
+            return await self.run()
+        finally:
+            self._looking = False
+            self.note_settled()
+
+    def note_settled(self) -> None:
+        """A call is over. So is the request, unless another call follows."""
+        if not self._looking and (self._record is None or self._record.settled):
+            self.service.running.end(self)
+
+    def withdraw(self, message: str) -> None:
+        """The caller may not go on."""
+        self._withdrawn = message
+        self._cut(message)
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """The user's settings are these now: a key that is not theirs any more is not used any longer."""
+        self._latest = snapshot
+        if self._record is not None and not self._holds(self._record.attempt):
+            self._cut(WITHDRAWN_KEY)
+
+    def obey(self, policy: Policy) -> None:
+        """The policy is this one now."""
+        self._policy = policy
+        if self._record is not None and not self._allows(self._record.attempt):
+            self._cut(FORBIDDEN_PROVIDER)
+
+    def _cut(self, message: str) -> None:
+        if self._record is not None:
+            self._record.revoke(Failure(outcome=Outcome.ACCESS_WITHDRAWN, message=message))
+
+    def _holds(self, attempt: Attempt) -> bool:
+        held = attempt.credential
+        return held is None or any(
+            one.id == held.id and one.generation == held.generation for one in self._latest.credentials
+        )
+
+    def _allows(self, attempt: Attempt) -> bool:
+        policy, provider = self._policy, attempt.provider.id
+        return policy.allows(provider) and (
+            attempt.credential is not None or provider in policy.shared_for(self.user_id)
+        )
+
+    def _was_withdrawn(self) -> bool:
+        return self._withdrawn is not None
+
+    def _may_use(self, attempt: Attempt) -> bool:
+        """Whether this attempt, which was planned earlier, is still one. Raises AuthError(access_withdrawn)."""
+        if self._withdrawn is not None:
+            raise withdrawn(self._withdrawn)
+        return (self._latest is self.snapshot or self._holds(attempt)) and (
+            self._policy is self.route_policy or self._allows(attempt)
+        )
+
     async def run(self) -> Answer:
         """The first answer.
 
-        Raises RouteExhausted, ThreadUnsupported, and StorageError when nobody can say what a budget has left.
+        Raises RouteExhausted, ThreadUnsupported, AuthError(access_withdrawn), and StorageError when nobody can say what
+        a budget has left.
         """
         given_up: set[str] = set()
         for attempt in self.route.attempts:
-            if attempt.provider.id in given_up:
+            if attempt.provider.id in given_up or not self._may_use(attempt):
                 continue
             result = await self._try(attempt)
             if isinstance(result, Failure) and await self.service.wait_before_retry(result):
-                result = await self._try(attempt)
+                result = await self._try(attempt) if self._may_use(attempt) else None
             if isinstance(result, Answer):
                 return result
             if result is None:
                 continue
+            if result.outcome is Outcome.ACCESS_WITHDRAWN:
+                raise withdrawn(result.message)
             consequence = CONSEQUENCES[result.outcome]
             if not consequence.next_provider:
                 break
             if not consequence.next_credential:
                 given_up.add(attempt.provider.id)
+        if self._withdrawn is not None:
+            raise withdrawn(self._withdrawn)
         skipped = (*self.route.skipped, *self.late_skips)
         raise exhausted(skipped, self.failed, self.refusals, unshareable=self.unshareable)
 
@@ -287,8 +370,12 @@ class _Walk:
             if hold is not None:
                 self.service.spending.release(hold)
             return None
+        if self._was_withdrawn() or not self._may_use(attempt):  # while the money was asked for
+            if hold is not None:
+                self.service.spending.release(hold)
+            return None
         self.dispatched += 1
-        record = _CallRecord(self, attempt, secret, event_id, hold)
+        record = self._record = _CallRecord(self, attempt, secret, event_id, hold)
         exchange = self._exchange(adapter, call, upstream_request, record)
         presence, drains = self.presence, self.service.drains
         if presence is None:
@@ -309,6 +396,9 @@ class _Walk:
         """What the provider makes of it. The client may leave meanwhile; cancelling cuts the connection."""
         attempt = record.attempt
         response: UpstreamResponse | None = None
+        record.task = asyncio.current_task()
+        if record.revoked is not None:
+            return record.fail(record.revoked)
         try:
             response = await self.service.pool.send(upstream_request, record.secret)
             record.note_response(response)
@@ -352,9 +442,12 @@ class _Walk:
             return record.fail(Failure(outcome=Outcome.OVERLOADED, message=message))
         except BaseException as error:
             gone = isinstance(error, asyncio.CancelledError)
-            record.settle(_LEFT if gone else Failure(outcome=Outcome.INTERNAL, message=""))
+            revoked = record.find_revocation() if gone else None
+            record.settle(revoked or (_LEFT if gone else Failure(outcome=Outcome.INTERNAL, message="")))
             if response is not None:
                 await asyncio.shield(response.close())
+            if revoked is not None and record.task is not None and not record.task.uncancel():
+                return revoked
             raise
 
     async def _open_stream(
@@ -387,6 +480,7 @@ class _Walk:
         )
         if self.service.metering.waits:
             stream.keep = self.service.metering.keep
+        record.stream = stream
         return Answer(
             request_id=self.request_id,
             attempt=record.attempt,
@@ -410,7 +504,10 @@ class _CallRecord:
         request = walk.request
         self.walk, self.attempt, self.secret, self.hold = walk, attempt, secret, hold
         self._started = perf_counter()
-        self._settled = self._abandoned = False
+        self.settled = self._abandoned = False
+        self.task: asyncio.Task[Any] | None = None
+        self.stream: AnswerStream | None = None
+        self.revoked: Failure | None = None
         self._response: UpstreamResponse | None = None
         self._room: int | None = None
         self._received = Received()
@@ -449,6 +546,20 @@ class _CallRecord:
         self._abandoned, self._room = True, max_bytes
         if self._response is not None:
             self._response.limit(max_bytes)
+
+    def revoke(self, failure: Failure) -> None:
+        """It may not go on. What was used until now is recorded; the provider is cut off."""
+        if self.settled or self.revoked is not None:
+            return
+        self.revoked = failure
+        if self.stream is not None:
+            self.stream.revoke(failure)
+        elif self.task is not None:
+            self.task.cancel()
+
+    def find_revocation(self) -> Failure | None:
+        """Why it may not go on, if so."""
+        return self.revoked
 
     def leave(self, stream: AnswerStream) -> bool:
         """The client has left a stream. Whether somebody reads on."""
@@ -516,9 +627,9 @@ class _CallRecord:
         whole: bool = True,
     ) -> None:
         """Hand the event over and tell the health board. Only the first call counts."""
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         event = self.event
         if self._abandoned and (failure is None or failure.outcome is Outcome.ANSWER_TOO_LARGE):
             failure = _LEFT  # read on to its end, or to as much of it as is read for nobody
@@ -537,12 +648,13 @@ class _CallRecord:
         walk.service.metering.record(event)
         if self.hold is not None:
             walk.service.spending.settle(self.hold, event)
-        if failure is None or failure.outcome not in (Outcome.CLIENT_GONE, Outcome.INTERNAL):
+        if failure is None or failure.outcome not in _SAYS_NOTHING:
             walk.service.learn(walk.snapshot, self.attempt, failure)
+        walk.note_settled()
 
     def _is_unreported(self, tokens: Tokens | None) -> bool:
         """Whether the provider will charge for what it served, and has not said for how much."""
-        served = self.event.outcome in (Outcome.OK, Outcome.CLIENT_GONE)
+        served = self.event.outcome in (Outcome.OK, Outcome.CLIENT_GONE, Outcome.ACCESS_WITHDRAWN)
         return tokens is None and served and self.event.operation in TEXT_OPERATIONS
 
     def _clean_usage(self, raw_usage: bytes | None) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -18,18 +19,19 @@ from ownkey.storage import policy as policy_rows
 from ownkey.storage.catalog import StoredProvider
 from ownkey.storage.database import Database
 
+_RETRY_SECONDS: Final = 1.0
+
 logger = logging.getLogger(__name__)
 
 
 class Deployment:
-    """Reads again when it is woken by a notification, and every `poll_seconds` in case one was lost.
+    """Reads again when it is woken, by a notification or because the changes feed was told so when it asked.
 
     While the database is away, what was decided last stays in force.
     """
 
-    def __init__(self, database: Database, board: PolicyBoard, catalog: LiveCatalog, *, poll_seconds: float) -> None:
+    def __init__(self, database: Database, board: PolicyBoard, catalog: LiveCatalog) -> None:
         self._database, self._board, self._catalog = database, board, catalog
-        self._poll_seconds = poll_seconds
         self._woken = asyncio.Event()
         # One after another: what is read later is newer.
         self._reading = asyncio.Lock()
@@ -82,12 +84,13 @@ class Deployment:
 
     async def _keep_up(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._poll_seconds)
+            await self._woken.wait()
             self._woken.clear()
             try:
                 await self.refresh()
             except StorageError as error:
                 logger.warning("could not check for a changed policy: %s", error.message)
+                self._woken.set()
+                await asyncio.sleep(_RETRY_SECONDS)
             except msgspec.ValidationError:
                 logger.exception("the stored policy is of an unknown form; the one before stays in force")

@@ -40,6 +40,7 @@ class HostCaller(Struct, frozen=True, kw_only=True):
     role: Role
     scopes: tuple[str, ...]
     snapshot: Snapshot
+    issued_at: float
 
 
 class Keys(Protocol):
@@ -116,6 +117,7 @@ class HostTokenService:
             role=standing.role,
             scopes=_ADMIN_SCOPES if admin else _SCOPES,
             snapshot=standing.snapshot,
+            issued_at=claims.issued_at,
         )
 
     async def _prove(self, token: bytes) -> _Proven:

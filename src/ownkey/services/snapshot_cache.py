@@ -1,24 +1,24 @@
 """Snapshots and token owners in memory, so that a warm user costs no query.
 
-The database is the truth: every change raises the user's generation and notifies. A notification drops what is
-older here; a poll of the generations finds what a lost notification left behind. A snapshot is never replaced
-by an older one: a slow read that started before a change would otherwise bring the old state back.
+The database is the truth: every change raises the user's generation, and `storage.changes_feed` tells of it, at once or
+by asking every now and then. What is kept may be used only while it is known how old it can be: for some time after the
+last question that was answered, and no longer, whether the database is away or only this process is cut off from it. A
+snapshot is never replaced by an older one: a slow read that started before a change would otherwise bring the old state
+back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Collection, Coroutine
 from typing import Final, TypeVar, cast
 
 from msgspec import Struct
 
+from ownkey.domain.clock import elapsed_seconds
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.user import UserStatus
-from ownkey.errors import StorageError
 from ownkey.storage import snapshots
 from ownkey.storage.database import Database
 from ownkey.storage.snapshots import Standing, TokenOwner
@@ -26,12 +26,13 @@ from ownkey.storage.snapshots import Standing, TokenOwner
 # A token that nobody has is remembered for a moment, so that a client that repeats it does not repeat the query.
 _UNKNOWN_TOKEN_SECONDS: Final = 1.0
 _UNKNOWN_TOKENS_LIMIT: Final = 10_000
-_POLL_CHUNK: Final = 5_000
+_CHECK_CHUNK: Final = 5_000
+# Ten questions may go unanswered before the database counts as away.
+_LEASE_SECONDS: Final = 5.0
 _ANY_GENERATION: Final = 2**63
 
 T = TypeVar("T")
 K = TypeVar("K", str, bytes)
-logger = logging.getLogger(__name__)
 
 
 class _Entry(Struct):
@@ -43,7 +44,9 @@ class _Entry(Struct):
 class SnapshotCache:
     """Bounded by `size` users. When full, the user who was loaded first goes.
 
-    `on_drop` hears of every user who goes, so that whatever else is in memory about them goes too.
+    What is kept counts for `stale_seconds` after the last `note_sync`, and for a few seconds at least. `on_drop` hears
+    of every user who goes, so that whatever else is in memory about them goes too; `on_change` of every user who has
+    changed, in memory or not.
     """
 
     def __init__(
@@ -51,11 +54,15 @@ class SnapshotCache:
         database: Database,
         *,
         size: int,
-        poll_seconds: float,
+        stale_seconds: float,
         on_drop: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
+        others: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self._database, self._size, self._poll_seconds = database, size, poll_seconds
-        self._on_drop = on_drop
+        self._database, self._size = database, size
+        self._usable_seconds = max(stale_seconds, _LEASE_SECONDS)
+        self._usable_until = 0.0
+        self._on_drop, self._on_change, self._others = on_drop, on_change, others
         self._entries: dict[str, _Entry] = {}
         self._owners: dict[bytes, TokenOwner] = {}
         self._unknown: dict[bytes, float] = {}
@@ -63,21 +70,19 @@ class SnapshotCache:
         self._heard: dict[str, int] = {}
         # Raised when everything is dropped: what was being read then is not kept either.
         self._epoch = 0
-        self._loading: dict[str | bytes, asyncio.Task[object]] = {}
-        self._poller: asyncio.Task[None] | None = None
+        self._loading: dict[str | bytes, tuple[int, asyncio.Task[object]]] = {}
+        # How many reads are under way, and how many changes were heard of: nobody joins a read older than a change.
+        self._reading = self._changes = 0
 
-    def start(self) -> None:
-        """Begin to poll for changes whose notification was lost."""
-        self._poller = asyncio.create_task(self._poll(), name="ownkey-snapshot-poll")
-
-    async def close(self) -> None:
-        """Stop polling and forget everything."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poller
+    def close(self) -> None:
+        """Forget everything."""
+        self._usable_until = 0.0
         self._entries.clear()
         self._owners.clear()
+
+    def note_sync(self, moment: float) -> None:
+        """Everything that was committed before this moment (`elapsed_seconds`) has been dropped here."""
+        self._usable_until = moment + self._usable_seconds
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -85,11 +90,16 @@ class SnapshotCache:
     def find(self, user_id: str) -> Snapshot | None:
         """The snapshot of a warm user. No I/O."""
         entry = self._entries.get(user_id)
-        return entry.snapshot if entry is not None else None
+        return entry.snapshot if entry is not None and elapsed_seconds() < self._usable_until else None
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Whether this snapshot is the one that counts now. No I/O."""
+        entry = self._entries.get(snapshot.user_id)
+        return entry is not None and entry.snapshot is snapshot and elapsed_seconds() < self._usable_until
 
     def find_owner(self, token_hash: bytes) -> TokenOwner | None:
         """The owner of a warm token. No I/O; the caller checks the expiry."""
-        return self._owners.get(token_hash)
+        return self._owners.get(token_hash) if elapsed_seconds() < self._usable_until else None
 
     async def load(self, user_id: str) -> Snapshot | None:
         """The snapshot of a user: warm, or by one query that concurrent callers share."""
@@ -100,7 +110,7 @@ class SnapshotCache:
 
     async def load_owner(self, token_hash: bytes) -> TokenOwner | None:
         """The owner of a token with their snapshot: warm, or by one query that concurrent callers share."""
-        owner = self._owners.get(token_hash)
+        owner = self.find_owner(token_hash)
         if owner is not None:
             return owner
         if self._unknown.get(token_hash, 0) > time.monotonic():
@@ -110,7 +120,7 @@ class SnapshotCache:
     def find_standing(self, user_id: str) -> Standing | None:
         """The standing of a warm user. No I/O."""
         entry = self._entries.get(user_id)
-        return entry.standing if entry is not None else None
+        return entry.standing if entry is not None and elapsed_seconds() < self._usable_until else None
 
     async def load_standing(self, user_id: str) -> Standing | None:
         """The standing of a user: warm, or by one query that concurrent callers share."""
@@ -120,34 +130,46 @@ class SnapshotCache:
         return await self._single_flight(b"standing " + user_id.encode(), lambda _: self._read_standing(user_id))
 
     def drop(self, user_id: str, generation: int | None = None) -> None:
-        """Forget a user, and with `generation` only what is older than that."""
+        """A user has changed: forget them, and with `generation` only what is older than that."""
         entry = self._entries.get(user_id)
-        if self._loading:
+        self._changes += 1
+        if self._reading:
             # Without a generation nobody knows which reads are too old: none that is under way is kept.
             self._heard[user_id] = max(generation or _ANY_GENERATION, self._heard.get(user_id, 0))
-        if entry is None or (generation is not None and entry.snapshot.generation >= generation):
-            return
-        del self._entries[user_id]
-        for token_hash in entry.token_hashes:
-            self._owners.pop(token_hash, None)
-        self._on_drop(user_id)
+        if entry is not None and (generation is None or entry.snapshot.generation < generation):
+            self._forget(user_id, entry)
+        self._on_change(user_id)
 
     def drop_all(self) -> None:
-        """Forget everybody: the notifications were interrupted and anything may have changed."""
+        """Forget everybody: anything may have changed."""
         self._epoch += 1
-        for user_id in list(self._entries):
+        self._changes += 1
+        for user_id in {*self._entries, *self._others()}:
             self.drop(user_id)
         self._unknown.clear()
 
     async def check_generations(self) -> None:
-        """Drop every snapshot that the database has moved past. Raises StorageError."""
-        user_ids = list(self._entries)
-        for start in range(0, len(user_ids), _POLL_CHUNK):
-            chunk = user_ids[start : start + _POLL_CHUNK]
+        """Drop every snapshot whose generation is not the one of the database. Raises StorageError.
+
+        Also those that seem to be ahead: it may be another database, restored from a backup.
+        """
+        self._epoch += 1
+        self._changes += 1
+        self._unknown.clear()
+        user_ids = list({*self._entries, *self._others()})
+        for start in range(0, len(user_ids), _CHECK_CHUNK):
+            chunk = user_ids[start : start + _CHECK_CHUNK]
             current = await snapshots.load_generations(self._database, chunk)
             for user_id in chunk:
-                generation = current.get(user_id)
-                self.drop(user_id, generation) if generation is not None else self.drop(user_id)
+                entry = self._entries.get(user_id)
+                if entry is None or entry.snapshot.generation != current.get(user_id):
+                    self.drop(user_id)
+
+    def _forget(self, user_id: str, entry: _Entry) -> None:
+        del self._entries[user_id]
+        for token_hash in entry.token_hashes:
+            self._owners.pop(token_hash, None)
+        self._on_drop(user_id)
 
     async def _read_snapshot(self, user_id: str) -> Snapshot | None:
         epoch = self._epoch
@@ -191,32 +213,34 @@ class SnapshotCache:
                 return None
             if entry.snapshot.generation == snapshot.generation:
                 return entry
-            self.drop(user_id)
+            self._forget(user_id, entry)
+            self._on_change(user_id)
         while len(self._entries) >= self._size:
-            self.drop(next(iter(self._entries)))
+            self._forget(*next(iter(self._entries.items())))
         entry = self._entries[user_id] = _Entry(snapshot, set())
         return entry
 
     async def _single_flight(self, key: K, read: Callable[[K], Coroutine[None, None, T]]) -> T:
-        """Run `read` once for all who ask for `key`; one who gives up does not stop it for the others."""
-        task = cast("asyncio.Task[T] | None", self._loading.get(key))
-        if task is None:
+        """Run `read` once for all who ask for `key`; one who gives up does not stop it for the others.
+
+        Who comes after a change was heard of is not given what was asked for before it.
+        """
+        changes, found = self._loading.get(key, (0, None))
+        if found is None or changes != self._changes:
             task = asyncio.create_task(read(key))
-            self._loading[key] = cast("asyncio.Task[object]", task)
-            task.add_done_callback(lambda _: self._loaded(key))
+            self._loading[key] = self._changes, cast("asyncio.Task[object]", task)
+            self._reading += 1
+            task.add_done_callback(lambda task: self._loaded(key, task))
+        else:
+            task = cast("asyncio.Task[T]", found)
         return await asyncio.shield(task)
 
-    def _loaded(self, key: str | bytes) -> None:
-        task = self._loading.pop(key)
+    def _loaded(self, key: str | bytes, task: asyncio.Task[T]) -> None:
+        _, latest = self._loading.get(key, (0, None))
+        if latest is task:
+            del self._loading[key]
         if not task.cancelled():
             task.exception()  # somebody may have stopped waiting: it is not "never retrieved"
-        if not self._loading:
+        self._reading -= 1
+        if not self._reading:
             self._heard.clear()
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            try:
-                await self.check_generations()
-            except StorageError as error:
-                logger.warning("could not check for changed settings: %s", error.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
@@ -22,6 +22,8 @@ _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 _COMMAND_TIMEOUT_SECONDS: Final = 15.0
 _ACQUIRE_TIMEOUT_SECONDS: Final = 5.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
+# Nobody minds this, and a database that is there again answers sooner.
+_BRIEFLY_SECONDS: Final = 0.05
 _CACHED_STATEMENTS: Final = 200
 
 
@@ -30,6 +32,10 @@ class Database:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._in_use: set[Any] = set()
+        self._back = asyncio.Event()
+        self._back.set()
+        self._ask: Callable[[], None] = lambda: None
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 8, pooler: bool = False) -> Database:
@@ -92,15 +98,37 @@ class Database:
         rows = await self.fetch_rows(name, *arguments)
         return rows[0][0] if rows else None
 
-    async def fetch_rows(self, name: str, *arguments: Any) -> list[Any]:
-        """As `fetch_value`, all rows. Raises StorageError."""
-        async with self._connection() as connection:
+    async def fetch_rows(self, name: str, *arguments: Any, probing: bool = False) -> list[Any]:
+        """As `fetch_value`, all rows. Raises StorageError. `probing`: also while the database is known to be away."""
+        async with self._connection(probing=probing) as connection:
             with storage_errors():
                 return list(await connection.fetch(query(name), *arguments))
 
     async def ping(self) -> None:
         """Raises StorageError when the database does not answer."""
         await self.fetch_value("ping")
+
+    @property
+    def away(self) -> bool:
+        """Whether somebody has found that the database does not answer, and nobody that it does again."""
+        return not self._back.is_set()
+
+    async def note_away(self, ask: Callable[[], None]) -> None:
+        """The database does not answer: who waits for it is told so now, and who comes is not made to wait.
+
+        `ask` is called when somebody comes: whoever looks whether the database is there again is to look now.
+        """
+        self._ask = ask
+        if self.away:
+            return
+        self._back.clear()
+        await self._pool.expire_connections()
+        for connection in list(self._in_use):
+            connection.terminate()
+
+    def note_back(self) -> None:
+        """The database answers."""
+        self._back.set()
 
     async def check(self) -> list[Finding]:
         """What is wrong with the database or with the rights of this login; empty when all is well.
@@ -113,12 +141,15 @@ class Database:
                     return await find_faults(connection)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _connection(self, *, probing: bool = False) -> AsyncIterator[Any]:
+        if not probing and self.away:
+            await self._wait_briefly()
         try:
             with storage_errors(connecting=True):
                 connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_SECONDS)
         except asyncpg.InterfaceError as error:  # the pool is closed or closing
             raise unavailable() from error
+        self._in_use.add(connection)
         try:
             yield connection
         except StorageError as error:
@@ -126,9 +157,23 @@ class Database:
                 with suppress(asyncpg.InterfaceError):  # the pool has dropped it by itself
                     connection.terminate()
             raise
+        except asyncio.CancelledError:
+            if probing:
+                # Otherwise the pool would ask the server to cancel, and wait until that is done.
+                connection.terminate()
+            raise
         finally:
+            self._in_use.discard(connection)
             with storage_errors(connecting=True):
                 await self._pool.release(connection)
+
+    async def _wait_briefly(self) -> None:
+        """Give the database that was away the moment that it takes to find it again. Raises StorageError."""
+        self._ask()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._back.wait(), _BRIEFLY_SECONDS)
+        if self.away:
+            raise unavailable()
 
 
 async def _keep_session(_connection: Any) -> None:

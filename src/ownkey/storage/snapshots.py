@@ -12,11 +12,12 @@ from msgspec import Struct
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import PermissionDenied
-from ownkey.storage.changes_feed import ChangesFeed, listen
+from ownkey.storage.changes_feed import ChangesFeed, Hearer, listen
 from ownkey.storage.database import Database
 
 __all__ = [
     "ChangesFeed",
+    "Hearer",
     "Standing",
     "TokenOwner",
     "TokenState",

@@ -101,6 +101,11 @@ class UpstreamResponse:
         """Cancelling who reads leaves the answer to whoever reads on. It is to be closed in any case."""
         self._connection.outlives_reader = True
 
+    def cut(self) -> None:
+        """Cut the connection; whoever reads is told that the answer broke off. May be called again."""
+        if not self._ended:
+            self._connection.cut()
+
     async def close(self) -> None:
         """Let go of the answer; cuts the connection if the end has not arrived. May be called again."""
         self._let_go()

@@ -2782,7 +2782,7 @@ export interface components {
          * @description How an upstream call ended; failures carry the row of the error taxonomy.
          * @enum {string}
          */
-        Outcome: "ok" | "auth_invalid" | "auth_scope" | "credit_exhausted" | "quota_daily" | "rate_limited" | "overloaded" | "unreachable" | "timeout" | "model_unavailable" | "bad_request" | "cannot_carry" | "content_refused" | "stream_broken" | "answer_too_large" | "client_gone" | "unreadable" | "internal";
+        Outcome: "ok" | "auth_invalid" | "auth_scope" | "credit_exhausted" | "quota_daily" | "rate_limited" | "overloaded" | "unreachable" | "timeout" | "model_unavailable" | "bad_request" | "cannot_carry" | "content_refused" | "stream_broken" | "answer_too_large" | "client_gone" | "access_withdrawn" | "unreadable" | "internal";
         /**
          * PanelTokenInput
          * @description For whose panel, on which page.

@@ -3,6 +3,7 @@ import type { Language } from "../core/language.js";
 const german = {
   token_invalid: "Ihre Sitzung ist beendet. Melden Sie sich neu an.",
   token_expired: "Ihre Sitzung ist beendet. Melden Sie sich neu an.",
+  access_withdrawn: "Der Zugang wurde während der Anfrage entzogen.",
   user_suspended: "Ihr Konto ist gesperrt. Fragen Sie Ihren Administrator.",
   permission_denied: "Das dürfen Sie nicht.",
   fresh_sign_in_required: "Bitte bestätigen Sie zuerst, dass Sie es sind.",
@@ -66,6 +67,7 @@ const german = {
 const spanish: Record<keyof typeof german, string> = {
   token_invalid: "Su sesión ha terminado. Inicie sesión de nuevo.",
   token_expired: "Su sesión ha terminado. Inicie sesión de nuevo.",
+  access_withdrawn: "El acceso se retiró durante la solicitud.",
   user_suspended: "Su cuenta está suspendida. Pregunte a su administrador.",
   permission_denied: "No tiene permiso para hacer esto.",
   fresh_sign_in_required: "Primero confirme que es usted.",

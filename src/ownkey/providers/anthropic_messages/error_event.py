@@ -12,6 +12,7 @@ from ownkey.domain.usage import Outcome
 _TYPES: Final = {
     Outcome.AUTH_INVALID: "authentication_error",
     Outcome.AUTH_SCOPE: "permission_error",
+    Outcome.ACCESS_WITHDRAWN: "permission_error",
     Outcome.CREDIT_EXHAUSTED: "billing_error",
     Outcome.QUOTA_DAILY: "rate_limit_error",
     Outcome.RATE_LIMITED: "rate_limit_error",

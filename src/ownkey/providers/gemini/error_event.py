@@ -31,6 +31,7 @@ _HTTP: Final = {
     Outcome.CANNOT_CARRY: 400,
     Outcome.CONTENT_REFUSED: 400,
     Outcome.AUTH_INVALID: 401,
+    Outcome.ACCESS_WITHDRAWN: 403,
     Outcome.CREDIT_EXHAUSTED: 402,
     Outcome.AUTH_SCOPE: 403,
     Outcome.MODEL_UNAVAILABLE: 404,

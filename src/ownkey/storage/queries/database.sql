@@ -1,6 +1,8 @@
 -- name: set_identity
--- Role and claims of a transaction; `true` makes both end with it.
-select set_config('role', $1, true), set_config('request.jwt.claims', $2, true);
+-- Role and claims of a transaction; `true` makes both end with it. A process that is cut off in the middle of one must
+-- not keep its locks: while it did, nobody could revoke what it uses.
+select set_config('role', $1, true), set_config('request.jwt.claims', $2, true),
+    set_config('idle_in_transaction_session_timeout', '20s', true);
 
 -- name: ping
 -- Whether the database answers.

@@ -13,3 +13,11 @@ select user_id, generation from ownkey_private.load_generations($1);
 -- name: load_standing
 -- A user's role, status and last sign-out, with all that serves their requests; sets its own identity.
 select ownkey_private.load_standing($1);
+
+-- name: load_changes
+-- What has changed since a position, and the next position; one row at least.
+select "position", server_start, xid, kind, subject, generation from ownkey_private.load_changes($1);
+
+-- name: sweep_changes
+-- Forget changes of which every process knows.
+select ownkey_private.sweep_changes();
