@@ -36,15 +36,16 @@ class Server:
             max_body_bytes=core.config.max_body_bytes,
             bulkhead=Bulkhead(core.config.user_concurrency),
         )
+        self._own_observability = Observability(core)
         # Where this is one of several processes, something that speaks for all of them takes its place.
-        self.observability: Any = Observability(core)
+        self.observability: Any = self._own_observability
         self._panel = Panel(panel_files)
         origins = Origins(core.config)
         self._api: Any = create_settings_api(core, ApiIdentity(self.identity, core.sessions, origins), origins)
 
     def begin_drain(self) -> None:
         """From now on `/readyz` says that this server is about to end. What it is asked, it goes on to answer."""
-        self.observability.ending = True
+        self._own_observability.ending = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI conversation."""
