@@ -36,7 +36,8 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 UNSEEN = frozenset(
     """
     all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error method_not_allowed
-    migration_failed no_provider_available postgres_too_old response_not_stored schema_changed sign_in_denied
+    migration_failed no_provider_available postgres_too_old request_timeout response_not_stored schema_changed
+    server_ending sign_in_denied too_many_at_once too_many_connections
     sign_in_expired sign_in_not_fresh sign_in_other_user stream_broken thread_unsupported_request token_missing
     unknown_path unsupported_encoding usage_queue_full
     """.split()  # noqa: SIM905  # a list that people read
