@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick ledger lint types format bench bench-usage screenshots \
+.PHONY: help setup system panel panel-types demo test test-quick ledger slow-clients rolling lint types format bench bench-usage screenshots \
 	lock clean clean-all
 
 help: ## List the targets
@@ -90,6 +90,12 @@ test-quick: setup ## Tests without coverage and without the slow ones
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
+
+slow-clients: setup ## How long honest calls take beside a thousand slow clients, and beside one user's flood; two minutes
+	@SLOW_CLIENTS=1000 $(RUN) -m pytest -q -s tests/cli/test_patience_at_length.py $(ARGS)
+
+rolling: setup ## Twenty restarts of two servers behind nginx while streams run: nothing is lost; two minutes
+	@ROLLING_RESTARTS=20 $(RUN) -m pytest -q -s tests/cli/test_draining.py -k rolling $(ARGS)
 
 lint: $(VENV)/.project ## Style, and the floors of the house
 	@$(RUN) -m ruff check

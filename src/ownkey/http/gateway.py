@@ -74,7 +74,9 @@ class Gateway:
         except ClientGone:
             pass
         except OwnkeyError as error:
-            logger.info("request %s: %d %s", request_id, error.status, error.code)
+            # Who asks without end must not fill the log with it.
+            level = logging.DEBUG if error.status == 429 else logging.INFO
+            logger.log(level, "request %s: %d %s", request_id, error.status, error.code)
             await exchange.fail(error)
         except asyncio.CancelledError:
             if not (exchange.client_left or await exchange.say_goodbye()):
