@@ -144,8 +144,8 @@ class Config(Struct, frozen=True, kw_only=True):
     max_connections: int = 10_000
     # The same of one address; 0: as many. Leave it behind a proxy, from which all clients come.
     max_connections_per_address: int = 0
-    # Requests of one user that are under way at once, per process; more of them wait for a second or so and hear 429 then.
-    # 0: as many.
+    # Requests of one user that are under way at once, per process; more of them wait for about a second and hear 429
+    # then. 0: as many.
     user_concurrency: int = 100
     # After SIGTERM, how long the server goes on and only says in /readyz that it will end, so that balancers notice.
     drain_ready_seconds: float = 0.0

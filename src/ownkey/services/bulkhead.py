@@ -44,7 +44,7 @@ class Bulkhead:
         line = self._lines.setdefault(user_id, deque())
         line.append(turn)
         try:
-            # Whoever came at the same moment must not be refused at the same moment: others would wait for all that work.
+            # Who came at the same moment is not to be refused at the same moment: others would wait for all that work.
             async with asyncio.timeout(self._wait_seconds * random.uniform(0.5, 1.5)):  # noqa: S311  # no secret
                 await turn
         except BaseException as error:
