@@ -19,6 +19,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "port": (0, 65535),
     "database_pool_size": (1, 1000),
     "max_body_bytes": (1024, 2**31),
+    "max_bodies_bytes": (1024 * 1024, 2**40),
     "max_answer_bytes": (1024, 2**32),
     "connect_timeout_seconds": (0.1, 600),
     "first_byte_timeout_seconds": (0.1, 86_400),
@@ -113,6 +114,9 @@ class Config(Struct, frozen=True, kw_only=True):
     private_base_urls: bool = False
     # Largest request body under /v1, in bytes: images and documents travel inside.
     max_body_bytes: int = 32 * 1024 * 1024
+    # All request bodies together that do not come in one piece, in bytes, per process; a body may be in memory three
+    # times while it is sent on.
+    max_bodies_bytes: int = 512 * 1024 * 1024
     # Largest answer of a provider, in bytes, after decompression.
     max_answer_bytes: int = 64 * 1024 * 1024
     # Time to open a connection to a provider.

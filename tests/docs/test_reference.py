@@ -37,7 +37,7 @@ UNSEEN = frozenset(
     """
     all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error method_not_allowed
     migration_failed no_provider_available postgres_too_old request_timeout response_not_stored schema_changed
-    server_ending sign_in_denied too_many_at_once too_many_connections
+    server_ending server_full sign_in_denied too_many_at_once too_many_connections
     sign_in_expired sign_in_not_fresh sign_in_other_user stream_broken thread_unsupported_request token_missing
     unknown_path unsupported_encoding usage_queue_full
     """.split()  # noqa: SIM905  # a list that people read
