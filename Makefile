@@ -18,8 +18,8 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick ledger replicas isolation lint types format bench \
-	bench-usage screenshots lock clean clean-all
+.PHONY: help setup system panel panel-types demo test test-quick ledger replicas isolation slow-clients rolling lint \
+	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ replicas: setup ## Five gateways: how soon a revocation holds everywhere, and a 
 isolation: setup ## A million requests through PgBouncer, a quarter given up: no key crosses over
 	@ISOLATION_REQUESTS=$${ISOLATION_REQUESTS:-1000000} $(RUN) -m pytest -q -s tests/gateway/test_isolation.py $(ARGS)
 
+slow-clients: setup ## How long honest calls take beside a thousand slow clients, and beside one user's flood; two minutes
+	@SLOW_CLIENTS=1000 $(RUN) -m pytest -q -s tests/cli/test_patience_at_length.py $(ARGS)
+
+rolling: setup ## Twenty restarts of two servers behind nginx while streams run: nothing is lost; two minutes
+	@ROLLING_RESTARTS=20 $(RUN) -m pytest -q -s tests/cli/test_draining.py -k rolling $(ARGS)
+
 lint: $(VENV)/.project ## Style, and the floors of the house
 	@$(RUN) -m ruff check
 	@$(RUN) -m ruff format --check
@@ -109,8 +115,12 @@ format: $(VENV)/.project ## Rewrite in the house style
 	@$(RUN) -m ruff check --fix --exit-zero
 	@$(RUN) -m ruff format
 
-bench: setup ## Direct, nginx and Ownkey side by side in one run, under three minutes
-	@$(RUN) -m bench
+bench: setup ## Direct, nginx and Ownkey side by side in one run, some seven minutes; ARGS='--cases c1,c64' for some
+	@$(RUN) -m bench $(ARGS)
+
+bench-peers: setup ## The same with other gateways, which it installs below bench/.build: some minutes more
+	@$(RUN) -m bench --cases c1,c64,streams,paced --output bench/results/peers.json $(ARGS) \
+		direct nginx ownkey ferrogw tensorzero portkey litellm
 
 bench-usage: setup ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
 	@$(RUN) -m bench.usage_queries $(ARGS)

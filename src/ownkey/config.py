@@ -23,6 +23,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "workers": (1, 256),
     "database_pool_size": (1, 1000),
     "max_body_bytes": (1024, 2**31),
+    "max_bodies_bytes": (1024 * 1024, 2**40),
     "max_answer_bytes": (1024, 2**32),
     "connect_timeout_seconds": (0.1, 600),
     "first_byte_timeout_seconds": (0.1, 86_400),
@@ -121,6 +122,9 @@ class Config(Struct, frozen=True, kw_only=True):
     private_base_urls: bool = False
     # Largest request body under /v1, in bytes: images and documents travel inside.
     max_body_bytes: int = 32 * 1024 * 1024
+    # All request bodies together that do not come in one piece, in bytes, per process; a body may be in memory three
+    # times while it is sent on.
+    max_bodies_bytes: int = 512 * 1024 * 1024
     # Largest answer of a provider, in bytes, after decompression.
     max_answer_bytes: int = 64 * 1024 * 1024
     # Time to open a connection to a provider.
@@ -152,9 +156,9 @@ class Config(Struct, frozen=True, kw_only=True):
     max_connections: int = 10_000
     # The same of one address; 0: as many. Leave it behind a proxy, from which all clients come.
     max_connections_per_address: int = 0
-    # Requests of one user that are under way at once, per process; more of them wait for a second and hear 429 then.
-    # 0: as many.
-    user_concurrency: int = 200
+    # Requests of one user that are under way at once, per process; more of them wait for about a second and hear 429
+    # then. 0: as many.
+    user_concurrency: int = 100
     # After SIGTERM, how long the server goes on and only says in /readyz that it will end, so that balancers notice.
     drain_ready_seconds: float = 0.0
     # After that, how long running requests may take to finish. What is left is cut, and told so in its own form.

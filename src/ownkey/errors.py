@@ -16,6 +16,7 @@ OwnkeyError
 │   └── NoProvider              424      no_provider_available: nothing could even be tried; consent_needed (403)
 │       └── LimitReached        429      budget_spent, own_cap_reached, rate_limited; carries Retry-After
 ├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
+├── ServerFull                  503      server_full: too many large bodies at once; carries Retry-After
 ├── ServerEnding                503      server_ending: it is stopped or started anew; carries Retry-After
 ├── IdentityProviderAway        503      identity_provider_unavailable: who signed a token cannot be known now
 └── StorageError                503      database_unavailable, schema_outdated; carries Retry-After
@@ -138,6 +139,18 @@ class TooManyAtOnce(RequestError):
 
     code = "too_many_at_once"
     http_status = 429
+
+
+class ServerFull(OwnkeyError):
+    """Large requests of many clients together are more than this server holds in memory."""
+
+    code = "server_full"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server holds as many large requests as it can. Try again in a moment.", retry_after_seconds=1
+        )
 
 
 class ServerEnding(OwnkeyError):

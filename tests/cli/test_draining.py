@@ -44,11 +44,12 @@ def make_shell(place: Path, providers: SimulatedProviders, **variables: str) -> 
     )
 
 
-def call(token: str | None, **fields: Any) -> bytes:
-    fields = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], **fields}
+def call(token: str | None, path: str = "/v1/chat/completions", **fields: Any) -> bytes:
+    if path == "/v1/chat/completions":
+        fields = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], **fields}
     body = json.dumps(fields).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n"
-    return (head % (len(body), token)).encode() + body
+    head = "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n"
+    return (head % (path, len(body), token)).encode() + body
 
 
 def ask(client: RawClient, data: bytes) -> RawAnswer:
@@ -108,6 +109,46 @@ def test_a_second_signal_ends_at_once_and_loses_no_usage(place: Path, providers:
     with shell.serve() as serving, RawClient(serving.url) as stream, RawClient(serving.url) as whole:
         answer, refused = cut_two(serving, providers, stream, whole, signals=2)
     check_cut(shell, answer, refused)
+
+
+STREAMS: dict[str, tuple[str, dict[str, Any], bytes, bytes]] = {
+    "OpenAI": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}, b"[DONE]", b'"error":'),
+    "Responses": ("/v1/responses", {"input": "hello"}, b"response.completed", b"event: response.failed"),
+    "Anthropic": (
+        "/v1/messages",
+        {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 99},
+        b"message_stop",
+        b"event: error",
+    ),
+    "Google": (
+        "/v1beta/models/openai/gpt-4o-mini:streamGenerateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
+        b"finishReason",
+        b'"error":',
+    ),
+}
+
+
+def test_each_dialect_has_its_own_words_for_that(place: Path, providers: SimulatedProviders) -> None:
+    shell = make_shell(place, providers, OWNKEY_SHUTDOWN_GRACE_SECONDS="0.2")
+    providers.break_provider("openai", "stream_hold", after_events=6)
+    with shell.serve() as serving, ExitStack() as stack:
+        clients = {}
+        for name, (path, fields, _, _) in STREAMS.items():
+            client = clients[name] = stack.enter_context(RawClient(serving.url))
+            named = {} if "Google" in name else {"model": "openai/gpt-4o-mini", "stream": True}
+            client.send(call(serving.token, path, **named, **fields))
+            client.wait_for(b"imulated")
+        serving.process.send_signal(signal.SIGTERM)
+        for name, (_, _, end, words) in STREAMS.items():
+            [answer] = clients[name].read_all()
+            assert (answer.status, answer.complete) == (200, True), name
+            assert words in answer.body and b"being restarted" in answer.body, name
+            assert end not in answer.body, name
+            if name == "Google":
+                json.loads(answer.body)  # without alt=sse it is one array, which has its end
+        assert serving.process.wait(30) == 0
+    assert count_calls(shell)[0] == len(STREAMS)
 
 
 def cut_two(

@@ -37,8 +37,9 @@ UNSEEN = frozenset(
     """
     all_attempts_failed answer_too_large cannot_carry config_invalid content_refused internal_error
     method_not_allowed migration_failed model_lacks_operation model_lists_need_own_key no_provider_available
-    postgres_too_old response_not_stored schema_changed sign_in_denied sign_in_expired sign_in_not_fresh
-    sign_in_other_user stored_objects_need_own_key stream_broken thread_unsupported_request token_missing
+    postgres_too_old request_timeout response_not_stored schema_changed server_ending server_full sign_in_denied
+    sign_in_expired sign_in_not_fresh sign_in_other_user stored_objects_need_own_key stream_broken
+    thread_unsupported_request token_missing too_many_at_once too_many_connections
     unknown_path unsupported_encoding usage_queue_full
     usage_unwritable
     """.split()  # noqa: SIM905  # a list that people read

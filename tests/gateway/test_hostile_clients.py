@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from ownkey.http.body_room import BodyRoom
 from tests.gateway.api_client import administrator
 from tests.gateway.conftest import Platform, User
 
@@ -124,3 +126,35 @@ async def test_answers_of_two_users_in_two_dialects_at_once_stay_apart(
         said = entry.body["contents"][0]["parts"][0]["text"]
         owner = "AIza-first-0000000000001" if said.startswith(first.id) else "AIza-second-000000000001"
         assert entry.key == owner
+
+
+async def test_large_bodies_of_all_clients_together_have_a_limit(platform: Platform) -> None:
+    """Each of them is within the limit for one; together they are not. What was held is given back."""
+    user = await platform.user(groq="gsk_bodies_000000000000001")
+    gateway = platform.ok.asgi().gateway
+    room = gateway._body_room
+    gateway._body_room = BodyRoom(1_000_000)
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "a" * 700_000}]}).encode()
+    first, held = body[:690_000], asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield first
+        await held.wait()
+        yield body[690_000:]
+
+    try:
+        async with httpx2.AsyncClient(base_url=platform.url, timeout=20) as client:
+            headers = {"Authorization": f"Bearer {user.token}"}
+            slow = asyncio.create_task(client.post("/v1/chat/completions", headers=headers, content=slowly()))
+            while gateway._body_room.taken_bytes < len(first):
+                await asyncio.sleep(0)
+            refused = await client.post("/v1/chat/completions", headers=headers, content=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["error"]["code"] == "server_full"
+            held.set()
+            assert (await slow).status_code == 200
+            assert (await client.post("/v1/chat/completions", headers=headers, content=body)).status_code == 200
+        while gateway._body_room.taken_bytes:
+            await asyncio.sleep(0)
+    finally:
+        gateway._body_room = room

@@ -223,7 +223,7 @@ class ClientConnection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # Nothing here speaks another protocol. The request is answered as what it is, and is the last one.
-            self._deaf = True
+            self._deaf, self.cycle.keep_alive = True, False
         except httptools.HttpParserError:
             status, code, text = self._refusal or (400, "invalid_request", "This is not a valid HTTP request.")
             self._refuse(status, code, text)
@@ -266,8 +266,6 @@ class ClientConnection(HttpToolsProtocol):
         self._check_head()
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)

@@ -13,6 +13,7 @@ from ownkey.domain.provider import Dialect
 from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.usage import Outcome
 from ownkey.errors import OwnkeyError, RequestError, ServerEnding, TooLarge
+from ownkey.http.body_room import BodyRoom
 from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, error_status
 from ownkey.providers.gemini.json_array import JSONArrayStream
@@ -86,7 +87,7 @@ class ClientGone(Exception):  # not an error of ours
 class Exchange:
     """Reads the request, writes the answer, and notices when the client leaves.
 
-    `dialect` is the client's, for errors; OpenAI's until it is known.
+    `dialect` is the client's, for errors; OpenAI's until it is known. `held_bytes` of a `BodyRoom` are its own.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Exchange:
         "_started",
         "_watcher",
         "dialect",
+        "held_bytes",
         "request_id",
     )
 
@@ -106,6 +108,7 @@ class Exchange:
         self._receive, self._send, self._connection = receive, send, connection
         self.request_id, self.dialect = request_id, Dialect.OPENAI_CHAT
         self._started = self._direct = False
+        self.held_bytes = 0
         self._presence: Presence | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._attended: Connection | None = None
@@ -115,8 +118,8 @@ class Exchange:
         """Whether nobody is there any more to hear an answer."""
         return self._presence is not None and self._presence.left
 
-    async def read_body(self, headers: list[Header], limit: int) -> bytes:
-        """The request's body. Raises TooLarge, before reading where the length is announced."""
+    async def read_body(self, headers: list[Header], limit: int, room: BodyRoom) -> bytes:
+        """The request's body. Raises TooLarge, before reading where the length is announced, and ServerFull."""
         for name, value in headers:
             # The length of the number is compared first: int() refuses more than 4,300 digits.
             if name == b"content-length" and (len(value) > 18 or int(value) > limit):
@@ -124,6 +127,8 @@ class Exchange:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
         if self._connection is not None and (whole := self._connection.take_body()) is not None:
+            if len(whole) > limit:
+                raise _too_large(limit)
             return whole
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -131,15 +136,21 @@ class Exchange:
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             return body
-        chunks, size = [body], len(body)
-        while message.get("more_body", False):
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            chunks.append(body)
+            size += len(body)
+            if size > limit:
+                raise _too_large(limit)
+            room.take(len(body))
+            self.held_bytes = size
+            if not message.get("more_body", False):
+                break
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise _too_large(limit)
+            body = message.get("body", b"")
         return b"".join(chunks)
 
     def watch(self) -> Presence:

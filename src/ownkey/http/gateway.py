@@ -12,6 +12,7 @@ from typing import Final
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import OwnkeyError, PermissionDenied
+from ownkey.http.body_room import BodyRoom
 from ownkey.http.doors import Door, find_dialect, find_door, is_gateway_path
 from ownkey.http.exchange import CONNECTION, ClientGone, Exchange, Receive, Scope, Send, attempt_headers
 from ownkey.http.identity import IN_PROCESS_USER, Identity
@@ -56,10 +57,11 @@ class Gateway:
         counter: TokenCounter,
         models: ModelList,
         max_body_bytes: int,
+        body_room: BodyRoom,
         bulkhead: Bulkhead,
     ) -> None:
         self._identity, self._completion, self._counter, self._models = identity, completion, counter, models
-        self._max_body_bytes, self._bulkhead = max_body_bytes, bulkhead
+        self._max_body_bytes, self._body_room, self._bulkhead = max_body_bytes, body_room, bulkhead
 
     @property
     def waiting(self) -> int:
@@ -75,7 +77,9 @@ class Gateway:
         except ClientGone:
             pass
         except OwnkeyError as error:
-            logger.info("request %s: %d %s", request_id, error.status, error.code)
+            # Who asks without end must not fill the log with it.
+            level = logging.DEBUG if error.status == 429 else logging.INFO
+            logger.log(level, "request %s: %d %s", request_id, error.status, error.code)
             await exchange.fail(error)
         except asyncio.CancelledError:
             if not (exchange.client_left or await exchange.say_goodbye()):
@@ -85,6 +89,8 @@ class Gateway:
             await exchange.fail(internal_error())
         finally:
             exchange.stop_watching()
+            if exchange.held_bytes:
+                self._body_room.give_back(exchange.held_bytes)
 
     async def _serve(self, scope: Scope, exchange: Exchange, door: Door) -> None:
         snapshot, access = await self._recognise(scope)
@@ -143,7 +149,7 @@ class Gateway:
                 fallback = value.decode("latin-1")
             elif name == b"content-type":
                 content_type = value.decode("latin-1")
-        body = await exchange.read_body(scope["headers"], self._max_body_bytes)
+        body = await exchange.read_body(scope["headers"], self._max_body_bytes, self._body_room)
         asked = Asked(
             dialect=door.dialect,
             model=door.model,

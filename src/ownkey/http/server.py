@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from ownkey.http.api_identity import ApiIdentity
+from ownkey.http.body_room import BodyRoom
 from ownkey.http.gateway import Gateway, Receive, Scope, Send, is_gateway_path
 from ownkey.http.host_tokens import HostTokenCallers
 from ownkey.http.identity import Identity
@@ -34,6 +35,7 @@ class Server:
             counter=core.counter,
             models=core.models,
             max_body_bytes=core.config.max_body_bytes,
+            body_room=BodyRoom(core.config.max_bodies_bytes),
             bulkhead=Bulkhead(core.config.user_concurrency),
         )
         self._own_observability = Observability(core)

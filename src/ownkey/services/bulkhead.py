@@ -7,6 +7,7 @@ it spares: a program that does not wait asks again at once, and each refusal is 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from typing import Final
 
@@ -43,7 +44,8 @@ class Bulkhead:
         line = self._lines.setdefault(user_id, deque())
         line.append(turn)
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            # Who came at the same moment is not to be refused at the same moment: others would wait for all that work.
+            async with asyncio.timeout(self._wait_seconds * random.uniform(0.5, 1.5)):  # noqa: S311  # no secret
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
