@@ -13,6 +13,7 @@ import typer
 import ownkey
 from ownkey.cli.commands import examples
 from ownkey.cli.database_text import describe_database
+from ownkey.cli.installation import find_new_place, tell_new_place
 from ownkey.cli.listener import bind_listener, is_loopback, url_of
 from ownkey.cli.session import current_actor, read_config, run_to_end
 from ownkey.config import PREFIX, Config
@@ -63,9 +64,12 @@ def serve(
     logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     forbid_core_dumps()
     with bind_listener(config.host, config.port) as listener:
+        new_place = find_new_place(config)
         from ownkey.app import Ownkey
 
         async def announce(ok: Ownkey) -> None:
+            if new_place is not None:
+                tell_new_place(new_place)
             await _announce(ok, listener)
 
         run_to_end(
