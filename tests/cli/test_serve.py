@@ -212,6 +212,18 @@ def test_an_unsafe_configuration_is_one_sentence_and_exit_status_2(shell: Shell,
     assert "unexpected" not in line
 
 
+def test_a_command_that_makes_a_new_installation_says_so_and_where_the_running_server_has_its_data(
+    running: Shell, shell: Shell
+) -> None:
+    done = shell.run("user", "list")
+    assert done.returncode == 0, done.stderr
+    assert f"New installation in {shell.data_dir.resolve()}" in done.stderr
+    assert f"set OWNKEY_DATA_DIR={running.data_dir.resolve()}" in done.stderr
+    assert "New installation" not in running.run("user", "list").stderr
+    again = shell.run("user", "list")
+    assert again.returncode == 0 and again.stderr == ""
+
+
 def test_a_taken_port_is_said_before_anything_is_started(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

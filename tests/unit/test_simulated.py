@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import tomllib
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -444,3 +449,35 @@ def test_nothing_is_left_running() -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     simulated.close()
+
+
+def test_anthropic_refuses_a_system_message_where_the_real_one_does(sim: SimulatedProviders) -> None:
+    client = anthropic.Anthropic(base_url=sim.url + "/anthropic", api_key="sk-ant-x", max_retries=0)
+    system: Any = {"role": "system", "content": "Be brief."}
+
+    def ask(model: str, *messages: Any) -> Any:
+        return client.messages.create(model=model, max_tokens=9, messages=list(messages))
+
+    for model, messages in (
+        ("claude-sonnet-5-5", (system, *MESSAGES)),
+        ("claude-sonnet-5-5", (*MESSAGES, system, *MESSAGES)),
+        ("claude-sonnet-4-5", (*MESSAGES, system)),
+        ("claude-haiku-4-5-20251001", (*MESSAGES, system)),
+        ("claude-sonnet-5", (*MESSAGES, system)),
+    ):
+        with pytest.raises(anthropic.BadRequestError, match="Unexpected role"):
+            ask(model, *messages)
+
+
+def test_it_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ownkey.testing", "--port", "0", "--catalog", str(tmp_path / "catalog.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        assert said[2].startswith("Ready.")
+        url = said[0].split()[3]
+        assert tomllib.loads((tmp_path / "catalog.toml").read_text())["openai"]["base_url"].startswith(url)
+        with urllib.request.urlopen(f"{url}/_sim/ledger") as answer:
+            assert json.load(answer) == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0

@@ -12,6 +12,7 @@ import typer
 
 from ownkey.cli.announcement import announce
 from ownkey.cli.commands import examples
+from ownkey.cli.installation import find_new_place, tell_new_place
 from ownkey.cli.listener import bind_listener
 from ownkey.cli.session import read_config, run_to_end
 from ownkey.config import PREFIX, Config
@@ -67,9 +68,12 @@ def serve(
         _serve_with_workers(config)
         return
     with bind_listener(config.host, config.port) as listener:
+        new_place = find_new_place(config)
         from ownkey.app import Ownkey
 
         async def begin(ok: Ownkey) -> None:
+            if new_place is not None:
+                tell_new_place(new_place)
             await announce(ok, listener)
             print("Ready. Ctrl-C ends it, after the requests that are running.", flush=True)
 

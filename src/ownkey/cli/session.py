@@ -13,6 +13,7 @@ import typer
 
 from ownkey.cli.commands import INTERRUPTED
 from ownkey.cli.database_text import check_database_urls, explain
+from ownkey.cli.installation import find_new_place, tell_new_place
 from ownkey.config import Config
 from ownkey.errors import ConfigError, OwnkeyError, StorageError
 
@@ -37,12 +38,15 @@ def read_config() -> Config:
 def with_ownkey(work: Callable[[Ownkey], Awaitable[Result]]) -> Result:
     """Run `work` with everything open. Raises OwnkeyError for every failure, with a message for people."""
     config = read_config()
+    new_place = find_new_place(config)
 
     async def open_and_work() -> Result:
         # Here, not above: `ownkey --help` should not load a web server and a database driver.
         from ownkey.app import Ownkey
 
         async with Ownkey.open(config) as ok:
+            if new_place is not None:
+                tell_new_place(new_place)
             return await work(ok)
 
     return run_to_end(open_and_work(), config)

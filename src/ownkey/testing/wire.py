@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from typing import Any, Final
 
 from ownkey.domain.provider import Dialect, Provider, Quirk
 
 _DONE: Final = b"[DONE]"
+_OLD_CLAUDE: Final = re.compile(r"claude-(?:[0-3]\b|(?:sonnet|haiku|opus)-4|haiku-5$|sonnet-5$)(?!-8)")
 # These validate in a layer that answers 422.
 _ANSWERS_422: Final = frozenset({"mistral", "cohere"})
 _OPENAI_DETAILS: Final = {
@@ -38,6 +40,13 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
     if provider.dialect is Dialect.ANTHROPIC_MESSAGES and "anthropic-version" not in headers:
         error = {"type": "invalid_request_error", "message": "anthropic-version: header is required"}
         return 400, json.dumps({"type": "error", "error": error}).encode()
+    if provider.dialect is Dialect.ANTHROPIC_MESSAGES and _has_misplaced_system(body):
+        message = (
+            'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" '
+            "as an input message role."
+        )
+        error = {"type": "invalid_request_error", "message": message}
+        return 400, json.dumps({"type": "error", "error": error}).encode()
     if (
         provider.dialect is Dialect.OPENAI_RESPONSES
         and isinstance(body, dict)
@@ -50,6 +59,22 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
         refusal = {"object": "error", "message": {"detail": [detail]}, "type": "invalid_request_error"}
         return 422, json.dumps({**refusal, "param": None, "code": None}).encode()
     return None
+
+
+def _has_misplaced_system(body: Any) -> bool:
+    """Newer models take a system message right after a user's, at the end or before the assistant's."""
+    messages = body.get("messages") if isinstance(body, dict) else None
+    if not isinstance(messages, list):
+        return False
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    for place, role in enumerate(roles):
+        if role != "system":
+            continue
+        before = roles[place - 1] if place else None
+        after = roles[place + 1] if place + 1 < len(roles) else "assistant"
+        if before != "user" or after != "assistant" or _OLD_CLAUDE.search(str(body.get("model"))):
+            return True
+    return False
 
 
 def prepare_body(provider: Provider, body: Any, raw: bytes) -> bytes:

@@ -65,7 +65,7 @@ def _ended(reply: Reply, request: dict[str, Any], model: str, told: dict[str, An
         "model": model,
         "output": _items(reply),
         "parallel_tool_calls": request.get("parallel_tool_calls", True),
-        "previous_response_id": None,
+        "previous_response_id": request.get("previous_response_id"),
         "reasoning": request.get("reasoning") or {"effort": None, "summary": None},
         "store": request.get("store", True),
         "temperature": request.get("temperature", 1.0),
