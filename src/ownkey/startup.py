@@ -71,10 +71,15 @@ def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
 
 def open_spool(config: Config) -> Spool | None:
     """Where calls stand until they are in the database; None where that alone is to keep them. Raises ConfigError."""
+    directory = find_spool_dir(config)
+    return None if directory is None else Spool(directory, max_bytes=config.spool_max_bytes)
+
+
+def find_spool_dir(config: Config) -> Path | None:
+    """The directory of that, which need not be there yet."""
     if config.usage_durability == "database":
         return None
-    directory = config.spool_dir or config.data_dir / "spool"
-    return Spool(directory.expanduser().absolute(), max_bytes=config.spool_max_bytes)
+    return (config.spool_dir or config.data_dir / "spool").expanduser().absolute()
 
 
 def wrapping_key_path(config: Config) -> Path:

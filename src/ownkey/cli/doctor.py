@@ -50,13 +50,14 @@ async def _examine_all(config: Config) -> list[Check]:
     from ownkey.cli.doctor_database import check_database
     from ownkey.cli.doctor_embedded import check_embedded
     from ownkey.cli.doctor_limits import check_limits
+    from ownkey.cli.doctor_spool import check_spool
     from ownkey.cli.doctor_webhook import check_webhook_settings
 
     checks = [ok("configuration", "Every OWNKEY_* variable is understood.")]
     catalog_check, catalog = machine.check_catalog(config)
     key_check, keys = machine.check_wrapping_key(config)
     checks += [catalog_check, machine.check_provider_keys(config, catalog, os.environ), key_check]
-    checks.append(machine.check_port(config))
+    checks += [machine.check_port(config), check_spool(config)]
     if config.limits_url is not None:
         checks.append(await check_limits(config))
     webhook_check = check_webhook_settings(config)

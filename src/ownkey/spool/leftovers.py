@@ -64,6 +64,17 @@ def take_leftovers(directory: Path) -> Iterator[Leftovers]:
         yield Leftovers(events, segments, damaged, lock_path, lock)
 
 
+def find_abandoned(directory: Path) -> int:
+    """How many processes that are gone have left something. Raises OSError."""
+    count = 0
+    for lock_path in directory.glob(f"*{LOCK_SUFFIX}"):
+        lock = _try_lock(lock_path)
+        if lock is not None:
+            os.close(lock)
+            count += 1
+    return count
+
+
 def hold_lock(path: Path) -> int:
     """Make this process's lock, and hold it. Raises OSError."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
