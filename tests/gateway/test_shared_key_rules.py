@@ -189,6 +189,15 @@ async def test_the_operators_money_goes_to_the_model_that_was_asked_for(
     assert seen.provider == "openrouter" and seen.body[next(iter(fields))] == next(iter(fields.values()))
 
 
+async def test_a_preset_in_a_models_name_is_a_choice_as_well(platform: Platform, client: httpx2.AsyncClient) -> None:
+    user = await platform.user()
+    for name in ("openai/@preset/mine", "openai/gpt-5.4@preset/mine"):
+        refused = await client.post(CHAT, headers=bearer(user.token), json=chat(model=name))
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], error["param"]) == (400, "model_lists_need_own_key", "model")
+    assert platform.providers.ledger() == []
+
+
 async def test_counting_says_nothing_of_what_another_has_stored(platform: Platform, client: httpx2.AsyncClient) -> None:
     user = await platform.user()
     body = responses(previous_response_id="resp_1")

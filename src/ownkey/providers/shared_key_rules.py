@@ -92,6 +92,9 @@ _ALL_DIALECTS: Final = (b'"gs:', b"generativelanguage")
 _CHOICES: Final = frozenset({"fallbacks", "models", "preset", "providerOptions", "route"})
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
+# A preset may stand in OpenRouter's model names too.
+_PRESET: Final = "@preset/"
+
 
 class Unshareable(Struct, frozen=True):
     """Why the operator's key is not used for a request: the skip's reason, and the field it is about."""
@@ -105,12 +108,14 @@ class _Object(list[tuple[str, Any]]):
 
 
 def find_unshareable(
-    body: bytes, operation: Operation, dialect: Dialect, fields: Mapping[str, Raw] | None = None
+    body: bytes, operation: Operation, dialect: Dialect, model: str, fields: Mapping[str, Raw] | None = None
 ) -> Unshareable | None:
     """The first thing in a request that forbids the operator's key, or None. What cannot be read is forbidden.
 
     `fields` are those of the body, where somebody has read them already.
     """
+    if _PRESET in model:
+        return Unshareable(SkipReason.MODEL_LISTS_NEED_OWN_KEY, "model")
     if operation in FORMS or operation == "embeddings":
         return None  # these have room for bytes and words alone
     if fields is None:

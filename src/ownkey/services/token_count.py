@@ -67,7 +67,7 @@ class TokenCounter:
         dialect = choose_count_dialect(provider)
         if dialect is None:
             return None
-        if attempt.payer is Payer.SHARED and find_unshareable(request.body, "chat", request.dialect) is not None:
+        if attempt.payer is Payer.SHARED and find_unshareable(request.body, "chat", request.dialect, attempt.model):
             return None
         try:
             asked = build_count_request(provider, attempt.base_url, call, dialect)

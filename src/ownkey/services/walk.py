@@ -178,7 +178,7 @@ class Walk:
     def _may_share(self, attempt: Attempt) -> bool:
         """Whether the operator's key may serve this request. Raises ThreadUnsupported: its client can mend that."""
         request = self.request
-        found = find_unshareable(request.body, request.route.operation, request.dialect, request.fields)
+        found = find_unshareable(request.body, request.route.operation, request.dialect, attempt.model, request.fields)
         if found is None:
             return True
         if found.field == "thread":
