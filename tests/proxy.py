@@ -1,4 +1,6 @@
-"""Debian's nginx in front of gateways, configured as docs/how-to/run-in-production.md says."""
+"""Debian's nginx in front of gateways, configured as docs/how-to/run-in-production.md says, but for uploads: those are
+passed on as they come, so that more of what a client sends is seen behind it.
+"""
 
 from __future__ import annotations
 

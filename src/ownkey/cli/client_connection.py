@@ -445,7 +445,13 @@ class _Full:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in _UNMETERED:
-            await self._application(scope, receive, send)
+
+            async def send_and_close(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+                await send(message)
+
+            await self._application(scope, receive, send_and_close)
             return
         error = {
             "message": "This server has as many connections as it can take. Try again in a moment.",
