@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ownkey import Config, Ownkey
+from ownkey.domain.clock import elapsed_seconds
 from ownkey.errors import AuthError, NotFound
 from ownkey.testing import SimulatedProviders
 
@@ -96,3 +97,34 @@ async def test_a_slow_read_does_not_bring_an_old_state_back(pair: tuple[Ownkey, 
     cache.drop("ada", old.generation + 1_000_000)
     assert (await reading) is not None
     assert cache.find("ada") is None
+
+
+async def test_what_may_be_too_old_is_not_used(pair: tuple[Ownkey, Ownkey]) -> None:
+    """Nobody has asked the database for longer than that is allowed: what is in memory says nothing any more."""
+    _, second = pair
+    cache = second.core.cache
+    warm = cache.find("ada")
+    assert warm is not None
+    assert cache.is_current(warm)
+    cache.note_sync(elapsed_seconds() - 1_000)
+    assert cache.find("ada") is None
+    assert not cache.is_current(warm)
+    assert await cache.load("ada") is not warm, "read again, since the database is there"
+    # The next question is answered with no change of hers, so that what was kept counts again, unread.
+    await until(lambda: cache.find("ada") is not None)
+
+
+async def test_nobody_is_given_a_read_that_is_older_than_a_change(pair: tuple[Ownkey, Ownkey]) -> None:
+    """Who comes after a change was heard of does not join those who asked before it."""
+    _, second = pair
+    cache = second.core.cache
+    cache.drop("ada")
+    before = asyncio.ensure_future(cache.load("ada"))
+    await asyncio.sleep(0)
+    together = asyncio.ensure_future(cache.load("ada"))
+    await asyncio.sleep(0)
+    cache.drop("ada")
+    after = asyncio.ensure_future(cache.load("ada"))
+    old, shared, new = await asyncio.gather(before, together, after)
+    assert old is shared
+    assert new is not old

@@ -63,8 +63,7 @@ class Books:
         completion = ok.core.completion
         opened = completion.open
 
-        async def open_and_note(snapshot: Any, request: Any, *, request_id: str | None = None, **more: Any) -> Any:
-            assert request_id is not None
+        async def open_and_note(snapshot: Any, request: Any, *, request_id: str, **more: Any) -> Any:
             self.requests[request_id] = msgspec.json.decode(request.body)["user"]
             return await opened(snapshot, request, request_id=request_id, **more)
 
