@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
@@ -19,6 +23,7 @@ from tests.gateway.conftest import serve
 from tests.gateway.ledger_server import LedgerServer
 
 KEY = "gsk_ada_0000000000000001"
+HOST_SECRET = "a-secret-of-a-host-with-more-than-32-bytes"
 BODY = {"model": "auto", "user": "ada", "messages": []}
 
 
@@ -53,7 +58,14 @@ async def stage(private_dir: Path) -> AsyncIterator[Stage]:
         provider = await stack.enter_async_context(LedgerServer(chunk_pause=go_on))
         catalog = private_dir / "catalog.toml"
         catalog.write_text(f'[groq]\nbase_url = "{provider.base_url}"\nlocal = true\n')
-        config = Config(data_dir=private_dir, catalog=catalog, shared_keys=False)
+        config = Config(
+            data_dir=private_dir,
+            catalog=catalog,
+            shared_keys=False,
+            jwt_issuer="host",
+            jwt_audience="ownkey",
+            jwt_secret=HOST_SECRET,
+        )
         first = await stack.enter_async_context(Ownkey.open(config, environ={}))
         second = await stack.enter_async_context(Ownkey.open(config, environ={}))
         await first.manager.load_user_settings("ada")
@@ -133,6 +145,45 @@ async def test_a_whole_answer_that_is_waited_for_is_refused(private_dir: Path, s
     assert answer.json()["error"]["code"] == "access_withdrawn"
     assert words in answer.json()["error"]["message"]
     await asyncio.wait_for(stage.provider.someone_left.wait(), 5)
+    assert await stage.outcomes() == ["access_withdrawn estimated"]
+
+
+def sign_host_token(user_id: str) -> str:
+    """As the host application would, a minute ago."""
+    now = int(time.time()) - 60
+    claims = {"iss": "host", "aud": "ownkey", "sub": user_id, "iat": now, "exp": now + 600}
+    parts = [urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=") for part in ({"alg": "HS256"}, claims)]
+    mark = hmac.digest(HOST_SECRET.encode(), b".".join(parts), "sha256")
+    return b".".join((*parts, urlsafe_b64encode(mark).rstrip(b"="))).decode()
+
+
+async def test_who_signs_out_everywhere_ends_streams_of_the_hosts_token_and_no_others(stage: Stage) -> None:
+    async with httpx2.AsyncClient(base_url=stage.url, timeout=20) as client:
+
+        async def follow(token: str) -> tuple[Any, AsyncIterator[str]]:
+            headers = {"Authorization": f"Bearer {token}"}
+            asking = client.stream("POST", "/v1/chat/completions", headers=headers, json={**BODY, "stream": True})
+            lines = (await asking.__aenter__()).aiter_lines()
+            await anext(lines)
+            return asking, lines
+
+        by_host, host_lines = await follow(sign_host_token("ada"))
+        by_token, token_lines = await follow(stage.token)
+        await stage.first.core.sessions.end_all("ada")
+        [event] = [line async for line in host_lines if line]
+        assert "signed out everywhere" in event
+        stage.go_on.set()
+        assert [line async for line in token_lines if line][-1] == "data: [DONE]"
+        for one in (by_host, by_token):
+            await one.__aexit__(None, None, None)
+    assert sorted(await stage.outcomes()) == ["access_withdrawn estimated", "ok reported"]
+
+
+async def test_a_stream_of_the_host_itself_is_cut_too(stage: Stage) -> None:
+    parts = stage.second.manager.stream_chat("ada", messages=[{"role": "user", "content": "hi"}])
+    assert b'"content":"x"' in await anext(parts)
+    await _suspend(stage)
+    assert b'"code":"access_withdrawn"' in b"".join([part async for part in parts])
     assert await stage.outcomes() == ["access_withdrawn estimated"]
 
 
