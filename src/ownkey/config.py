@@ -179,7 +179,7 @@ class Config(Struct, frozen=True, kw_only=True):
     # What the record of a call has survived before the last byte of its answer: `process` (this process's end, however
     # it comes), `disk` (the machine's, too) or `database` (it is in PostgreSQL: for machines whose disk does not stay).
     usage_durability: Literal["process", "disk", "database"] = "process"
-    # Where calls stand until they are in PostgreSQL; empty: `spool` in the data directory.
+    # Where calls stand until they are in PostgreSQL, a directory for each database; empty: one in the data directory.
     spool_dir: Path | None = None
     # What the spool of one process may take of the disk; beyond it requests are refused.
     spool_max_bytes: int = 1024 * 1024 * 1024

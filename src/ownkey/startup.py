@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -79,7 +81,16 @@ def find_spool_dir(config: Config) -> Path | None:
     """The directory of that, which need not be there yet."""
     if config.usage_durability == "database":
         return None
-    return (config.spool_dir or config.data_dir / "spool").expanduser().absolute()
+    if config.spool_dir is not None:
+        return config.spool_dir.expanduser().absolute()
+    # What is left behind must not end up in the database of another installation of this machine.
+    where = (
+        ""
+        if config.database_url is None
+        else urlsplit(config.database_url)._replace(query="").geturl().rpartition("@")[2]
+    )
+    name = "spool" if not where else f"spool-{sha256(where.encode()).hexdigest()[:12]}"
+    return (config.data_dir / name).expanduser().absolute()
 
 
 def wrapping_key_path(config: Config) -> Path:

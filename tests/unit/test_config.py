@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ownkey.config import Config
 from ownkey.errors import ConfigError
+from ownkey.startup import find_spool_dir
 
 
 def test_defaults_and_values() -> None:
@@ -54,3 +56,16 @@ def test_a_wrong_variable_is_named_and_its_value_is_not(name: str, value: str) -
     # A word that was typed where it does not belong could be a secret; a number is not.
     if value.isalpha():
         assert value not in caught.value.message.replace(name, "").split()
+
+
+def test_each_database_has_a_spool_of_its_own(tmp_path: Path) -> None:
+    def place(**fields: Any) -> Path | None:
+        return find_spool_dir(Config(data_dir=tmp_path, **fields))
+
+    assert place() == tmp_path / "spool"
+    one, other = place(database_url="postgresql://a:x@db/one"), place(database_url="postgresql://a:x@db/other")
+    assert one is not None and one.parent == tmp_path
+    assert len({one, other, tmp_path / "spool"}) == 3
+    assert place(database_url="postgresql://b:changed@db/one?sslmode=require") == one, "who asks does not matter"
+    assert place(database_url="postgresql://db/one", spool_dir=tmp_path / "mine") == tmp_path / "mine"
+    assert place(usage_durability="database") is None

@@ -201,7 +201,8 @@ class ClientConnection(HttpToolsProtocol):
     def end_parts(self) -> None:
         """That was the last part."""
         if not self._lost:
-            self.transport.write(b"0\r\n\r\n")
+            head, self._head = self._head, b""  # there may have been no part at all
+            self.transport.write((head + b"transfer-encoding: chunked\r\n\r\n" if head else b"") + b"0\r\n\r\n")
         self._complete()
 
     def _complete(self) -> None:

@@ -99,8 +99,9 @@ class Metering:
         if self._waiting:
             what = "could not be written before the process ended" if self._spool is None else "stay in the spool"
             logger.error("%d usage events %s", len(self._waiting), what)
-        if self._spool is not None:
-            self._spool.close()
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.close()
 
     @property
     def waiting(self) -> int:

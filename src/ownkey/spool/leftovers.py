@@ -77,8 +77,11 @@ def find_abandoned(directory: Path) -> int:
 
 def hold_lock(path: Path) -> int:
     """Make this process's lock, and hold it. Raises OSError."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # Under another name at first: between making and locking it, somebody might take it for that of a dead process.
+    made = path.with_suffix(".new")
+    lock = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    made.rename(path)
     return lock
 
 

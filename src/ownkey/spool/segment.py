@@ -17,14 +17,16 @@ from ownkey.spool.frames import HEAD
 class Segment:
     """A segment that this process writes.
 
-    `open_frames` counts what is not in the database yet; `dirty`: something was written since the disk was asked.
+    `open_frames` counts what is not in the database yet. `dirty`: something was written since the disk was asked.
+    `syncing`: it is being asked, in a thread that needs the file open.
     """
 
-    __slots__ = ("_fd", "_map", "_position", "dirty", "open_frames", "path", "size")
+    __slots__ = ("_fd", "_map", "_position", "dirty", "open_frames", "path", "size", "syncing")
 
     def __init__(self, path: Path, size: int) -> None:
         """Make the file. Raises OSError; nothing is left behind then."""
-        self.path, self.size, self.open_frames, self.dirty = path, size, 0, True
+        self.path, self.size, self.open_frames = path, size, 0
+        self.dirty, self.syncing = True, False
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(self._fd, 0, size)

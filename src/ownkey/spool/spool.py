@@ -98,8 +98,10 @@ class Spool:
             where = self._ended.pop(event.id, None)
             if where is not None:
                 where[0].open_frames -= 1
-                if where[1] is not None:
-                    where[1].open_frames -= 1
+            # Whose end could not be written, for want of room, is over all the same.
+            began = where[1] if where is not None else self._begun.pop(event.id, (None,))[0]
+            if began is not None:
+                began.open_frames -= 1
         self._remove_done()
 
     async def sync(self) -> None:
@@ -142,9 +144,13 @@ class Spool:
     async def _sync_dirty(self) -> None:
         dirty = [segment for segment in self._segments if segment.dirty]
         for segment in dirty:
-            segment.dirty = False
-        for segment in dirty:
-            await asyncio.to_thread(segment.sync)
+            segment.dirty, segment.syncing = False, True
+        try:
+            for segment in dirty:
+                await asyncio.to_thread(segment.sync)
+        finally:
+            for segment in dirty:
+                segment.syncing = False
 
     def _move_everything(self) -> None:
         """Write all that is not in the database into a new segment. Raises OSError."""
@@ -188,8 +194,12 @@ class Spool:
                 self._begun[event_id] = (new, event, body_bytes)
 
     def _remove_done(self) -> None:
-        while len(self._segments) > 1 and not self._segments[0].open_frames:
-            self._segments.popleft().close(remove=True)
+        while len(self._segments) > 1:
+            oldest = self._segments[0]
+            if oldest.open_frames or oldest.syncing:
+                return
+            self._segments.popleft()
+            oldest.close(remove=True)
 
     def _try_to_make_spare(self) -> None:
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,48 @@ def test_a_disk_that_is_full_is_no_room_and_loses_nothing(
     assert spool.has_room()
     die(spool)
     assert {one.id for one in leftovers(directory)} == {one.id for one in written}
+
+
+def test_a_call_whose_end_could_not_be_written_does_not_hold_its_segment_for_ever(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.begin(one := new_call(), 10)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool, "_append", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.finish(one)
+    monkeypatch.undo()
+    spool.release([one])
+    assert spool.open_calls == 0
+    assert [segment.open_frames for segment in spool._segments] == [0]
+
+
+async def test_a_file_is_not_closed_while_the_disk_is_asked_for_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+    sync = Segment.sync
+
+    def slow(segment: Segment) -> None:
+        asked.set()
+        assert answer.wait(10)
+        sync(segment)
+
+    monkeypatch.setattr(Segment, "sync", slow)
+    spool.begin(one := new_call(), 10)
+    waiting = asyncio.ensure_future(spool.sync())
+    await asyncio.to_thread(asked.wait, 10)
+    spool.finish(one)
+    spool._turn_over()
+    spool.release([one])
+    assert len(spool._segments) == 2
+    answer.set()
+    await waiting
+    spool.release([])
+    assert len(spool._segments) == 1
 
 
 async def test_all_who_wait_at_once_wait_for_few_writes_to_the_disk(
