@@ -143,7 +143,7 @@ def test_the_doctor_of_an_embedded_database(running: Shell) -> None:
     checks = {one["name"]: one for one in running.read_json("doctor")}
     assert {one["level"] for one in checks.values()} == {"ok"}
     assert {
-        "configuration", "providers", "provider keys", "wrapping key", "port", "data directory",
+        "configuration", "providers", "provider keys", "wrapping key", "port", "usage spool", "data directory",
         "embedded PostgreSQL", "database", "PostgreSQL", "schema", "row-level security", "runtime role",
         "indexes and partitions", "clock", "sealed keys",
     } == checks.keys()  # fmt: skip

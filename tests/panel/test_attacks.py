@@ -332,6 +332,7 @@ async def test_a_session_that_was_planted_is_not_the_one_that_signs_in(watch: Wa
     planted = await read_cookie(context, site)
     page = await context.new_page()
     await page.goto(site.url)
+    await wait_until_settled(page)  # or the page itself would still ask with the session that ends
     status = await page.evaluate(
         """async (body) => (await fetch('/api/sign-in', { method: 'POST', body: JSON.stringify(body),
           headers: { 'content-type': 'application/json', 'x-ownkey-panel': '1' } })).status""",

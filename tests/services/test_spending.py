@@ -241,6 +241,8 @@ async def test_redis_counts_calls_and_the_database_money(database: Database, ann
     known = {one.scope: one.spent for one in await till.spending.look_at_rates(ann.user_id, states)}
     assert (known[Scope.REQUESTS], known[Scope.TOKENS]) == (2, 10 + 300), "who was refused gave back what they took"
     till.spending.release(second)
+    while till.spending._background:
+        await asyncio.sleep(0)
     assert isinstance(await till.reserve(ann), Hold)
     await till.spending.close()
 

@@ -1,6 +1,7 @@
 /** "Try a route": where a request would go now, worked out by the server with the function that serves requests. */
 import { html, nothing, type TemplateResult } from "lit";
 import { live } from "lit/directives/live.js";
+import { ApiError } from "../api/client.js";
 import { explain } from "../core/explain.js";
 import type { Hop, Route } from "../core/store.js";
 import { routing as texts } from "../i18n/routing.js";
@@ -133,20 +134,28 @@ export class RouteTrial {
     return t.goes(this.at.store.label(best.provider), best.model, payer);
   }
 
-  /** A slip in a name is not refused, since many models are in no list: it is sent to whoever is first. */
+  /** Many models are in no list: a name that looks like none of ours is sent to whoever is first. */
   #doubt(): TemplateResult | typeof nothing {
     const t = texts[this.at.language];
     const { store } = this.at;
     const asked = this.#model.trim();
     const best = this.#route?.best;
+    if (this.#failure instanceof ApiError && this.#failure.code === "model_not_found") return this.#meant(asked);
     if (!best || this.#failure || asked !== best.model || !asked || asked === "auto") return nothing;
     if (store.providers.some((one) => one.models.some((model) => model.id === asked))) return nothing;
     const [head, ...rest] = asked.split("/");
-    const near = rest.length ? nearest(head!, store.providers.map((one) => one.id)) : null;
-    return html`<p class="routing-doubt">
-      ${icon("alert")} ${rest.length ? t.noProvider(head!, store.label(best.provider)) : t.unknownModel(store.label(best.provider))}
-      ${near ? html`<button class="plain" @click=${() => this.#correct([near, ...rest].join("/"))}>${t.didYouMean([near, ...rest].join("/"))}</button>` : nothing}
-    </p>`;
+    const said = rest.length ? t.noProvider(head!, store.label(best.provider)) : t.unknownModel(store.label(best.provider));
+    return html`<p class="routing-doubt">${icon("alert")} ${said}</p>`;
+  }
+
+  /** The server refuses a slip in a provider's name: what was meant is one click away. */
+  #meant(asked: string): TemplateResult | typeof nothing {
+    const [head, ...rest] = asked.split(/[/:]/);
+    const near = rest.length ? nearest(head!.toLowerCase(), this.at.store.providers.map((one) => one.id)) : null;
+    if (!near) return nothing;
+    const meant = [near, ...rest].join("/");
+    return html`<p class="routing-doubt"><button class="plain" @click=${() => this.#correct(meant)}>
+      ${texts[this.at.language].didYouMean(meant)}</button></p>`;
   }
 
   #correct(model: string): void {
