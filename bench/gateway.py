@@ -128,5 +128,7 @@ def _configure(upstream: Provider, directory: Path, port: int) -> dict[str, str]
         "OWNKEY_CATALOG": str(catalog),
         "OWNKEY_PORT": str(port),
         "OWNKEY_LOG_LEVEL": "warning",
+        # One user stands for many here: counted, and never refused.
+        "OWNKEY_USER_CONCURRENCY": "5000",
         "SSL_CERT_FILE": str(upstream.authority),
     }
