@@ -95,7 +95,11 @@ async def serve(application: object) -> AsyncIterator[str]:
 async def platform(data_dir: Path, providers: SimulatedProviders) -> AsyncIterator[Platform]:
     """The whole product on loopback, with an OpenAI and a Groq key of the operator."""
     config = Config(
-        data_dir=data_dir, catalog=providers.write_catalog(data_dir / "catalog.toml"), usage_flush_seconds=0.05
+        data_dir=data_dir,
+        catalog=providers.write_catalog(data_dir / "catalog.toml"),
+        usage_flush_seconds=0.05,
+        # Hundreds of clients share this loop: on a busy machine five seconds pass before a connection is looked at.
+        connect_timeout_seconds=60,
     )
     async with Ownkey.open(config, environ=SHARED) as ok, serve(ok.asgi()) as url:
         # Its tries with the keys of the tests before would stand in the ledgers of those that follow.

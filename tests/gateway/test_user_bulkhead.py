@@ -72,10 +72,18 @@ async def test_second_tries_add_a_fifth_at_most(platform: Platform) -> None:
     finally:
         mistral = platform.ok.core.catalog["mistral"].base_url
         platform.ok.core.router.health.note_success(mistral, "nobody")
-    assert {answer.headers["x-ownkey-provider"] for answer in answers} == {"groq"}
+    elsewhere = [answer.headers for answer in answers if answer.headers["x-ownkey-provider"] != "groq"]
+    assert not elsewhere, [await log(platform, users) for _ in elsewhere[:1]]
     calls = Counter(entry.provider for entry in platform.providers.ledger())
     assert calls["mistral"] <= 1.2 * 200
     assert calls["groq"] == 200
+
+
+async def log(platform: Platform, users: list[User]) -> list[object]:
+    """What the request log says of those who fell through to a third provider."""
+    await platform.ok.core.metering.flush()
+    pages = [await platform.ok.core.request_log.list_requests(user.id) for user in users]
+    return [request.attempts for page in pages for request in page if len(request.attempts) > 2]
 
 
 async def test_a_user_with_too_much_at_once_waits_and_others_do_not(
