@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -294,9 +294,10 @@ async def test_slow_calls_and_uncertain_costs_are_told(enter: Enter, site: Site,
     for number in range(100):
         slow = {"duration_ms": 1000 + 10 * number, "first_byte_ms": 100 + number}
         await spend(site, person, 10, credential_id=key.id, **slow)
+    later = new_id(datetime.now(UTC) + timedelta(seconds=1))  # ids of one millisecond have no order among themselves
     await spend(
-        site, person, 400, credential_id=key.id, tokens_source=TokensSource.ESTIMATED, cost_source=CostSource.ESTIMATED,
-        outcome=Outcome.CLIENT_GONE, duration_ms=5000, first_byte_ms=900,
+        site, person, 400, request_id=later, credential_id=key.id, tokens_source=TokensSource.ESTIMATED,
+        cost_source=CostSource.ESTIMATED, outcome=Outcome.CLIENT_GONE, duration_ms=5000, first_byte_ms=900,
     )  # fmt: skip
     page = await enter(person, "usage")
     await page.get_by_label("Split by").select_option("credential")
