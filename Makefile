@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 # The Python to build the environment with (3.11 or later), and how many tests run at once.
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 # More arguments for pytest, such as ARGS='-k routing'.
 ARGS ?=
 
@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick ledger replicas isolation slow-clients rolling lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage ledger replicas isolation slow-clients rolling lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -82,11 +82,14 @@ panel-types: $(VENV)/.project web/node_modules/.installed ## Renew the panel's t
 demo: $(VENV)/.project panel ## The main job with three users; ONCE=1 ends after the table
 	@$(VENV)/bin/ownkey demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: setup ## All tests, with line and branch coverage
-	@$(RUN) -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+test: setup ## All tests
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-quick: setup ## Tests without coverage and without the slow ones
-	@$(RUN) -m pytest -n $(WORKERS) -q -m "not slow" $(ARGS)
+test-quick: setup ## Tests without the slow ones
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q -m "not slow" $(ARGS)
+
+coverage: setup ## All tests, with line and branch coverage: half as long again
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(ARGS)
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)

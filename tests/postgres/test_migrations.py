@@ -71,6 +71,23 @@ async def test_a_file_that_fails_leaves_nothing(server: PostgresServer, own_data
     await connection.close()
 
 
+async def test_a_file_does_not_wait_long_for_a_table_in_use(
+    server: PostgresServer, own_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ownkey.storage.migrate._LOCK_WAIT", "50ms")
+    file = Migration("99990101000000", "99990101000000_add_a_column.sql", "alter table ownkey.users add column x int;")
+    reader = await asyncpg.connect(server.dsn(own_database, "postgres"))
+    try:
+        async with reader.transaction():
+            await reader.fetch("select * from ownkey.users")
+            with pytest.raises(StorageError, match="waited 50ms for a table that somebody else uses") as refused:
+                await migrate(server.dsn(own_database, "postgres"), migrations=[*load_migrations(), file])
+        assert refused.value.code == "migration_failed"
+        assert await migrate(server.dsn(own_database, "postgres"), migrations=[*load_migrations(), file]) == [file.name]
+    finally:
+        await reader.close()
+
+
 async def test_exported_files_applied_by_another_tool_are_known(
     server: PostgresServer, empty: str, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from ownkey.storage.sql import query
 # Any fixed number: all processes that migrate one database have to take the same.
 _LOCK: Final = 0x6F776E6B6579
 _CONNECT_TIMEOUT_SECONDS: Final = 10.0
+# Requests queue behind a migration that waits for a table.
+_LOCK_WAIT: Final = "5s"
 _LOGIN: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -122,6 +124,7 @@ async def _apply(connection: Any, migration: Migration, on_step: Callable[[str],
                     return False
                 if on_step is not None:
                     on_step(migration.name)
+                await connection.fetchval(query("bound_lock_wait"), _LOCK_WAIT)
                 await connection.execute(migration.text)
                 await connection.execute("set local role ownkey_owner")
                 await connection.execute(query("record_migration"), migration.version, migration.name, migration.sha256)
@@ -129,6 +132,8 @@ async def _apply(connection: Any, migration: Migration, on_step: Callable[[str],
     except asyncpg.PostgresError as error:
         raise _failed(migration, error) from error
     except StorageError as error:
+        if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+            raise _blocked(migration) from error
         # A name that the file itself misspells looks like an outdated schema.
         if error.code == "schema_outdated":
             raise _failed(migration, error.__cause__) from error
@@ -156,6 +161,14 @@ def _check_unchanged(migration: Migration, applied: dict[str, str]) -> None:
 
 def _failed(migration: Migration, cause: BaseException | None) -> StorageError:
     return StorageError(f"{migration.name} could not be applied and was rolled back: {cause}", code="migration_failed")
+
+
+def _blocked(migration: Migration) -> StorageError:
+    return StorageError(
+        f"{migration.name} waited {_LOCK_WAIT} for a table that somebody else uses, and was rolled back so that no "
+        "request queues behind it. End what holds it (pg_stat_activity names long transactions) and migrate again.",
+        code="migration_failed",
+    )
 
 
 def _record_statement(migration: Migration) -> str:

@@ -75,6 +75,10 @@ order by 1;
 select to_regclass('ownkey_private.usage_events_'
     || to_char((now() at time zone 'UTC') + interval '1 month', 'YYYY_MM')) is not null;
 
+-- name: bound_lock_wait
+-- How long this transaction waits for a table: whatever comes later queues behind who waits for it.
+select set_config('lock_timeout', $1, true);
+
 -- name: lock_migrations
 -- Wait until no other process migrates; ends with the transaction.
 select pg_advisory_xact_lock($1::bigint);
