@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick coverage ledger replicas isolation slow-clients rolling lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz ledger replicas isolation slow-clients rolling lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -53,6 +53,16 @@ $(VENV)/clients/.installed: requirements/clients.txt | $(VENV)/.dependencies
 	@$(RUN) -m venv --clear --without-pip $(VENV)/clients
 	@tools/install_python_packages $(RUN) requirements/clients.txt $(VENV)/clients/bin/python
 	@touch $@
+
+# Programs that look at this repository from outside.
+$(VENV)/judges/.installed: requirements/judges.txt | $(VENV)/.dependencies
+	@echo "Judges in $(VENV)/judges"
+	@$(RUN) -m venv --clear --without-pip $(VENV)/judges
+	@tools/install_python_packages $(RUN) requirements/judges.txt $(VENV)/judges/bin/python
+	@touch $@
+
+judges/node_modules/.installed: judges/package-lock.json
+	@cd judges && npm ci --loglevel=error --no-audit --no-fund && touch node_modules/.installed
 
 # npm checks the hashes of its own lock.
 tests/%/node_modules/.installed: tests/%/package-lock.json
@@ -90,6 +100,12 @@ test-quick: setup ## Tests without the slow ones
 
 coverage: setup ## All tests, with line and branch coverage: half as long again
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(ARGS)
+
+judges: setup $(VENV)/judges/.installed judges/node_modules/.installed ## What linters, provers and fuzzers of other people find; two minutes
+	@$(RUN) -m pytest -q judges $(ARGS)
+
+fuzz: setup $(VENV)/judges/.installed ## Each fuzzer for a minute; FUZZ_SECONDS=600 for longer
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(RUN) -m pytest -q -s judges/test_fuzz.py $(ARGS)
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
@@ -140,4 +156,4 @@ clean: ## Remove caches and build products
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## Also remove the environment and the Node clients
-	@rm -rf $(VENV) tests/node/node_modules tests/agents/node_modules web/node_modules
+	@rm -rf $(VENV) judges/node_modules tests/node/node_modules tests/agents/node_modules web/node_modules

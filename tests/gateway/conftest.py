@@ -73,7 +73,8 @@ class Platform(Struct):
             await self.ok.settings.add_credential(user_id, provider, secret)
             await self.ok.settings.put_preference(user_id, provider, priority=priority)
         token = (await self.ok.tokens.create(user_id, "test")).text
-        client = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0)
+        # Its own five seconds to connect are too few where hundreds of clients share this process.
+        client = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0, timeout=60)
         return User(user_id, token, client)
 
 

@@ -174,7 +174,7 @@ def _blocked(migration: Migration) -> StorageError:
 def _record_statement(migration: Migration) -> str:
     """Every part is made of digits, hexadecimal digits or the letters of a checked file name."""
     return (
-        "\n-- Tells Ownkey that this file was applied.\nset role ownkey_owner;\n"
+        "\n-- Tells Ownkey that this file was applied.\nset role ownkey_owner;\n"  # nosec B608
         "insert into ownkey_private.schema_migrations (version, name, sha256)\n"
         f"    values ('{migration.version}', '{migration.name}', '{migration.sha256}')\n"
         "    on conflict (version) do nothing;\nreset role;\n"
