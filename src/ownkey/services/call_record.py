@@ -187,6 +187,8 @@ class CallRecord:
             walk.service.spending.settle(self.hold, event)
         if failure is None or failure.outcome not in _SAYS_NOTHING:
             walk.service.learn(walk.snapshot, self.attempt, failure)
+        # Nothing is cut any more. Each of them leads back here.
+        self.task = self.stream = self._response = None
         walk.note_settled()
 
     def _is_unreported(self, tokens: Tokens | None) -> bool:

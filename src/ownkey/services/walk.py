@@ -89,6 +89,8 @@ class Walk:
     def note_settled(self) -> None:
         """A call is over. So is the request, unless another call follows."""
         if not self._looking and (self._record is None or self._record.settled):
+            # It knows this walk, too: the two would wait for the garbage collector, and the secret with them.
+            self._record = None
             self.service.running.end(self)
 
     def withdraw(self, message: str) -> None:
@@ -266,7 +268,7 @@ class Walk:
         """What the provider makes of it. The client may leave meanwhile; cancelling cuts the connection."""
         attempt = record.attempt
         response: UpstreamResponse | None = None
-        record.task = asyncio.current_task()
+        task = record.task = asyncio.current_task()
         if record.revoked is not None:
             return record.fail(record.revoked)
         try:
@@ -316,7 +318,7 @@ class Walk:
             record.settle(revoked or (LEFT if gone else Failure(outcome=Outcome.INTERNAL, message="")))
             if response is not None:
                 await asyncio.shield(response.close())
-            if revoked is not None and record.task is not None and not record.task.uncancel():
+            if revoked is not None and task is not None and not task.uncancel():
                 return revoked
             raise
 

@@ -106,8 +106,11 @@ class UpstreamPool:
         """
         answer = await self._try(request, secret)
         if isinstance(answer, TransportFailure):
-            # Raised here, and without the way it came: there a local variable holds the secret.
-            raise answer.with_traceback(None)
+            try:
+                # Raised here, and without the way it came: there a local variable holds the secret.
+                raise answer.with_traceback(None)
+            finally:
+                del answer  # or it would hold this frame, which holds it
         return answer
 
     async def close(self) -> None:
