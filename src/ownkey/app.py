@@ -19,6 +19,8 @@ from ownkey.providers.catalog import load_catalog
 from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.address_limit import AddressLimit
 from ownkey.services.administration import Administration
+from ownkey.services.audit_anchors import AnchorFile, AnchorKeeper
+from ownkey.services.audit_seals import AuditSeals, open_audit_key
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.budget_report import BudgetReport
 from ownkey.services.changes import Changes
@@ -304,7 +306,12 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         deployment_id=config.deployment_id,
         retry_wait_seconds=config.retry_wait_seconds,
     )
-    changes = Changes(database.pool, cache.drop)
+    audit_key = await open_audit_key(database.pool, data_keys, config.deployment_id)
+    seals, anchor_file = AuditSeals(audit_key), AnchorFile(startup.find_anchor_file(config), audit_key)
+    anchors = AnchorKeeper(database.pool, anchor_file)
+    await anchors.start()
+    stack.push_async_callback(anchors.close)
+    changes = Changes(database.pool, cache.drop, seals=seals)
     vault = Vault(data_keys, config.deployment_id)
     prober = CredentialProber(pool)
     recovery = RecoveryProber(
@@ -349,6 +356,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         private_base_urls=config.private_base_urls,
         on_change=cache.drop,
         spending=spending,
+        seals=seals,
     )
     core = Core(
         config=config,
@@ -369,7 +377,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         budgets=BudgetReport(changes, policies, spending),
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
-        audit=AuditTrail(changes),
+        audit=AuditTrail(changes, audit_key, anchor_file),
         oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
         traffic=TrafficReport(changes),
         provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),

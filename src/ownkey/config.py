@@ -183,6 +183,9 @@ class Config(Struct, frozen=True, kw_only=True):
     spool_dir: Path | None = None
     # What the spool of one process may take of the disk; beyond it requests are refused.
     spool_max_bytes: int = 1024 * 1024 * 1024
+    # Where copies of the audit chains' ends are kept, which show whether entries were cut off or a backup was put in
+    # the place of the log: better on another disk than the database's. Empty: in the data directory.
+    audit_anchor_file: Path | None = None
     # How many whole months of single calls are kept behind this one; 0: all. Their daily sums stay in any case.
     usage_retention_months: int = 0
     # Redis or Valkey for counting calls and tokens per minute, `redis://host:6379/0` (extra `ownkey[redis]`); empty:

@@ -83,13 +83,21 @@ def find_spool_dir(config: Config) -> Path | None:
         return None
     if config.spool_dir is not None:
         return config.spool_dir.expanduser().absolute()
-    # What is left behind must not end up in the database of another installation of this machine.
-    where = (
-        ""
-        if config.database_url is None
-        else urlsplit(config.database_url)._replace(query="").geturl().rpartition("@")[2]
-    )
-    name = "spool" if not where else f"spool-{sha256(where.encode()).hexdigest()[:12]}"
+    return _find_place(config, "spool")
+
+
+def find_anchor_file(config: Config) -> Path:
+    """Where the ends of the audit chains are kept; it need not be there yet."""
+    if config.audit_anchor_file is not None:
+        return config.audit_anchor_file.expanduser().absolute()
+    return _find_place(config, "audit-anchors")
+
+
+def _find_place(config: Config, name: str) -> Path:
+    """In the data directory, apart for each database: nothing may end up with another installation of this machine."""
+    if config.database_url is not None:
+        where = urlsplit(config.database_url)._replace(query="").geturl().rpartition("@")[2]
+        name = f"{name}-{sha256(where.encode()).hexdigest()[:12]}"
     return (config.data_dir / name).expanduser().absolute()
 
 

@@ -204,7 +204,7 @@ def test_the_audit_names_the_person_at_the_terminal(running: Shell, alice: str) 
     assert {re.sub(":.*", "", entry["actor"]) for entry in entries} == {"cli"}
     assert "token.created" in running.succeed("audit", "list", "--user", alice)
     verified = running.read_json("audit", "verify")
-    assert verified["intact"] is True
+    assert verified["ok"] is True
     assert sum(head["position"] for head in verified["heads"]) >= 2
 
 

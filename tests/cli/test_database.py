@@ -102,7 +102,7 @@ def test_a_sealed_key_that_no_longer_opens_is_found(external: Shell) -> None:
     assert check(other, "sealed keys")[0] == "fail"
     stranger = external.with_variables(OWNKEY_WRAPPING_KEYS=external.succeed("keygen").strip())
     level, message, _ = check(stranger, "sealed keys")
-    assert (level, "1 users" in message) == ("fail", True)
+    assert (level, "2 data keys" in message) == ("fail", True)
     both = f"{stranger.environment['OWNKEY_WRAPPING_KEYS']},{external.environment['OWNKEY_WRAPPING_KEYS']}"
     assert check(external.with_variables(OWNKEY_WRAPPING_KEYS=both), "sealed keys")[0] == "ok"
 

@@ -275,7 +275,7 @@ async def test_the_guard_stands_before_the_connection_too(platform: Platform) ->
     """A row that came past the form, or a name that changed its mind: the pool looks at the address as well."""
     async with LedgerServer() as inside, administrator(platform.ok) as root, caller(platform.ok) as ann:
         table = {**changes(FORM), "base_url": inside.base_url, "local": True}
-        async with platform.ok.database.transaction(root.user_id, role="ownkey_admin") as tx:
+        async with platform.ok.core.tokens._changes.administer(root.user_id) as tx:
             assert await put_provider(tx, "our_gateway", table, new=True, actor="root", details={})
         try:
             await until(lambda: "our_gateway" in platform.ok.core.catalog)

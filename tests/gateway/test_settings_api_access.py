@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ownkey.domain.user import UserStatus
-from ownkey.services.changes import Changes
 from ownkey.services.gateway_tokens import GatewayTokenService
 from tests.gateway.api_client import ApiClient, administrator, caller, unique
 from tests.gateway.conftest import Platform
@@ -121,7 +120,7 @@ async def test_without_a_good_token_nothing_is_said_about_anything(platform: Pla
 async def test_an_expired_token_and_a_suspended_user_are_let_in_nowhere(platform: Platform) -> None:
     async with caller(platform.ok) as ann:
         last_week = datetime.now(UTC) - timedelta(days=7)
-        tokens = GatewayTokenService(Changes(platform.ok.database), now=lambda: last_week)
+        tokens = GatewayTokenService(platform.ok.core.tokens._changes, now=lambda: last_week)
         short = await tokens.create(ann.user_id, "short", expires_at=last_week + timedelta(days=1))
         async with ApiClient(platform.ok.asgi(), short.text) as late:
             assert (await late.get("/api/session")).json()["code"] == "token_expired"

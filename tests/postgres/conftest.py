@@ -34,8 +34,9 @@ begin
     end loop;
 end
 $$;
-update ownkey_private.audit_heads
-    set position = 0, hash = sha256(convert_to('ownkey-audit-v1 chain ' || chain, 'UTF8'));
+insert into ownkey_private.audit_heads
+    select number, 0, sha256(convert_to('ownkey-audit-v1 chain ' || number, 'UTF8')) from generate_series(0, 7) number
+    on conflict (chain) do update set position = excluded.position, hash = excluded.hash;
 """
 
 

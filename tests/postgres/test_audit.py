@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import os
 import random
-import struct
-from datetime import UTC
+from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
+from ownkey.crypto.audit_seal import AUDIT_OWNER, AuditKey
 from ownkey.domain.audit import AuditAction
+from ownkey.domain.audit_chain import first_hash
+from ownkey.services.audit_anchors import AnchorFile, AnchorKeeper
+from ownkey.services.audit_seals import AuditSeals, recompute_hash
+from ownkey.services.audit_verification import verify_audit
 from ownkey.storage import audit
 from ownkey.storage.database import Database
 from tests.postgres.people import Store
 
-FIELDS = ("id", "chain", "position", "occurred_at", "actor", "user_id", "action", "subject", "details")
+KEY = AuditKey(b"k" * 32, "test")
+LOG, SEALS, HEADS = "ownkey_private.audit_log", "ownkey_private.audit_seals", "ownkey_private.audit_heads"
+STARTS = "ownkey_private.audit_starts"
 DAMAGE = {
     "actor": "'somebody else'",
     "user_id": "user_id || 'x'",
@@ -28,42 +35,67 @@ DAMAGE = {
     "previous_hash": "sha256(previous_hash)",
     "id": "id + 1000000",
 }
+# Everything behind a place written anew, as the database's owner can: hashes, links and the head agree again.
+REWRITE = f"""
+do $$
+declare
+    entry record;
+    before bytea;
+begin
+    select sha256(convert_to('ownkey-audit-v1 chain ' || min(chain), 'UTF8')) into before from {LOG};
+    for entry in select * from {LOG} order by position loop
+        before := ownkey_private.audit_hash(before, entry.id, entry.chain, entry.position, entry.occurred_at,
+            entry.actor, entry.user_id, entry.action, entry.subject, entry.details::text);
+        update {LOG} set hash = before where position = entry.position;
+        update {LOG} set previous_hash = before where position = entry.position + 1;
+    end loop;
+    update {HEADS} h set hash = before, position = (select max(position) from {LOG})
+        where h.chain = (select min(chain) from {LOG});
+end
+$$
+"""
 
 
-async def write(db: Database, user_id: str, count: int = 1, **details: object) -> None:
+@pytest_asyncio.fixture
+async def sealed(store: Store) -> None:
+    """Seals have begun."""
+    async with store.db.transaction(AUDIT_OWNER) as tx:
+        heads = await audit.lock_heads(tx)
+        await audit.start_seals(tx, {one.chain: KEY.seal_start(one.chain, one.position, one.hash) for one in heads})
+
+
+async def write(db: Database, user_id: str, count: int = 1, *, seal: bool = True, **details: object) -> None:
     for number in range(count):
         async with db.transaction(user_id, actor="root") as tx:
-            await audit.append(
+            row = await audit.append(
                 tx, actor="root", user_id=user_id, action=AuditAction.SETTINGS_UPDATED,
                 subject=None if number % 2 else "default_task", details=details or {"number": number, "Ünï": "💡"},
             )  # fmt: skip
+            if seal:
+                await AuditSeals(KEY).seal(tx, [row])
 
 
-def canonical_hash(row: asyncpg.Record) -> bytes:
-    """The documented form, made here by other means than the database's."""
-    text = b"ownkey-audit-v1"
-    for name in FIELDS:
-        value = row[name]
-        if name == "occurred_at":
-            value = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        data = None if value is None else str(value).encode()
-        text += b"\xff\xff\xff\xff" if data is None else struct.pack(">I", len(data)) + data
-    return hashlib.sha256(row["previous_hash"] + text).digest()
+async def find_fault(db: Database, file: AnchorFile | None = None, key: AuditKey = KEY) -> tuple[int, str] | None:
+    fault = (await verify_audit(db, key, file)).first_broken
+    return None if fault is None else (fault.position, fault.reason)
 
 
-async def test_the_chain_follows_its_documented_form(store: Store, superuser: asyncpg.Connection) -> None:
+async def test_the_chain_follows_its_documented_form(store: Store, sealed: None, superuser: asyncpg.Connection) -> None:
     for number in range(20):
         await write(store.db, f"user-{number}", 2)
-    rows = await superuser.fetch("select * from ownkey_private.audit_log order by chain, position")
+    async with store.db.transaction(None, role="ownkey_auditor") as tx:
+        rows = [row async for chunk in audit.read_rows(tx, chunk=7) for row in chunk]
     assert len(rows) == 40
-    heads = {f"{chain}": hashlib.sha256(f"ownkey-audit-v1 chain {chain}".encode()).digest() for chain in range(8)}
+    heads = {chain: first_hash(chain) for chain in range(8)}
     for row in rows:
-        assert row["previous_hash"] == heads[str(row["chain"])]
-        assert row["hash"] == canonical_hash(row)
-        heads[str(row["chain"])] = row["hash"]
-    assert {str(head.chain): head.hash for head in await audit.list_heads(store.db)} == heads
-    assert len({row["chain"] for row in rows}) > 3
-    assert await audit.verify(store.db) is None
+        assert row.previous_hash == heads[row.chain]
+        assert row.hash == recompute_hash(row), "the database computes it, and Python once more"
+        assert row.seal == KEY.seal(row.chain, row.position, row.hash)
+        heads[row.chain] = row.hash
+    assert {head.chain: head.hash for head in await audit.list_heads(store.db)} == heads
+    assert len({row.chain for row in rows}) > 3
+    verified = await verify_audit(store.db, KEY, None)
+    assert (verified.ok, verified.entries, verified.unsealed) == (True, 40, 0)
 
 
 async def test_entries_are_read_back_page_by_page(store: Store) -> None:
@@ -84,13 +116,17 @@ async def test_entries_are_read_back_page_by_page(store: Store) -> None:
     assert len(everybody) == 7
 
 
-async def test_writers_at_once_leave_one_unbroken_chain(store: Store, superuser: asyncpg.Connection) -> None:
+async def test_writers_at_once_leave_one_unbroken_chain(
+    store: Store, sealed: None, superuser: asyncpg.Connection
+) -> None:
     await asyncio.gather(*(write(store.db, f"user-{number % 6}", 5) for number in range(24)))
     assert await superuser.fetchval("select count(*) from ownkey_private.audit_log") == 120
-    assert await audit.verify(store.db) is None
+    assert await find_fault(store.db) is None
 
 
-async def test_an_entry_shares_the_fate_of_its_transaction(store: Store, superuser: asyncpg.Connection) -> None:
+async def test_an_entry_shares_the_fate_of_its_transaction(
+    store: Store, sealed: None, superuser: asyncpg.Connection
+) -> None:
     with pytest.raises(ZeroDivisionError):
         async with store.db.transaction("ann") as tx:
             await audit.append(
@@ -99,7 +135,7 @@ async def test_an_entry_shares_the_fate_of_its_transaction(store: Store, superus
             raise ZeroDivisionError
     assert await superuser.fetchval("select count(*) from ownkey_private.audit_log") == 0
     await write(store.db, "ann")
-    assert await audit.verify(store.db) is None
+    assert await find_fault(store.db) is None
 
 
 async def test_nobody_writes_into_the_trail_of_another(store: Store) -> None:
@@ -136,62 +172,164 @@ async def test_rows_cannot_be_changed_or_removed(
 
 
 @pytest.mark.parametrize("column", sorted(DAMAGE))
-async def test_an_edited_row_is_found(store: Store, superuser: asyncpg.Connection, column: str) -> None:
+async def test_an_edited_row_is_found(store: Store, sealed: None, superuser: asyncpg.Connection, column: str) -> None:
     await write(store.db, "ann", 6)
-    chain = await superuser.fetchval("select distinct chain from ownkey_private.audit_log")
-    seed = random.Random(column)
-    for position in seed.sample(range(1, 7), 3):
-        transaction = superuser.transaction()
-        await transaction.start()
-        await tamper(
-            superuser, f"update ownkey_private.audit_log set {column} = {DAMAGE[column]} where position = {position}"
-        )
-        fault = await first_fault(superuser)
-        # A changed hash shows at the row itself or, if the row agrees with it, at the next.
-        assert fault == (chain, position)
-        await transaction.rollback()
-    assert await audit.verify(store.db) is None
-
-
-async def test_removed_inserted_and_reordered_rows_are_found(store: Store, superuser: asyncpg.Connection) -> None:
-    await write(store.db, "ann", 6)
-    chain = await superuser.fetchval("select distinct chain from ownkey_private.audit_log")
-    log = "ownkey_private.audit_log"
-    cases = {
-        f"delete from {log} where position = 3": 4,
-        f"delete from {log} where position >= 5": 6,
-        f"delete from {log}": 6,
-        f"insert into {log} select id + 100, chain, position + 1, occurred_at, actor, user_id, action, subject, "
-        f"details, hash, sha256(hash) from {log} where position = 6": 6,
-        f"update {log} set position = case position when 2 then 30 when 3 then 2 else position end": 2,
-        "update ownkey_private.audit_heads set position = position - 1": 5,
-        f"delete from ownkey_private.audit_heads where chain = {chain}": 0,
-    }
-    for statement, position in cases.items():
-        transaction = superuser.transaction()
-        await transaction.start()
-        await tamper(superuser, statement)
-        assert await first_fault(superuser) == (chain, position), statement
-        await transaction.rollback()
-
-
-async def test_verify_names_the_first_fault(store: Store, superuser: asyncpg.Connection) -> None:
-    await write(store.db, "ann", 4)
-    async with superuser.transaction():
-        await tamper(superuser, "update ownkey_private.audit_log set actor = 'x' where position in (2, 3)")
-    fault = await audit.verify(store.db)
+    position = random.Random(column).randint(2, 5)
+    await tamper(superuser, f"update {LOG} set {column} = {DAMAGE[column]} where position = {position}")
+    # A changed hash shows at the row itself or, if the row agrees with it, at the next.
+    fault = await find_fault(store.db)
     assert fault is not None
-    assert fault.position == 2
-    assert "changed" in fault.reason
+    assert fault[0] == position, fault
+
+
+CASES: dict[str, tuple[int, str]] = {
+    f"delete from {LOG} where position = 3": (4, "rows are missing before this one"),
+    f"delete from {LOG} where position >= 5": (6, "the end of the chain is not the row that was written last"),
+    f"delete from {LOG}": (6, "the end of the chain is not the row that was written last"),
+    f"insert into {LOG} select id + 100, chain, position + 1, occurred_at, actor, user_id, action, subject, details, "
+    f"hash, sha256(hash) from {LOG} where position = 6": (7, "the row was changed"),
+    f"update {LOG} set position = case position when 2 then 30 when 3 then 2 else position end": (
+        2, "the row does not follow the one before it"
+    ),
+    f"update {HEADS} set position = position - 1 where position > 0": (
+        5, "the end of the chain is not the row that was written last"
+    ),
+    f"delete from {HEADS} where position > 0": (0, "the head of the chain is missing"),
+    f"update {LOG} set actor = 'x' where position in (3, 4)": (3, "the row was changed"),
+    f"update {LOG} set actor = 'x' where position = 3; {REWRITE}": (3, "the seal of the row is not ours"),
+    f"delete from {LOG} where position = 6; {REWRITE}; delete from {SEALS} where position = 6": (0, ""),
+    f"delete from {SEALS} where position = 2": (2, "the row was never sealed"),
+    f"update {SEALS} set seal = (select seal from {SEALS} where position = 1) where position = 2": (
+        2, "the seal of the row is not ours"
+    ),
+    f"delete from {STARTS}": (0, "the start of the seals is missing"),
+    f"delete from {SEALS}; update {STARTS} s set position = h.position, hash = h.hash from {HEADS} h "
+    "where h.chain = s.chain": (6, "the start of the seals is not ours"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", list(CASES))
+async def test_removed_inserted_reordered_and_rewritten_rows_are_found(
+    store: Store, sealed: None, superuser: asyncpg.Connection, tmp_path: Path, statement: str
+) -> None:
+    await write(store.db, "ann", 6)
+    file = AnchorFile(tmp_path / "anchors", KEY)
+    await AnchorKeeper(store.db, file).anchor()
+    assert await find_fault(store.db, file) is None
+    await tamper(superuser, statement)
+    position, reason = CASES[statement]
+    if reason:
+        assert await find_fault(store.db) == (position, reason)
+    else:
+        # The newest entry is cut off, and the database agrees with itself in everything: the anchor alone knows.
+        assert await find_fault(store.db) is None
+        assert await find_fault(store.db, file) == (5, "entries after this one are gone: an anchor tells of them")
+
+
+async def test_a_chain_rewritten_with_another_key_is_found(
+    store: Store, sealed: None, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await write(store.db, "ann", 3)
+    assert await find_fault(store.db, key=AuditKey(b"x" * 32, "test")) == (0, "the start of the seals is not ours")
+    assert await find_fault(store.db, key=AuditKey(b"k" * 32, "other")) == (0, "the start of the seals is not ours")
+
+
+async def test_nothing_is_committed_unsealed_once_seals_have_begun(
+    store: Store, superuser: asyncpg.Connection, sealed: None
+) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="not sealed"):
+        await write(store.db, "ann", seal=False)
+    assert await superuser.fetchval(f"select count(*) from {LOG}") == 0
+    async with store.db.transaction("ann") as tx:
+        await audit.append(tx, actor="ann", user_id="ann", action=AuditAction.USER_CREATED, subject=None, details={})
+        await AuditSeals(KEY).seal_rest(tx)
+    assert await find_fault(store.db) is None
+    async with store.db.transaction("ann") as tx:
+        with pytest.raises(LookupError):
+            await audit.seal(tx, {await superuser.fetchval(f"select id from {LOG}"): bytes(32)})
+
+
+async def test_older_entries_are_counted_and_may_not_grow(store: Store, superuser: asyncpg.Connection) -> None:
+    await write(store.db, "ann", 3, seal=False)
+    async with store.db.transaction(AUDIT_OWNER) as tx:
+        heads = await audit.lock_heads(tx)
+        await audit.start_seals(tx, {one.chain: KEY.seal_start(one.chain, one.position, one.hash) for one in heads})
+        assert await audit.lock_heads(tx) == []
+    await write(store.db, "ann", 2)
+    verified = await verify_audit(store.db, KEY, None)
+    assert (verified.ok, verified.entries, verified.unsealed) == (True, 5, 3)
+    await tamper(superuser, f"update {LOG} set actor = 'x' where position = 2; {REWRITE}")
+    assert await find_fault(store.db) == (3, "the row was changed"), "the start knows the last of them"
+
+
+async def test_anchors_are_signed_and_survive_a_torn_end(store: Store, sealed: None, tmp_path: Path) -> None:
+    path = tmp_path / "kept" / "anchors"
+    file, keeper = AnchorFile(path, KEY), AnchorKeeper(store.db, AnchorFile(path, KEY))
+    await write(store.db, "ann", 2)
+    await keeper.anchor()
+    await keeper.anchor()
+    assert len(path.read_text().splitlines()) == 1, "where nothing has grown there is nothing to say"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with path.open("ab") as torn:
+        torn.write(b'0123 {"at"')
+    assert await find_fault(store.db, file) is None
+    await write(store.db, "ann")
+    await AnchorKeeper(store.db, file).anchor()
+    assert [anchor.position for anchor in await file.read()] == [2, 3]
+    assert await find_fault(store.db, file) is None
+    forged = path.read_text().replace('"heads":[[', '"heads":[[1,99,"00"],[')
+    path.write_text(forged)
+    fault = await find_fault(store.db, file)
+    assert fault is not None
+    assert fault[1] == "an anchor is not signed by this installation"
+
+
+async def test_thousands_of_tamperings_are_found(
+    store: Store, sealed: None, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """Random damage of random rows, each put back before the next; `AUDIT_TAMPERINGS` says how many."""
+    count = int(os.environ.get("AUDIT_TAMPERINGS", "40"))
+    await write(store.db, "ann", 12)
+    file = AnchorFile(tmp_path / "anchors", KEY)
+    await AnchorKeeper(store.db, file).anchor()
+    seed = random.Random(20261126)
+    await superuser.execute(f"create table public.kept as select * from {LOG}")
+    try:
+        for _ in range(count):
+            position = seed.randint(1, 12)
+            change, expected = choose_damage(seed, position)
+            await tamper(superuser, change)
+            fault = await find_fault(store.db, file)
+            assert fault is not None, change
+            assert fault[0] == expected, (change, fault)
+            await tamper(
+                superuser,
+                f"delete from {LOG}; insert into {LOG} select * from public.kept; "
+                f"update {HEADS} h set position = k.position, hash = k.hash from public.kept k "
+                "where h.chain = k.chain and k.position = 12",
+            )
+        assert await find_fault(store.db, file) is None
+    finally:
+        await superuser.execute("drop table public.kept")
+
+
+def choose_damage(seed: random.Random, position: int) -> tuple[str, int]:
+    """A statement, and the entry at which it must be found."""
+    column = seed.choice(sorted(DAMAGE.keys() - {"hash", "previous_hash"}))
+    edit = f"update {LOG} set {column} = {DAMAGE[column]} where position = {position}"
+    return seed.choice(
+        [
+            (edit, position),
+            (f"{edit}; {REWRITE}", position),
+            (f"delete from {LOG} where position = {position}", position + 1 if position < 12 else 12),
+            # Without any entry the head is left as it was.
+            (f"delete from {LOG} where position >= {position}; {REWRITE}", position - 1 or 12),
+        ]
+    )
 
 
 async def tamper(superuser: asyncpg.Connection, statement: str) -> None:
     """As somebody could who owns the machine."""
-    await superuser.execute("set local session_replication_role = replica")
-    await superuser.execute(statement)
-    await superuser.execute("set local session_replication_role = origin")
-
-
-async def first_fault(superuser: asyncpg.Connection) -> tuple[int, int] | None:
-    row = await superuser.fetchrow("select chain, position from ownkey_private.verify_audit()")
-    return None if row is None else (row["chain"], row["position"])
+    async with superuser.transaction():
+        await superuser.execute("set local session_replication_role = replica")
+        await superuser.execute(statement)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from ownkey.crypto.audit_seal import AuditKey
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.audit import AuditEntry
@@ -77,7 +78,7 @@ class Stand:
         self.tokens = GatewayTokenService(changes, now=self.now)
         self.users = UserService(changes)
         self.usage = UsageReport(changes)
-        self.audit = AuditTrail(changes)
+        self.audit = AuditTrail(changes, AuditKey(bytes(32), DEPLOYMENT))
         self.models = CredentialModels(
             changes,
             self._vault,

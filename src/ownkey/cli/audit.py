@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from ownkey.cli.commands import REFUSED, examples, new_group
 from ownkey.cli.options import JsonOption
 from ownkey.cli.output import print_json, print_table
 from ownkey.cli.session import current_actor, with_ownkey
+from ownkey.errors import ConfigError
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.domain.audit import AuditEntry
-    from ownkey.storage.audit import AuditFault, AuditHead
+    from ownkey.services.audit_verification import Verification
+    from ownkey.storage.audit import AuditHead
 
 app = new_group(
     "The audit trail: a hash chain of every change.",
@@ -54,32 +58,41 @@ def list_entries(
     )
 
 
-@app.command(
-    epilog=examples(
-        "ownkey audit verify",
-        "ownkey audit verify --json >> /mnt/elsewhere/audit-heads.jsonl   # a copy shows a chain rewritten as a whole",
-    )
-)
-def verify(as_json: JsonOption = False) -> None:
-    """Recompute every hash of the trail. Exit status 1 if a row was changed, removed, added or moved.
+@app.command(epilog=examples("ownkey audit verify", "ownkey audit verify --anchors /mnt/elsewhere/audit-anchors"))
+def verify(
+    anchors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Anchors that were kept elsewhere; else this server's own."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute every hash, seal and anchor of the trail. Exit status 1 if a row was changed, removed, added or moved.
 
-    Somebody who owns the database could rewrite a chain from end to end. Keep the heads that this prints outside:
-    a head that is not in the chain any more gives that away.
+    Seals are made with a key that the database holds only in wrapped form. Anchors are copies of the chains' ends
+    outside the database: against them shows that the newest entries were cut off, or that all is an older state.
     """
 
-    async def work(ok: Ownkey) -> tuple[AuditFault | None, list[AuditHead]]:
-        from ownkey.storage import audit
+    async def work(ok: Ownkey) -> tuple[Verification, list[AuditHead]]:
+        if anchors is not None and not anchors.is_file():
+            raise ConfigError(f"There are no audit anchors in {anchors}.")
+        verified = await (ok.audit.verify() if anchors is None else ok.audit.verify_against(anchors))
+        return verified, await ok.audit.list_heads()
 
-        return await audit.verify(ok.database), await audit.list_heads(ok.database)
-
-    fault, heads = with_ownkey(work)
+    verified, heads = with_ownkey(work)
     described = [{"chain": head.chain, "position": head.position, "hash": head.hash.hex()} for head in heads]
+    fault = verified.first_broken
     if as_json:
-        print_json({"intact": fault is None, "fault": fault, "heads": described})
+        print_json({**msgspec.structs.asdict(verified), "heads": described})
     elif fault is None:
-        print(f"The audit trail is intact: {sum(head.position for head in heads)} entries in {len(heads)} chains.")
+        print(f"The audit trail is intact: {verified.entries} entries in {verified.chains} chains.")
+        if verified.unsealed:
+            print(f"{verified.unsealed} of them are older than its seals: their hashes alone speak for them.")
+        print(f"It agrees with {verified.anchors} anchors outside the database.")
         print_table(("chain", "entries", "head"), [tuple(head.values()) for head in described], empty="It is empty.")
     else:
         print(f"Broken: chain {fault.chain}, entry {fault.position}: {fault.reason}.")
+        if fault.anchor is not None:
+            print(f"The anchor is of {fault.anchor}.")
+        print("Entries before it in this chain are sound. Compare it with a backup of the database.")
     if fault is not None:
         raise typer.Exit(REFUSED)

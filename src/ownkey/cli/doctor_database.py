@@ -148,7 +148,7 @@ async def _check_sealed(config: Config, database: Database, keys: LocalWrappingK
         sample = [await data_keys.lock_data_keys(tx, key_id, _SAMPLE) for key_id in counts]
     lost = {key_id: count for key_id, count in counts.items() if key_id not in keys.ids}
     if lost:
-        listed = ", ".join(f"{key_id} ({count} users)" for key_id, count in lost.items())
+        listed = ", ".join(f"{key_id} ({count} data keys)" for key_id, count in lost.items())
         return [fail(name, f"Wrapping keys in use are missing: {listed}.", "Add them to OWNKEY_WRAPPING_KEYS.")]
     vault = Vault(DataKeys(keys, config.deployment_id), config.deployment_id)
     for user_id in (row.user_id for rows in sample for row in rows):

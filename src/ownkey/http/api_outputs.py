@@ -493,6 +493,7 @@ class BrokenLinkOut(Output):
     chain: int
     position: int
     reason: str
+    anchor: str | None = Field(description="When the anchor was taken that says so, if one does.")
 
 
 class VerificationOut(Output):
@@ -501,6 +502,8 @@ class VerificationOut(Output):
     ok: bool
     chains: int
     entries: int
+    unsealed: int = Field(description="Entries older than the seals: their hashes alone speak for them.")
+    anchors: int = Field(description="Ends of chains, kept outside the database, that it was compared with.")
     first_broken: BrokenLinkOut | None
 
 

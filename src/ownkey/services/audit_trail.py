@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
+from ownkey.crypto.audit_seal import AuditKey
 from ownkey.domain.audit import AuditEntry
+from ownkey.services.audit_anchors import AnchorFile
+from ownkey.services.audit_verification import Verification, verify_audit
 from ownkey.services.changes import Changes
 from ownkey.services.csv_table import write_table
 from ownkey.storage import audit as rows
@@ -19,20 +22,11 @@ PAGE_LIMIT: Final = 500
 EXPORT_LIMIT: Final = 50_000
 
 
-class Verification(Struct, frozen=True, kw_only=True):
-    """What recomputing the chains found. `first_broken` None: every entry is as it was written."""
-
-    ok: bool
-    chains: int
-    entries: int
-    first_broken: rows.AuditFault | None
-
-
 class AuditTrail:
     """Newest first, in pages: `before` is the id of the last entry of the page before."""
 
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
+    def __init__(self, changes: Changes, key: AuditKey, anchors: AnchorFile | None = None) -> None:
+        self._changes, self._key, self._anchors = changes, key, anchors
         self._verifying: asyncio.Task[Verification] | None = None
 
     async def list_entries(self, user_id: str, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
@@ -69,18 +63,19 @@ class AuditTrail:
             )
 
     async def verify(self) -> Verification:
-        """Recompute every chain. Of several who ask at once, one makes the database do it. Raises StorageError."""
+        """Recompute every chain, once for all who ask meanwhile. Raises StorageError, ConfigError."""
         if self._verifying is None:
-            self._verifying = asyncio.create_task(self._verify())
+            self._verifying = asyncio.create_task(verify_audit(self._changes.database, self._key, self._anchors))
             self._verifying.add_done_callback(self._verified)
         return await asyncio.shield(self._verifying)
 
-    async def _verify(self) -> Verification:
-        fault = await rows.verify(self._changes.database)
-        heads = await rows.list_heads(self._changes.database)
-        return Verification(
-            chains=len(heads), entries=sum(head.position for head in heads), first_broken=fault, ok=fault is None
-        )
+    async def verify_against(self, anchors: Path) -> Verification:
+        """The same against anchors that were kept elsewhere. Raises StorageError, ConfigError."""
+        return await verify_audit(self._changes.database, self._key, AnchorFile(anchors, self._key))
+
+    async def list_heads(self) -> list[rows.AuditHead]:
+        """The end of every chain. Raises StorageError."""
+        return await rows.list_heads(self._changes.database)
 
     def _verified(self, task: asyncio.Task[Verification]) -> None:
         self._verifying = None

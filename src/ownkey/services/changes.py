@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.user import check_user_id
+from ownkey.services.audit_seals import AuditSeals
 from ownkey.services.expectation import Expectation
 from ownkey.storage import audit as audit_rows
 from ownkey.storage import users as user_rows
@@ -21,12 +22,14 @@ class Change:
     def __init__(self, tx: Any, user_id: str, actor: str) -> None:
         self.tx, self.user_id, self.actor = tx, user_id, actor
         self.recorded = False
+        self.unsealed: list[audit_rows.AuditRow] = []
 
     async def record(self, action: AuditAction, subject: str | None = None, **details: object) -> None:
         """Append to the audit chain. `details` are chosen field by field by the caller: never a secret."""
-        await audit_rows.append(
+        appended = await audit_rows.append(
             self.tx, actor=self.actor, user_id=self.user_id, action=action, subject=subject, details=details
         )
+        self.unsealed.append(appended)
         self.recorded = True
 
 
@@ -34,11 +37,18 @@ class Changes:
     """Opens transactions on behalf of users.
 
     `on_change` is called with the user's id after a commit that recorded something, so that this process
-    does not serve one more request with what it had cached; other processes learn it from PostgreSQL.
+    does not serve one more request with what it had cached; other processes learn it from PostgreSQL. `seals` seal what
+    is recorded; without them nothing can be, once an installation has them.
     """
 
-    def __init__(self, database: Database, on_change: Callable[[str], None] | None = None) -> None:
-        self._database, self._on_change = database, on_change
+    def __init__(
+        self,
+        database: Database,
+        on_change: Callable[[str], None] | None = None,
+        *,
+        seals: AuditSeals | None = None,
+    ) -> None:
+        self._database, self._on_change, self._seals = database, on_change, seals
         self._expectation: Expectation | None = None
 
     @property
@@ -72,6 +82,8 @@ class Changes:
             yield change
             if self._expectation is not None:
                 await self._expectation.note(tx)
+            if self._seals is not None:
+                await self._seals.seal(tx, change.unsealed)
         if change.recorded and self._on_change is not None:
             self._on_change(user_id)
 
@@ -86,6 +98,14 @@ class Changes:
         """A transaction that sees everybody's metadata and nobody's secrets. Who may ask is checked by the caller."""
         async with self._database.transaction(check_user_id(admin_id), role="ownkey_admin") as tx:
             yield tx
+
+    @asynccontextmanager
+    async def administer(self, admin_id: str) -> AsyncIterator[Any]:
+        """The same for a decision that concerns everybody, made and recorded by a function of the database."""
+        async with self.oversee(admin_id) as tx:
+            yield tx
+            if self._seals is not None:
+                await self._seals.seal_rest(tx)
 
     @asynccontextmanager
     async def count_keys(self, admin_id: str) -> AsyncIterator[Any]:

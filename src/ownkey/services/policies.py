@@ -83,7 +83,7 @@ class PolicyService:
         Raises RequestError(unknown_provider, provider_not_allowed, invalid_request), and
         ChangedElsewhere unless `expected` is None or the stored generation.
         """
-        async with self._changes.oversee(admin_id) as tx:
+        async with self._changes.administer(admin_id) as tx:
             before = await rows.load_policy(tx)
             if expected is not None and expected != before.generation:
                 raise changed_elsewhere()

@@ -75,7 +75,7 @@ class ProviderForms:
         self._refuse_built_in(provider_id)
         if not is_provider_id(provider_id):
             raise _no_such_provider()
-        async with self._changes.oversee(admin_id) as tx:
+        async with self._changes.administer(admin_id) as tx:
             credentials, users = await rows.count_credentials(tx, provider_id)
             details = {"credentials": credentials, "users": users}
             if credentials and not force and provider_id in self._catalog:
@@ -92,7 +92,7 @@ class ProviderForms:
         self, admin_id: str, provider: Provider, table: Mapping[str, Any], *, new: bool, actor: str | None
     ) -> bool:
         details = {"label": provider.label, "base_url": provider.base_url, "dialect": provider.dialect}
-        async with self._changes.oversee(admin_id) as tx:
+        async with self._changes.administer(admin_id) as tx:
             done = await rows.put_provider(tx, provider.id, table, new=new, actor=actor or admin_id, details=details)
         if done:
             await self._deployment.refresh()

@@ -12,6 +12,7 @@ from ownkey.domain.provider import Provider
 from ownkey.domain.routing import Attempt, Route, RouteRequest, attempts, select_best
 from ownkey.domain.settings import Settings, Snapshot
 from ownkey.domain.user import check_user_id
+from ownkey.services.audit_seals import AuditSeals
 from ownkey.services.changes import Changes
 from ownkey.services.choices import ChoiceService
 from ownkey.services.credential_status import StatusKeeper
@@ -37,7 +38,7 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
     the operator's network, and must agree with the address guard of the pool.
 
     `on_change` is called with the user's id after every committed change: see `Changes`. `spending` lets previews show
-    what budgets and caps would refuse.
+    what budgets and caps would refuse. `seals`: see `Changes`.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class UserLLMSettingsService(CredentialTestService, ChoiceService):
         on_change: Callable[[str], None] | None = None,
         now: Callable[[], datetime] = utc_now,
         spending: SpendingService | None = None,
+        seals: AuditSeals | None = None,
     ) -> None:
-        changes = Changes(database, on_change)
+        changes = Changes(database, on_change, seals=seals)
         CredentialTestService.__init__(
             self,
             changes,

@@ -84,7 +84,8 @@ export class AuditView extends View<AdminSurroundings> {
         ${this.#verdict?.ok
           ? html`<p class="audit-verdict good">
               ${icon("check")}<span
-                >${t.unbroken(format.locale, this.#verdict.chains, format.number(this.#verdict.entries))}</span
+                >${t.unbroken(format.locale, this.#verdict.chains, format.number(this.#verdict.entries))}
+                ${t.compared(format.locale, this.#verdict.anchors)}</span
               >
             </p>`
           : nothing}

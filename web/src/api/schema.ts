@@ -1493,6 +1493,11 @@ export interface components {
          * @description The first entry that is not as it was written, or before which one is missing.
          */
         BrokenLinkOut: {
+            /**
+             * Anchor
+             * @description When the anchor was taken that says so, if one does.
+             */
+            anchor: string | null;
             /** Chain */
             chain: number;
             /** Position */
@@ -4145,6 +4150,11 @@ export interface components {
          * @description What recomputing the audit chains found.
          */
         VerificationOut: {
+            /**
+             * Anchors
+             * @description Ends of chains, kept outside the database, that it was compared with.
+             */
+            anchors: number;
             /** Chains */
             chains: number;
             /** Entries */
@@ -4152,6 +4162,11 @@ export interface components {
             first_broken: components["schemas"]["BrokenLinkOut"] | null;
             /** Ok */
             ok: boolean;
+            /**
+             * Unsealed
+             * @description Entries older than the seals: their hashes alone speak for them.
+             */
+            unsealed: number;
         };
     };
     responses: never;

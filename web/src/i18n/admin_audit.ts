@@ -8,6 +8,10 @@ export const audit = texts({
     verifying: "Verifying…",
     unbroken: (locale: string, chains: number, entries: string) =>
       `Everything is as it was written: ${entries} entries in ${chains} ${plural(locale, chains, "chain", "chains")}, none changed or missing.`,
+    compared: (locale: string, anchors: number) =>
+      anchors
+        ? `Compared with ${anchors} ${plural(locale, anchors, "copy", "copies")} of the chains’ ends kept outside the database.`
+        : "There is no copy of the chains’ ends outside the database to compare with yet.",
     brokenTitle: "The audit log was tampered with",
     broken: (chain: string, position: string) => `The first break is in chain ${chain} at entry ${position}:`,
     brokenNext: "Entries before it in this chain are sound. Compare it with a backup, and ask who has access to the database.",
@@ -17,6 +21,13 @@ export const audit = texts({
       "the row was changed": "this entry was changed.",
       "the end of the chain is not the row that was written last": "the end is not the entry that was written last; entries may have been cut off.",
       "the head of the chain is missing": "the head of the chain is missing.",
+      "the row was never sealed": "this entry was never sealed; it did not come from this server.",
+      "the seal of the row is not ours": "its seal is not ours; it was written by somebody without the key.",
+      "the start of the seals is missing": "the place where the seals begin is missing.",
+      "the start of the seals is not ours": "the place where the seals begin was changed.",
+      "an anchor outside the database says otherwise": "a copy kept outside the database holds another entry here.",
+      "entries after this one are gone: an anchor tells of them": "entries after this one are gone; a copy kept outside the database tells of them.",
+      "an anchor is not signed by this installation": "a copy kept outside the database was not signed by this server.",
     } as Record<string, string>,
     filter: "Filter",
     user: "User concerned",
@@ -47,6 +58,10 @@ export const audit = texts({
     verifying: "Wird geprüft…",
     unbroken: (locale, chains, entries) =>
       `Alles ist, wie es geschrieben wurde: ${entries} Einträge in ${chains} ${plural(locale, chains, "Kette", "Ketten")}, keiner geändert, keiner fehlt.`,
+    compared: (locale, anchors) =>
+      anchors
+        ? `Verglichen mit ${anchors} ${plural(locale, anchors, "Kopie", "Kopien")} der Kettenenden außerhalb der Datenbank.`
+        : "Außerhalb der Datenbank gibt es noch keine Kopie der Kettenenden zum Vergleichen.",
     brokenTitle: "Das Protokoll wurde verändert",
     broken: (chain, position) => `Der erste Bruch ist in Kette ${chain} bei Eintrag ${position}:`,
     brokenNext: "Die Einträge davor sind in dieser Kette heil. Vergleichen Sie mit einer Sicherung und klären Sie, wer Zugang zur Datenbank hat.",
@@ -56,6 +71,13 @@ export const audit = texts({
       "the row was changed": "Dieser Eintrag wurde geändert.",
       "the end of the chain is not the row that was written last": "Das Ende ist nicht der zuletzt geschriebene Eintrag; es können Einträge abgeschnitten sein.",
       "the head of the chain is missing": "Der Kopf der Kette fehlt.",
+      "the row was never sealed": "Dieser Eintrag wurde nie versiegelt; er stammt nicht von diesem Server.",
+      "the seal of the row is not ours": "Sein Siegel ist nicht unseres; ihn schrieb jemand ohne den Schlüssel.",
+      "the start of the seals is missing": "Die Stelle, an der die Siegel beginnen, fehlt.",
+      "the start of the seals is not ours": "Die Stelle, an der die Siegel beginnen, wurde geändert.",
+      "an anchor outside the database says otherwise": "Eine Kopie außerhalb der Datenbank hat hier einen anderen Eintrag.",
+      "entries after this one are gone: an anchor tells of them": "Einträge danach sind fort; eine Kopie außerhalb der Datenbank kennt sie.",
+      "an anchor is not signed by this installation": "Eine Kopie außerhalb der Datenbank ist nicht von diesem Server unterschrieben.",
     },
     filter: "Filter",
     user: "Betroffener Nutzer",
@@ -86,6 +108,10 @@ export const audit = texts({
     verifying: "Verificando…",
     unbroken: (locale, chains, entries) =>
       `Todo está como se escribió: ${entries} entradas en ${chains} ${plural(locale, chains, "cadena", "cadenas")}, ninguna cambiada ni perdida.`,
+    compared: (locale, anchors) =>
+      anchors
+        ? `Comparado con ${anchors} ${plural(locale, anchors, "copia", "copias")} de los extremos de las cadenas guardadas fuera de la base de datos.`
+        : "Todavía no hay ninguna copia de los extremos de las cadenas fuera de la base de datos con la que comparar.",
     brokenTitle: "El registro ha sido manipulado",
     broken: (chain, position) => `La primera rotura está en la cadena ${chain}, entrada ${position}:`,
     brokenNext: "Las entradas anteriores de esta cadena están intactas. Compare con una copia de seguridad y averigüe quién tiene acceso a la base de datos.",
@@ -95,6 +121,13 @@ export const audit = texts({
       "the row was changed": "esta entrada fue modificada.",
       "the end of the chain is not the row that was written last": "el final no es la última entrada escrita; pueden haberse cortado entradas.",
       "the head of the chain is missing": "falta la cabecera de la cadena.",
+      "the row was never sealed": "esta entrada nunca se selló; no procede de este servidor.",
+      "the seal of the row is not ours": "su sello no es el nuestro; la escribió alguien sin la clave.",
+      "the start of the seals is missing": "falta el lugar donde empiezan los sellos.",
+      "the start of the seals is not ours": "el lugar donde empiezan los sellos fue cambiado.",
+      "an anchor outside the database says otherwise": "una copia guardada fuera de la base de datos tiene aquí otra entrada.",
+      "entries after this one are gone: an anchor tells of them": "faltan entradas posteriores; una copia guardada fuera de la base de datos las conoce.",
+      "an anchor is not signed by this installation": "una copia guardada fuera de la base de datos no está firmada por este servidor.",
     },
     filter: "Filtro",
     user: "Usuario afectado",

@@ -1,6 +1,23 @@
 -- name: append_audit
 -- One row at the end of the chain of the transaction's user.
-select ownkey_private.append_audit($1, $2, $3, $4, $5);
+select id, chain, "position", occurred_at, previous_hash from ownkey_private.append_audit($1, $2, $3, $4, $5);
+
+-- name: list_unsealed_audit
+-- What this transaction has appended and not sealed.
+select id, chain, "position", occurred_at, actor, user_id, action, subject, details, previous_hash, hash
+from ownkey_private.list_unsealed_audit();
+
+-- name: seal_audit
+-- Seals for entries of this transaction, by their ids.
+select ownkey_private.seal_audit($1, $2);
+
+-- name: lock_audit_heads
+-- Where seals are to begin; nothing where they have begun.
+select chain, "position", hash from ownkey_private.lock_audit_heads();
+
+-- name: start_audit_seals
+-- Seals for the heads from which on everything is sealed.
+select ownkey_private.start_audit_seals($1, $2);
 
 -- name: list_audit_entries
 -- The trail as far as the identity or the role reaches, the newest first.
@@ -23,9 +40,17 @@ where ($1::bigint is null or id < $1)
 order by id desc
 limit $2;
 
--- name: verify_audit
--- The first faulty row of each chain.
-select chain, "position", reason from ownkey_private.verify_audit() order by chain, "position";
+-- name: read_audit
+-- Every entry with its seal, chain by chain.
+select l.id, l.chain, l.position, l.occurred_at, l.actor, l.user_id, l.action, l.subject, l.details::text as details,
+    l.previous_hash, l.hash, s.seal
+from ownkey_private.audit_log l
+left join ownkey_private.audit_seals s on s.chain = l.chain and s.position = l.position
+order by l.chain, l.position;
+
+-- name: list_audit_starts
+-- From where on each chain is sealed.
+select chain, position, hash, seal from ownkey_private.audit_starts order by chain;
 
 -- name: list_audit_heads
 -- The last position and hash of each chain, to be kept outside the database.
