@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import socket
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -14,6 +12,7 @@ from ownkey.cli.announcement import announce
 from ownkey.cli.commands import examples
 from ownkey.cli.installation import find_new_place, tell_new_place
 from ownkey.cli.listener import bind_listener
+from ownkey.cli.logs import follow, open_log
 from ownkey.cli.session import read_config, run_to_end
 from ownkey.config import PREFIX, Config
 from ownkey.errors import ConfigError
@@ -62,7 +61,7 @@ def serve(
         workers=workers or config.workers,
         public_url=public_url or config.public_url,
     )
-    logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    log = open_log(config.log_level, "%(levelname)s %(name)s: %(message)s")
     forbid_core_dumps()
     if config.workers > 1:
         _serve_with_workers(config)
@@ -72,6 +71,7 @@ def serve(
         from ownkey.app import Ownkey
 
         async def begin(ok: Ownkey) -> None:
+            follow(log, ok)
             if new_place is not None:
                 tell_new_place(new_place)
             await announce(ok, listener)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -20,12 +19,14 @@ from msgspec import Struct
 from ownkey.cli.announcement import announce
 from ownkey.cli.commands import NOT_READY, REFUSED, say_error
 from ownkey.cli.gateway_server import forbid_core_dumps, serve_until_signal
+from ownkey.cli.logs import follow, open_log
 from ownkey.cli.session import read_config, run_to_end
 from ownkey.config import Config
 from ownkey.errors import ConfigError, OwnkeyError, StorageError
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
+    from ownkey.services.log_redaction import LogRedaction
 
 READY: Final = b"r"
 
@@ -63,14 +64,16 @@ def _serve(order: WorkerOrder) -> None:
         read_config(), public_url=order.public_url, database_pool_size=order.pool_size, workers=order.count
     )
     name = f"%(levelname)s worker {order.number} %(name)s: %(message)s"
-    logging.basicConfig(level=config.log_level.upper(), stream=sys.stderr, format=name)
+    log = open_log(config.log_level, name)
     forbid_core_dumps()
     with socket.socket(fileno=order.listener) as listener, socket.socket(fileno=order.control) as control:
-        work = _serve_with(config, order, listener, control)
+        work = _serve_with(config, order, listener, control, log)
         run_to_end(work, config, loop_factory=uvloop.new_event_loop)
 
 
-async def _serve_with(config: Config, order: WorkerOrder, listener: socket.socket, control: socket.socket) -> None:
+async def _serve_with(
+    config: Config, order: WorkerOrder, listener: socket.socket, control: socket.socket, log: LogRedaction
+) -> None:
     from ownkey.app import Ownkey
     from ownkey.http.fleet import Fleet
 
@@ -83,6 +86,7 @@ async def _serve_with(config: Config, order: WorkerOrder, listener: socket.socke
     async with AsyncExitStack() as stack:
 
         async def begin(ok: Ownkey) -> None:
+            follow(log, ok)
             server = ok.asgi()
             fleet = Fleet(server.observability, Path(order.directory), number=order.number, count=order.count)
             await fleet.start()

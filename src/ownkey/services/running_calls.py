@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from ownkey.domain.credential import Secret
 from ownkey.domain.policy import Policy
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.user import UserStatus
@@ -46,6 +47,10 @@ class RunningCall(Protocol):
 
     def withdraw(self, message: str) -> None:
         """It may not go on."""
+        ...
+
+    def find_secret(self) -> Secret | None:
+        """The key that it runs on at this moment."""
         ...
 
     def adopt(self, snapshot: Snapshot) -> None:
@@ -93,6 +98,11 @@ class RunningCalls:
     def users(self) -> Collection[str]:
         """Whose requests are running."""
         return self._calls.keys()
+
+    def list_secrets(self) -> list[Secret]:
+        """The keys that are in use at this moment."""
+        found = (call.find_secret() for calls in self._calls.values() for call in calls)
+        return [secret for secret in found if secret is not None]
 
     def begin(self, call: RunningCall) -> None:
         """From now on it is told what it has to know."""

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ownkey.domain.budget import Refusal
+from ownkey.domain.credential import Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure, UpstreamRequest
 from ownkey.domain.policy import Policy
 from ownkey.domain.routing import (
@@ -97,6 +98,10 @@ class Walk:
         """The caller may not go on."""
         self._withdrawn = message
         self._cut(message)
+
+    def find_secret(self) -> Secret | None:
+        """The key of the call that is under way."""
+        return None if self._record is None else self._record.secret
 
     def adopt(self, snapshot: Snapshot) -> None:
         """The user's settings are these now: a key that is not theirs any more is not used any longer."""
