@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz ledger replicas isolation slow-clients rolling lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz faults ledger replicas isolation slow-clients rolling lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -109,6 +109,9 @@ fuzz: setup $(VENV)/judges/.installed ## Each fuzzer for a minute; FUZZ_SECONDS=
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
+
+faults: setup ## Servers killed, frozen and cut off, crashes, full disks, for ten minutes of load: both books agree
+	@FAULTS_SECONDS=$${FAULTS_SECONDS:-600} FAULTS_CLIENTS=32 $(RUN) -m pytest -q -s tests/faults $(ARGS)
 
 replicas: setup ## Five gateways: how soon a revocation holds everywhere, and a minute without the database
 	@REPLICAS_LONG=1 $(RUN) -m pytest -q -s tests/replicas $(ARGS)
