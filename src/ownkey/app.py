@@ -12,6 +12,7 @@ from ownkey import startup
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import SecretOpener
+from ownkey.crypto.key_calls import KeyCalls
 from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
 from ownkey.http.server import Server
@@ -35,6 +36,7 @@ from ownkey.services.drains import Drains
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import Callback, HostEvents
+from ownkey.services.key_rotation import KeyRotation
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -63,6 +65,7 @@ from ownkey.services.usage_upkeep import UsageUpkeep
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
 from ownkey.services.vault import Vault
+from ownkey.storage import data_keys as data_key_rows
 from ownkey.storage import snapshots, usage
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard
@@ -205,7 +208,16 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     deployment = Deployment(database.pool, policies, catalog)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
-    data_keys = DataKeys(wrapping, config.deployment_id)
+    key_calls = KeyCalls()
+    stack.callback(key_calls.close)
+    key_watch = await startup.open_key_watch(config, database.pool, wrapping, key_calls)
+    stack.push_async_callback(key_watch.close)
+
+    async def reread(user_id: str) -> tuple[bytes, str, int] | None:
+        async with database.pool.transaction(user_id) as tx:
+            return await data_key_rows.get_data_key(tx, user_id)
+
+    data_keys = DataKeys(wrapping, config.deployment_id, calls=key_calls, reread=reread)
     opener = SecretOpener()
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
     catalog.follow(router.forget_all)
@@ -332,7 +344,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         lifetime_seconds=config.session_lifetime_seconds,
     )
     credential_models = CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing)
-    models = ModelList(router, credential_models.lists, completion.open_secret)
+    models = ModelList(router, credential_models.lists, completion.fetch_secret)
     stack.push_async_callback(models.close)
     oidc = startup.open_oidc(config, sessions, changes)
     if oidc is not None:
@@ -350,6 +362,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         on_change=cache.drop,
         spending=spending,
     )
+    rotation = KeyRotation(changes, data_keys, wrapping, key_watch)
+    stack.push_async_callback(rotation.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -370,12 +384,13 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes),
-        oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
+        oversight=Oversight(changes, catalog=catalog, policies=policies, health=router.health),
+        rotation=rotation,
         traffic=TrafficReport(changes),
         provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),
         policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
-        counter=TokenCounter(router, pool, completion.open_secret),
+        counter=TokenCounter(router, pool, completion.fetch_secret),
         metering=metering,
         credential_health=credential_health,
         recovery=recovery,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -52,3 +53,19 @@ async def swap_data_key(tx: Any, old: StoredDataKey, wrapped: bytes, wrapping_ke
         query("swap_data_key"), old.user_id, old.wrapping_key_id, old.version, wrapping_key_id, wrapped
     )
     return swapped is not None
+
+
+async def swap_data_keys(
+    tx: Any, wrapping_key_id: str, renewed: Sequence[tuple[StoredDataKey, bytes]], new_wrapping_key_id: str
+) -> int:
+    """Put many keys under `wrapping_key_id` in new wrappings; says how many rows were what was expected."""
+    return int(
+        await tx.fetchval(
+            query("swap_data_keys"),
+            [old.user_id for old, _ in renewed],
+            wrapping_key_id,
+            [old.version for old, _ in renewed],
+            [wrapped for _, wrapped in renewed],
+            new_wrapping_key_id,
+        )
+    )
