@@ -155,7 +155,7 @@ class KeyRotation:
         DataKeyClosed and KeyServiceAway; what was done is done. Keys that do not open, because somebody tampered with
         them or the key of that name is another one, are counted and left.
         """
-        moved, unreadable, exhausted = 0, 0, set[str]()
+        moved, bad, exhausted = 0, set[str](), set[str]()
         while True:
             async with self._changes.database.transaction(None, role="ownkey_rotator") as tx:
                 counts = await rows.count_by_wrapping_key(tx)
@@ -163,21 +163,20 @@ class KeyRotation:
             left = {name: number for name, number in counts.items() if name != primary}
             source = next((name for name in left if name in self._ring.ids and name not in exhausted), None)
             if source is None:
-                return Progress(moved, sum(left.values()), unreadable)
-            done = await self._move(source, pause_seconds)
-            moved += done.moved
-            unreadable += done.unreadable
-            if not done.moved:
+                return Progress(moved, sum(left.values()), len(bad))
+            done = await self._move(source, bad, pause_seconds)
+            moved += done
+            if not done:
                 # What is there is locked by others, or opens for nobody.
                 exhausted.add(source)
 
-    async def _move(self, source: str, pause_seconds: float) -> Progress:
-        """Batch after batch from this key to the primary one, until there is nothing to be had."""
-        moved, bad = 0, set[str]()
+    async def _move(self, source: str, bad: set[str], pause_seconds: float) -> int:
+        """Batch after batch from this key to the primary one, until there is nothing to be had; how many."""
+        moved = 0
         while True:
             done = await self._move_batch(source, bad)
             if done is None:
-                return Progress(moved, 0, len(bad))
+                return moved
             moved += done
             await asyncio.sleep(pause_seconds)
 

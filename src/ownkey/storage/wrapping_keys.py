@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -11,6 +11,11 @@ from ownkey.storage.sql import query
 
 Phase = Literal["known", "primary", "retiring", "retired", "destroyed"]
 Step = Literal["promote", "retire", "destroy"]
+_STEPS: Final[dict[Step, str]] = {
+    "promote": "promote_wrapping_key",
+    "retire": "retire_wrapping_key",
+    "destroy": "destroy_wrapping_key",
+}
 
 
 class WrappingKeyRow(Struct, frozen=True, kw_only=True):
@@ -66,4 +71,4 @@ async def list_live_processes(tx: Any) -> list[LiveProcess]:
 
 async def take_step(tx: Any, step: Step, key_id: str, actor: str) -> str:
     """Bring a key to its next phase, with the audit row; says `done` or why not. `tx` has the role `ownkey_admin`."""
-    return str(await tx.fetchval(query(f"{step}_wrapping_key"), key_id, actor))
+    return str(await tx.fetchval(query(_STEPS[step]), key_id, actor))
