@@ -386,6 +386,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         audit=AuditTrail(changes),
         oversight=Oversight(changes, catalog=catalog, policies=policies, health=router.health),
         rotation=rotation,
+        key_watch=key_watch,
         traffic=TrafficReport(changes),
         provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),
         policies=PolicyService(changes, policies, deployment, catalog),

@@ -167,7 +167,9 @@ async def test_who_wraps_and_who_lets_a_key_retire_wait_for_each_other(
         await users.ensure_user(tx, "ann")
         assert await wrapping_keys.lock_primary(tx) == "old"
         promoting = asyncio.create_task(process.rotation.promote(ADMIN, "new"))
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
         async with asyncio.timeout(10):
             while not await superuser.fetchval(waiting):
                 await asyncio.sleep(0.005)

@@ -91,9 +91,7 @@ async def populate(dsn: str, wrapping: LocalWrappingKeys) -> None:
         user, credential_id, secret = name(number), new_id(), Secret(provider_key(number))
         made = data_keys.new(user)
         data_key = data_keys.open(user, made.wrapped, made.wrapping_key_id, 1)
-        binding = Binding(
-            deployment_id="default", user_id=user, provider="groq", record_id=credential_id, generation=1
-        )
+        binding = Binding(deployment_id="default", user_id=user, provider="groq", record_id=credential_id, generation=1)
         sealed = seal_secret(data_key, secret, binding, data_key_version=1)
         keys.append((user, made.wrapped, made.wrapping_key_id, 1))
         credentials.append((user, credential_id, "groq", "work", "gsk_…", 0))
@@ -231,7 +229,9 @@ async def test_no_request_fails_while_the_rotator_is_killed(
         met = await load
         result = summarize(met, duration, amid, await longest, seed)
         connection = await asyncpg.connect(superuser)
-        counts = await connection.fetch("select wrapping_key_id as id, count(*) from ownkey_private.data_keys group by 1")
+        counts = await connection.fetch(
+            "select wrapping_key_id as id, count(*) from ownkey_private.data_keys group by 1"
+        )
         await connection.close()
     result["left_under_the_old_key"] = USERS - dict(map(tuple, counts)).get("new", 0)
     report(result)

@@ -20,6 +20,7 @@ from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import HostEvents
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.key_rotation import KeyRotation
+from ownkey.services.key_watch import KeyWatch
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -68,6 +69,7 @@ class Core(Struct, frozen=True, kw_only=True):
     audit: AuditTrail
     oversight: Oversight
     rotation: KeyRotation
+    key_watch: KeyWatch
     policies: PolicyService
     traffic: TrafficReport
     provider_forms: ProviderForms

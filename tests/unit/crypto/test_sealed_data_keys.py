@@ -37,9 +37,7 @@ class CountingKeys:
     def wrap(
         self, data_key: bytes, *, user_id: str, deployment_id: str, version: int, key_id: str | None = None
     ) -> tuple[str, bytes]:
-        return self._keys.wrap(
-            data_key, user_id=user_id, deployment_id=deployment_id, version=version, key_id=key_id
-        )
+        return self._keys.wrap(data_key, user_id=user_id, deployment_id=deployment_id, version=version, key_id=key_id)
 
     def unwrap(self, key_id: str, wrapped: bytes, *, user_id: str, deployment_id: str, version: int) -> bytes:
         self.unwraps += 1
