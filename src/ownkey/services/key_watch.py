@@ -69,7 +69,7 @@ class KeyWatch:
         """Report once, check what is held, then go on in the background. Raises ConfigError and StorageError."""
         await self.report()
         try:
-            await self._check()
+            await self.check()
         except BaseException:
             await self._withdraw()
             raise
@@ -129,7 +129,7 @@ class KeyWatch:
             return status.st_ino, status.st_size, status.st_mtime_ns
         return None
 
-    async def _check(self) -> None:
+    async def check(self) -> None:
         """Whether the primary key is here and works. Raises ConfigError."""
         primary = self.primary_id
         if primary not in self._ring.ids:

@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from google.api_core.exceptions import GoogleAPIError, InvalidArgument
+from google.api_core.exceptions import BadRequest, GoogleAPIError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.kms_v1 import KeyManagementServiceClient
@@ -19,6 +19,7 @@ from ownkey.crypto.wrapping import Complaints
 from ownkey.errors import ConfigError, KeyServiceAway
 
 _NAME: Final = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+", re.ASCII)
+_FORGED: Final = "decryption failed"
 
 logger = logging.getLogger(__name__)
 _complaints = Complaints()
@@ -33,9 +34,11 @@ def open_key(url: str) -> GoogleKey:
     plain = parts.scheme.endswith("+http")
     name = parts.path.removeprefix("/") if plain else f"{parts.netloc}{parts.path}"
     if not _NAME.fullmatch(name) or parts.query:
-        raise ConfigError("A key of Google Cloud KMS is named as gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K.")
+        raise ConfigError(
+            "A key of Google Cloud KMS is named as gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K."
+        )
     if not plain:
-        return GoogleKey(name, KeyManagementServiceClient())
+        return GoogleKey(name, KeyManagementServiceClient(transport="rest"))
     if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError(f"{parts.scheme}:// is for an endpoint on this machine; elsewhere keys go over TLS only.")
     transport = KeyManagementServiceRestTransport(
@@ -63,9 +66,9 @@ class GoogleKey:
     def _ask(self, verb: str, asked: dict[str, Any]) -> Any:
         try:
             return getattr(self._client, verb)(request=asked, timeout=CALL_SECONDS, retry=None)
-        except InvalidArgument:
-            # Decryption failed: not this key's, or not of these fields.
-            forged, why = verb == "decrypt", "InvalidArgument"
+        except BadRequest as error:
+            # A disabled key is a bad request, too: only what KMS calls a failed decryption says something of the row.
+            forged, why = verb == "decrypt" and _FORGED in str(error).lower(), type(error).__name__
         except (GoogleAPIError, GoogleAuthError, OSError) as error:
             forged, why = False, type(error).__name__
         if forged:
