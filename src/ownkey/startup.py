@@ -17,6 +17,7 @@ from ownkey.config import Config
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.key_file import read_key_file
 from ownkey.crypto.key_ring import KeyRing
+from ownkey.crypto.key_service import open_service
 from ownkey.crypto.webhook_signature import parse_secrets
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
@@ -61,10 +62,10 @@ def load_wrapping_keys(config: Config) -> KeyRing:
     if config.wrapping_keys and config.wrapping_key_file is not None:
         raise ConfigError("OWNKEY_WRAPPING_KEYS and OWNKEY_WRAPPING_KEY_FILE are both set. Keep one of them.")
     if config.wrapping_keys:
-        return KeyRing.parse(config.wrapping_keys)
+        return _parse_keys(config, config.wrapping_keys)
     path = find_key_file(config)
     if config.wrapping_key_file is not None:
-        return KeyRing.parse(read_key_file(config.wrapping_key_file.expanduser()))
+        return _parse_keys(config, read_key_file(config.wrapping_key_file.expanduser()))
     if path is None:
         raise ConfigError(
             "No wrapping key is configured, so stored API keys could not be sealed. Make one with `ownkey keygen` and "
@@ -72,7 +73,11 @@ def load_wrapping_keys(config: Config) -> KeyRing:
         )
     if not path.exists():
         _make_key_file(path)
-    return KeyRing.parse(read_key_file(path))
+    return _parse_keys(config, read_key_file(path))
+
+
+def _parse_keys(config: Config, text: str) -> KeyRing:
+    return KeyRing.parse(text, open_key=lambda url: open_service(url, config.key_service_token_file))
 
 
 def find_key_file(config: Config) -> Path | None:

@@ -9,6 +9,7 @@ gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -41,13 +42,11 @@ class KeyService(Protocol):
         ...
 
 
-def is_service(value: str) -> bool:
-    """Whether this is the URL of a key at a service, and not the key itself."""
-    return "://" in value
+def open_service(url: str, token_file: Path | None = None) -> KeyService:
+    """The key at this URL; nothing is asked yet. Raises ConfigError, whose message holds no part of the URL's query.
 
-
-def open_service(url: str) -> KeyService:
-    """The key at this URL; nothing is asked yet. Raises ConfigError, whose message holds no part of the URL's query."""
+    `token_file` holds the token for OpenBao and Vault; None leaves it to their variables.
+    """
     scheme = urlsplit(url).scheme
     if scheme not in _MODULES:
         raise ConfigError(f"{scheme}:// is no key service that Ownkey knows. It knows {', '.join(_MODULES)}.")
@@ -56,5 +55,5 @@ def open_service(url: str) -> KeyService:
         opener = import_module(f"ownkey.crypto.key_services.{module}")
     except ModuleNotFoundError:
         raise ConfigError(f"The client for {scheme}:// is not installed: pip install 'ownkey[{extra}]'.") from None
-    service: KeyService = opener.open_key(url)
+    service: KeyService = opener.open_key(url, token_file)
     return service

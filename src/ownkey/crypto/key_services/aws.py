@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 _complaints = Complaints()
 
 
-def open_key(url: str) -> AwsKey:
+def open_key(url: str, _token_file: Path | None = None) -> AwsKey:
     """The key at `awskms:///ARN`; a host in front of the ARN is another endpoint. Raises ConfigError."""
     parts = urlsplit(url)
     arn = unquote(parts.path).removeprefix("/")

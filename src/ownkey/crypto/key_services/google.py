@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 _complaints = Complaints()
 
 
-def open_key(url: str) -> GoogleKey:
+def open_key(url: str, _token_file: Path | None = None) -> GoogleKey:
     """The key at `gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K`.
 
     `gcpkms+http://127.0.0.1:port/projects/…` asks an emulator on this machine without credentials. Raises ConfigError.
@@ -42,7 +43,9 @@ def open_key(url: str) -> GoogleKey:
     if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError(f"{parts.scheme}:// is for an endpoint on this machine; elsewhere keys go over TLS only.")
     transport = KeyManagementServiceRestTransport(
-        host=parts.netloc, url_scheme="http", credentials=AnonymousCredentials()
+        host=parts.netloc,
+        url_scheme="http",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
     )
     return GoogleKey(name, KeyManagementServiceClient(transport=transport))
 

@@ -1,8 +1,8 @@
 """Wrapping keys in the transit engine of OpenBao and HashiCorp Vault: two POST requests, by the standard library.
 
-The token comes from `VAULT_TOKEN` or `BAO_TOKEN`, or from the file that `OWNKEY_KEY_SERVICE_TOKEN_FILE` names, which an
-agent renews: that is read anew for every call. The key must be of a type that takes associated data, such as
-aes256-gcm96. The engine's own `rewrap` takes none, so rotation decrypts and encrypts.
+The token comes from a file that an agent renews, which is read anew for every call, or from `VAULT_TOKEN` or
+`BAO_TOKEN`. The key must be of a type that takes associated data, such as aes256-gcm96. The engine's own `rewrap` takes
+none, so rotation decrypts and encrypts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from ownkey.crypto.key_service import CALL_SECONDS
 from ownkey.crypto.wrapping import Complaints
 from ownkey.errors import ConfigError, KeyServiceAway
 
-TOKEN_FILE_VARIABLE: Final = "OWNKEY_KEY_SERVICE_TOKEN_FILE"  # noqa: S105  # a variable's name
 _PATH = re.compile(r"/(?P<mount>[A-Za-z0-9_./-]+)/keys/(?P<name>[A-Za-z0-9_.-]+)")
 _LARGEST_ANSWER: Final = 64 * 1024
 # What Vault says about a ciphertext that is not its own or not of these fields. A key that is gone, a version that is
@@ -35,7 +34,7 @@ logger = logging.getLogger(__name__)
 _complaints = Complaints()
 
 
-def open_key(url: str) -> TransitKey:
+def open_key(url: str, token_file: Path | None = None) -> TransitKey:
     """The key at `openbao://host[:port]/MOUNT/keys/NAME`. Raises ConfigError."""
     parts = urlsplit(url)
     found = _PATH.fullmatch(unquote(parts.path))
@@ -44,15 +43,16 @@ def open_key(url: str) -> TransitKey:
     plain = parts.scheme.endswith("+http")
     if plain and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError(f"{parts.scheme}:// is for an agent on this machine; elsewhere keys go over TLS only.")
-    return TransitKey(parts.hostname, parts.port or 8200, found["mount"], found["name"], tls=not plain)
+    return TransitKey(parts.hostname, parts.port or 8200, found["mount"], found["name"], token_file, tls=not plain)
 
 
 class TransitKey:
     """One key. Connections are kept open, one for each thread."""
 
-    def __init__(self, host: str, port: int, mount: str, name: str, *, tls: bool) -> None:
+    def __init__(self, host: str, port: int, mount: str, name: str, token_file: Path | None, *, tls: bool) -> None:
         self._host, self._port, self._mount, self._name = host, port, mount, name
         self._context = ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT") or None) if tls else None
+        self._token_file = token_file
         self._own = threading.local()
 
     def encrypt(self, plaintext: bytes, fields: bytes) -> bytes:
@@ -76,7 +76,11 @@ class TransitKey:
         raise self._away(f"answered {status}: {said}")
 
     def _post(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        headers = {"X-Vault-Token": _read_token(), "X-Vault-Request": "true", "Content-Type": "application/json"}
+        headers = {
+            "X-Vault-Token": _read_token(self._token_file),
+            "X-Vault-Request": "true",
+            "Content-Type": "application/json",
+        }
         if namespace := os.environ.get("VAULT_NAMESPACE"):
             headers["X-Vault-Namespace"] = namespace
         kept = getattr(self._own, "connection", None)
@@ -127,15 +131,15 @@ class TransitKey:
         return KeyServiceAway()
 
 
-def _read_token() -> str:
-    if path := os.environ.get(TOKEN_FILE_VARIABLE):
-        try:
-            return Path(path).read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            if _complaints.allow(path):
-                logger.error("the token file of the key service cannot be read: %s", path)  # noqa: TRY400
-            raise KeyServiceAway from None
-    return os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN") or ""
+def _read_token(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN") or ""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        if _complaints.allow(str(file)):
+            logger.error("the token file of the key service cannot be read: %s", file)  # noqa: TRY400
+        raise KeyServiceAway from None
 
 
 def _text(value: bytes) -> str:
