@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from ownkey import startup
 from ownkey.config import Config
-from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import SecretOpener
-from ownkey.crypto.key_calls import KeyCalls
 from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
 from ownkey.http.server import Server
@@ -65,7 +63,6 @@ from ownkey.services.usage_upkeep import UsageUpkeep
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
 from ownkey.services.vault import Vault
-from ownkey.storage import data_keys as data_key_rows
 from ownkey.storage import snapshots, usage
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard
@@ -208,16 +205,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     deployment = Deployment(database.pool, policies, catalog)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
-    key_calls = KeyCalls()
-    stack.callback(key_calls.close)
-    key_watch = await startup.open_key_watch(config, database.pool, wrapping, key_calls)
-    stack.push_async_callback(key_watch.close)
-
-    async def reread(user_id: str) -> tuple[bytes, str, int] | None:
-        async with database.pool.transaction(user_id) as tx:
-            return await data_key_rows.get_data_key(tx, user_id)
-
-    data_keys = DataKeys(wrapping, config.deployment_id, calls=key_calls, reread=reread)
+    data_keys, key_watch = await startup.open_data_keys(config, database.pool, wrapping, stack)
     opener = SecretOpener()
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
     catalog.follow(router.forget_all)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ownkey.config import Config
+from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.key_file import read_key_file
 from ownkey.crypto.key_ring import KeyRing
@@ -166,17 +168,22 @@ async def check_wrapping_keys(pool: Database, wrapping: KeyRing) -> None:
     logger.error("Wrapping keys in use are not configured: %s. Those users hear 503 from here.", names)
 
 
-async def open_key_watch(config: Config, pool: Database, wrapping: KeyRing, calls: KeyCalls) -> KeyWatch:
-    """Report which keys this process holds, and keep up with the file that they come from.
+async def open_data_keys(
+    config: Config, pool: Database, wrapping: KeyRing, stack: AsyncExitStack
+) -> tuple[DataKeys, KeyWatch]:
+    """What opens data keys, and what reports which wrapping keys this process holds and keeps up with their file.
 
     Raises ConfigError when the key that wraps new data keys is not held or its service cannot be used.
     """
+    calls = KeyCalls()
+    stack.callback(calls.close)
     path = find_key_file(config)
-    watch = KeyWatch(
-        pool, wrapping, calls, load=None if path is None else lambda: load_wrapping_keys(config), path=path
-    )
+    load = None if path is None else partial(load_wrapping_keys, config)
+    watch = KeyWatch(pool, wrapping, calls, load=load, path=path)
     await watch.start()
-    return watch
+    stack.push_async_callback(watch.close)
+    reread = partial(data_keys.read_data_key, pool)
+    return DataKeys(wrapping, config.deployment_id, calls=calls, reread=reread), watch
 
 
 def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> None:

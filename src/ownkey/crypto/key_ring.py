@@ -17,12 +17,13 @@ _SERVICE_HEAD: Final = b"OS\x01\x01"
 class KeyRing:
     """Wrapping keys by id in their order."""
 
-    __slots__ = ("_ids", "_local", "_places", "_services")
+    __slots__ = ("_ids", "_local", "_places", "_preferred", "_services")
 
     def __init__(self, local: Mapping[str, bytes], services: Mapping[str, KeyService], ids: tuple[str, ...]) -> None:
         # Only through `parse`, which refuses weak keys.
         self._local, self._services, self._ids = LocalWrappingKeys(local), dict(services), ids
         self._places: dict[str, str] = {}
+        self._preferred: str | None = None
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._ids)})"
@@ -45,8 +46,8 @@ class KeyRing:
 
     @property
     def primary_id(self) -> str:
-        """The first key's id."""
-        return self._ids[0]
+        """The id of the key that the database calls primary, as far as that was heard; until then the first one's."""
+        return self._preferred if self._preferred in self._ids else self._ids[0]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -66,6 +67,10 @@ class KeyRing:
         }
         self._local, self._services = other._local, {**other._services, **kept}
         self._ids, self._places = other._ids, other._places
+
+    def prefer(self, key_id: str | None) -> None:
+        """The database calls this key primary."""
+        self._preferred = key_id
 
     def is_local(self, key_id: str) -> bool:
         """Whether this key is in this process's own memory."""

@@ -87,6 +87,9 @@ class KeyRotation:
             keys = await wrapping_keys.list_wrapping_keys(tx)
             processes = await wrapping_keys.list_live_processes(tx)
         held = self._ring.ids
+        # A name that was loaded once and is nowhere any more says nothing to anybody.
+        somewhere = {*held, *(name for one in processes for name in one.wrapping_keys)}
+        keys = [one for one in keys if one.phase != "known" or one.keys or one.id in somewhere]
         return Encryption(
             primary_key=next((one.id for one in keys if one.phase == "primary"), None),
             loaded=held,

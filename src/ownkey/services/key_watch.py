@@ -90,6 +90,7 @@ class KeyWatch:
                 tx, self.process_id, platform.node()[:200] or "?", os.getpid(), self._ring.ids, LIFETIME
             )
         primary = self.primary_id
+        self._ring.prefer(primary)
         if primary is not None and primary not in self._ring.ids and self._complaints.allow(primary):
             logger.error("the primary wrapping key %s is not loaded here: add it to this server's keys", primary)
         for name in self._ring.ids:

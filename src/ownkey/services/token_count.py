@@ -11,7 +11,7 @@ from msgspec import Struct
 from ownkey.domain.credential import Secret
 from ownkey.domain.routing import Attempt
 from ownkey.domain.settings import Payer, Snapshot
-from ownkey.errors import CredentialUnreadable, DataKeyClosed, RequestError
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, RequestError, StorageError
 from ownkey.providers.adapters import get_inbound
 from ownkey.providers.dialect import Call
 from ownkey.providers.shared_key_rules import find_unshareable
@@ -82,7 +82,15 @@ class TokenCounter:
             if not 200 <= response.status < 300:
                 return None
             tokens = read_counted(body)
-        except (RequestError, CredentialUnreadable, DataKeyClosed, TransportFailure, TimeoutError, ValueError):
+        except (
+            RequestError,
+            CredentialUnreadable,
+            DataKeyClosed,
+            StorageError,
+            TransportFailure,
+            TimeoutError,
+            ValueError,
+        ):
             return None
         return body if dialect is request.dialect else write_counted(tokens, request.dialect)
 

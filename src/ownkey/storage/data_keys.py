@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ownkey.storage.database import Database
 from ownkey.storage.sql import query
 
 
@@ -23,6 +24,12 @@ async def get_data_key(tx: Any, user_id: str) -> tuple[bytes, str, int] | None:
     """(wrapped, wrapping key id, version) of the user, or None."""
     row = await tx.fetchrow(query("get_data_key"), user_id)
     return None if row is None else (row["wrapped"], row["wrapping_key_id"], row["version"])
+
+
+async def read_data_key(database: Database, user_id: str) -> tuple[bytes, str, int] | None:
+    """The same in a transaction of its own. Raises StorageError."""
+    async with database.transaction(user_id) as tx:
+        return await get_data_key(tx, user_id)
 
 
 async def put_data_key(
