@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -165,8 +166,8 @@ async def watch_transactions(dsn: str, stop: asyncio.Event) -> float:
 
 
 async def rotate_with_kills(dsn: str, environment: dict[str, str], chance: random.Random) -> tuple[int, int]:
-    """Rotators one after another, each killed at a random moment: some from their start on, the others counted from the
-    first keys that they have moved. Then one to the end: how many were killed amid their work, and its status.
+    """Rotators one after another, each killed at a random moment, and one to the end; how many were killed amid their
+    work, and the last one's status. Most moments count from the end of a first batch, some from the start.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.rotation.rotator"])
@@ -174,22 +175,23 @@ async def rotate_with_kills(dsn: str, environment: dict[str, str], chance: rando
     amid = 0
     count = "select count(*) from ownkey_private.data_keys where wrapping_key_id = 'old'"
     for number in range(KILLS):
-        rotator = context.Process(target=run_rotator, args=(environment,), daemon=True)
         before = await connection.fetchval(count)
-        rotator.start()
-        if number % 4:
-            while rotator.is_alive() and await connection.fetchval(count) == before:
-                await asyncio.sleep(0.002)
-        await asyncio.to_thread(rotator.join, chance.uniform(0, USERS / 600_000 if number % 4 else 0.5))
-        killed = rotator.is_alive()
-        rotator.kill()
-        amid += killed and 0 < await connection.fetchval(count) < before
-        await asyncio.to_thread(rotator.join)
+        if number % 4 == 3:
+            rotator = context.Process(target=run_rotator, args=(environment,), daemon=True)
+            rotator.start()
+            await asyncio.to_thread(rotator.join, chance.uniform(0, 0.5))
+            rotator.kill()
+        else:
+            after = chance.uniform(0, USERS / 600_000)
+            rotator = context.Process(target=run_rotator, args=(environment, after), daemon=True)
+            rotator.start()
+        await asyncio.to_thread(rotator.join, 30)
+        amid += rotator.exitcode == -signal.SIGKILL and 0 < await connection.fetchval(count) < before
     last = context.Process(target=run_rotator, args=(environment,), daemon=True)
     last.start()
-    await asyncio.to_thread(last.join)
+    await asyncio.to_thread(last.join, 120)
     await connection.close()
-    return amid, last.exitcode or 0
+    return amid, -1 if last.exitcode is None else last.exitcode
 
 
 async def test_no_request_fails_while_the_rotator_is_killed(
