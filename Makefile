@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz faults ledger replicas isolation slow-clients rolling lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz faults ledger replicas isolation slow-clients rolling rotation lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -121,6 +121,10 @@ isolation: setup ## A million requests through PgBouncer, a quarter given up: no
 
 slow-clients: setup ## How long honest calls take beside a thousand slow clients, and beside one user's flood; two minutes
 	@SLOW_CLIENTS=1000 $(RUN) -m pytest -q -s tests/cli/test_patience_at_length.py $(ARGS)
+
+rotation: setup ## A rotation of the wrapping key of 100,000 users under load, its rotator killed 50 times; two minutes
+	@ROTATION_USERS=$${ROTATION_USERS:-100000} ROTATION_KILLS=$${ROTATION_KILLS:-50} ROTATION_RATE=$${ROTATION_RATE:-500} \
+		$(RUN) -m pytest -q -s tests/rotation $(ARGS)
 
 rolling: setup ## Twenty restarts of two servers behind nginx while streams run: nothing is lost; two minutes
 	@ROLLING_RESTARTS=20 $(RUN) -m pytest -q -s tests/cli/test_draining.py -k rolling $(ARGS)

@@ -114,7 +114,8 @@ def start_pgbouncer(server: PostgresServer, tmp: Path | None = None, *, pool_siz
             "[pgbouncer]\n"
             f"unix_socket_dir = {directory}\nlisten_port = 5432\nauth_type = trust\n"
             f"auth_file = {directory}/users.txt\npool_mode = transaction\ndefault_pool_size = {pool_size}\n"
-            f"max_client_conn = 500\nserver_login_retry = 1\nlogfile = {directory}/log\nlog_connections = 0\nlog_disconnections = 0\n"
+            f"max_client_conn = 500\nserver_login_retry = 1\n"
+            f"logfile = {directory}/log\nlog_connections = 0\nlog_disconnections = 0\n"
         )
         _hand_over(directory)
         process = subprocess.Popen(

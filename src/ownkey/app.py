@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ownkey import startup
 from ownkey.config import Config
-from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.envelope import SecretOpener
 from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
@@ -37,6 +36,7 @@ from ownkey.services.drains import Drains
 from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import Callback, HostEvents
+from ownkey.services.key_rotation import KeyRotation
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -207,7 +207,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     deployment = Deployment(database.pool, policies, catalog)
     pool = startup.open_pool(config, catalog)
     stack.push_async_callback(pool.close)
-    data_keys = DataKeys(wrapping, config.deployment_id)
+    data_keys, key_watch = await startup.open_data_keys(config, database.pool, wrapping, stack)
     opener = SecretOpener()
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
     catalog.follow(router.forget_all)
@@ -339,7 +339,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         lifetime_seconds=config.session_lifetime_seconds,
     )
     credential_models = CredentialModels(changes, vault, pool, catalog=catalog, policies=policies, pricing=pricing)
-    models = ModelList(router, credential_models.lists, completion.open_secret)
+    models = ModelList(router, credential_models.lists, completion.fetch_secret)
     stack.push_async_callback(models.close)
     oidc = startup.open_oidc(config, sessions, changes)
     if oidc is not None:
@@ -358,6 +358,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         spending=spending,
         seals=seals,
     )
+    rotation = KeyRotation(changes, data_keys, wrapping, key_watch)
+    stack.push_async_callback(rotation.close)
     core = Core(
         config=config,
         database=database.pool,
@@ -378,12 +380,14 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         request_log=RequestLog(changes),
         export=Export(changes, session_idle_seconds=config.session_idle_seconds),
         audit=AuditTrail(changes, audit_key, anchor_file),
-        oversight=Oversight(changes, data_keys=data_keys, catalog=catalog, policies=policies, health=router.health),
+        oversight=Oversight(changes, catalog=catalog, policies=policies, health=router.health),
+        rotation=rotation,
+        key_watch=key_watch,
         traffic=TrafficReport(changes),
         provider_forms=ProviderForms(changes, deployment, catalog, private_base_urls=config.private_base_urls),
         policies=PolicyService(changes, policies, deployment, catalog),
         completion=completion,
-        counter=TokenCounter(router, pool, completion.open_secret),
+        counter=TokenCounter(router, pool, completion.fetch_secret),
         metering=metering,
         credential_health=credential_health,
         recovery=recovery,

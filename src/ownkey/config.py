@@ -100,10 +100,14 @@ class Config(Struct, frozen=True, kw_only=True):
     session_idle_seconds: float = 43_200.0
     # How long somebody stays signed in at most.
     session_lifetime_seconds: float = 1_209_600.0
-    # `id:base64` of 32 random bytes, several with commas; the first one wraps new data keys.
+    # `id:base64` of 32 random bytes, or `id:URL` of a key at a key service; several with commas. The first one wraps
+    # until another is made primary: see docs/how-to/rotate-wrapping-keys.md.
     wrapping_keys: str | None = None
-    # A file with the same content, mode 0600.
+    # A file with the same content, mode 0600, which is read again when it changes.
     wrapping_key_file: Path | None = None
+    # A file with the token for wrapping keys at OpenBao or Vault, as their agent writes it; empty: `VAULT_TOKEN` or
+    # `BAO_TOKEN`.
+    key_service_token_file: Path | None = None
     # Bound into every ciphertext, so that a copy of the database does not open in another deployment.
     deployment_id: str = "default"
     # A TOML file with further providers, in the form of the built-in catalogue.

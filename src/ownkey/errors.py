@@ -12,6 +12,8 @@ OwnkeyError
 │   ├── TooManyAtOnce           429      too_many_at_once: of one user; carries Retry-After
 │   └── TooLarge                413      too_large
 ├── CredentialUnreadable        500      credential_unreadable: the sealed secret does not open; never sent upstream
+├── DataKeyClosed               503      wrapping_key_not_loaded: sound, but not to be opened by this process now
+│   └── KeyServiceAway          503      key_service_unavailable: the key service does not answer; carries Retry-After
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
 │   └── NoProvider              424      no_provider_available: nothing could even be tried; consent_needed (403)
 │       └── LimitReached        429      budget_spent, own_cap_reached, rate_limited; carries Retry-After
@@ -171,6 +173,34 @@ class CredentialUnreadable(OwnkeyError):
 
     code = "credential_unreadable"
     http_status = 500
+
+
+class DataKeyClosed(OwnkeyError):
+    """A user's data key cannot be opened here and now. Nothing is wrong with it: it must not be entered again.
+
+    Not a CredentialUnreadable, so that nobody who handles that one takes it for a verdict on the stored key.
+    """
+
+    code = "wrapping_key_not_loaded"
+    http_status = 503
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float = 5) -> None:
+        super().__init__(
+            message or "This server does not hold the wrapping key of your API keys yet. They are safe: try again.",
+            retry_after_seconds=retry_after_seconds,
+        )
+
+
+class KeyServiceAway(DataKeyClosed):
+    """The service that holds the wrapping key does not answer, or does not let this server use it."""
+
+    code = "key_service_unavailable"
+
+    def __init__(self, *, retry_after_seconds: float = 2) -> None:
+        super().__init__(
+            "The service that unlocks stored API keys does not answer. They are safe: try again.",
+            retry_after_seconds=retry_after_seconds,
+        )
 
 
 class RouteExhausted(OwnkeyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,11 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ownkey.config import Config
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.key_calls import KeyCalls
+from ownkey.crypto.key_file import read_key_file
+from ownkey.crypto.key_ring import KeyRing
+from ownkey.crypto.key_service import open_service
 from ownkey.crypto.webhook_signature import parse_secrets
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
@@ -22,6 +28,7 @@ from ownkey.errors import ConfigError, RequestError
 from ownkey.services.changes import Changes
 from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.key_watch import KeyWatch
 from ownkey.services.oidc import OidcService
 from ownkey.services.oidc_rules import read_oidc_rules
 from ownkey.services.price_book import PriceBook
@@ -48,7 +55,7 @@ class OpenDatabase(Struct, frozen=True):
     listen_dsn: str
 
 
-def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
+def load_wrapping_keys(config: Config) -> KeyRing:
     """The wrapping keys of the configuration.
 
     With the embedded database a missing key is made, since both live and die in the same directory. With another
@@ -57,18 +64,31 @@ def load_wrapping_keys(config: Config) -> LocalWrappingKeys:
     if config.wrapping_keys and config.wrapping_key_file is not None:
         raise ConfigError("OWNKEY_WRAPPING_KEYS and OWNKEY_WRAPPING_KEY_FILE are both set. Keep one of them.")
     if config.wrapping_keys:
-        return LocalWrappingKeys.parse(config.wrapping_keys)
+        return _parse_keys(config, config.wrapping_keys)
+    path = find_key_file(config)
     if config.wrapping_key_file is not None:
-        return LocalWrappingKeys.from_file(config.wrapping_key_file.expanduser())
-    if not config.embedded:
+        return _parse_keys(config, read_key_file(config.wrapping_key_file.expanduser()))
+    if path is None:
         raise ConfigError(
             "No wrapping key is configured, so stored API keys could not be sealed. Make one with `ownkey keygen` and "
             "set OWNKEY_WRAPPING_KEYS, or write it to a file of mode 0600 and set OWNKEY_WRAPPING_KEY_FILE."
         )
-    path = wrapping_key_path(config)
-    if path.exists():
-        return LocalWrappingKeys.from_file(path)
-    return _make_key_file(path)
+    if not path.exists():
+        _make_key_file(path)
+    return _parse_keys(config, read_key_file(path))
+
+
+def _parse_keys(config: Config, text: str) -> KeyRing:
+    return KeyRing.parse(text, open_key=lambda url: open_service(url, config.key_service_token_file))
+
+
+def find_key_file(config: Config) -> Path | None:
+    """The file that the wrapping keys come from, which need not be there yet; None if they come from a variable."""
+    if config.wrapping_keys:
+        return None
+    if config.wrapping_key_file is not None:
+        return config.wrapping_key_file.expanduser()
+    return wrapping_key_path(config) if config.embedded else None
 
 
 def open_spool(config: Config) -> Spool | None:
@@ -106,7 +126,7 @@ def wrapping_key_path(config: Config) -> Path:
     return config.data_dir.expanduser().resolve() / KEY_FILE_NAME
 
 
-def _make_key_file(path: Path) -> LocalWrappingKeys:
+def _make_key_file(path: Path) -> None:
     data = path.parent / "postgres"
     if data.exists() and any(data.iterdir()) and not path.exists():
         raise ConfigError(
@@ -115,12 +135,11 @@ def _make_key_file(path: Path) -> LocalWrappingKeys:
         )
     prepare_data_dir(path.parent)
     try:
-        return LocalWrappingKeys.generate_file(path)
+        LocalWrappingKeys.generate_file(path)
     except ConfigError:
         # Another process may have made it at the same moment.
-        if path.exists():
-            return LocalWrappingKeys.from_file(path)
-        raise
+        if not path.exists():
+            raise
 
 
 async def open_database(config: Config, stack: AsyncExitStack) -> OpenDatabase:
@@ -141,10 +160,10 @@ async def open_database(config: Config, stack: AsyncExitStack) -> OpenDatabase:
     return OpenDatabase(pool, listen)
 
 
-async def check_wrapping_keys(pool: Database, wrapping: LocalWrappingKeys) -> None:
+async def check_wrapping_keys(pool: Database, wrapping: KeyRing) -> None:
     """Refuse to serve with wrapping keys that open nobody's secrets; warn of some that are missing.
 
-    Raises ConfigError: with the wrong keys every user would be told that their stored key cannot be read.
+    Raises ConfigError: with the wrong keys no user's stored key could be used.
     """
     async with pool.transaction(None, role="ownkey_rotator") as tx:
         in_use = await data_keys.count_by_wrapping_key(tx)
@@ -154,7 +173,25 @@ async def check_wrapping_keys(pool: Database, wrapping: LocalWrappingKeys) -> No
     names = ", ".join(f"{name} ({users} users)" for name, users in sorted(missing.items()))
     if len(missing) == len(in_use):
         raise ConfigError(f"None of the wrapping keys in use is configured: {names}. Restore it from its backup.")
-    logger.error("Wrapping keys in use are not configured: %s. Those users' API keys cannot be read.", names)
+    logger.error("Wrapping keys in use are not configured: %s. Those users hear 503 from here.", names)
+
+
+async def open_data_keys(
+    config: Config, pool: Database, wrapping: KeyRing, stack: AsyncExitStack
+) -> tuple[DataKeys, KeyWatch]:
+    """What opens data keys, and what reports which wrapping keys this process holds and keeps up with their file.
+
+    Raises ConfigError when the key that wraps new data keys is not held or its service cannot be used.
+    """
+    calls = KeyCalls()
+    stack.callback(calls.close)
+    path = find_key_file(config)
+    load = None if path is None else partial(load_wrapping_keys, config)
+    watch = KeyWatch(pool, wrapping, calls, load=load, path=path)
+    await watch.start()
+    stack.push_async_callback(watch.close)
+    reread = partial(data_keys.read_data_key, pool)
+    return DataKeys(wrapping, config.deployment_id, calls=calls, reread=reread), watch
 
 
 def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> None:

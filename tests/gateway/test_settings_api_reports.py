@@ -264,7 +264,10 @@ async def test_an_administrator_watches_everybody_and_no_secret(platform: Platfo
         assert {entry["user_id"] for entry in trail} == {ann.user_id}
         assert any(entry["user_id"] != ann.user_id for entry in (await root.get("/api/admin/audit")).json())
         encryption = (await root.get("/api/admin/encryption")).json()
-        assert encryption["users"][encryption["primary_key"]] >= 1
+        keys = {one["id"]: one for one in encryption["keys"]}
+        assert keys[encryption["primary_key"]]["keys"] >= 1
+        assert keys[encryption["primary_key"]]["phase"] == "primary"
+        assert encryption["primary_key"] in encryption["processes"][0]["wrapping_keys"]
         assert encryption["missing"] == []
         health = {one["provider"]: one for one in (await root.get("/api/admin/health")).json()}
         assert health["openai"]["shared_key"] and health["groq"]["down_until"] is None

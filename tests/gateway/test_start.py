@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
+import pytest_asyncio
 
 from ownkey import Config, Ownkey
 from ownkey.errors import ConfigError
@@ -67,6 +73,71 @@ async def test_a_directory_that_others_may_write_into_is_refused(private_dir: Pa
 
 async def test_a_misspelt_provider_is_named(private_dir: Path) -> None:
     assert "groqq" in await refusal(Config(data_dir=private_dir, allowed_providers=("groqq",)))
+
+
+def _line(key: bytes, key_id: str = "k1") -> str:
+    return f"{key_id}:{base64.b64encode(key).decode()}"
+
+
+GOOD = _line(hashlib.sha256(b"a key of this test alone, which no list of words has").digest())
+HOST = {"jwt_issuer": "https://app.example.com", "jwt_audience": "ownkey"}
+UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
+    "no key": ({"wrapping_keys": "  "}, "No wrapping key is given"),
+    "zeros": ({"wrapping_keys": _line(bytes(32))}, "not random"),
+    "the hash of a word": ({"wrapping_keys": _line(hashlib.sha256(b"secret").digest())}, "not random"),
+    "the hash of a line": ({"wrapping_keys": _line(hashlib.sha256(b"changeme\n").digest())}, "not random"),
+    "a passphrase": ({"wrapping_keys": _line(b"correct horse battery staple 123")}, "not random"),
+    "the published example": (
+        {"wrapping_keys": _line(hashlib.shake_256(b"ownkey published test vector: first wrapping key").digest(32))},
+        "not random",
+    ),
+    "half a key": ({"wrapping_keys": _line(hashlib.sha256(b"x y z").digest()[:16])}, "not the base64 of 32 bytes"),
+    "two names for one key": ({"wrapping_keys": f"{GOOD},{GOOD.replace('k1', 'k2')}"}, "the same as another"),
+    "a variable and a file": ({"wrapping_keys": GOOD, "wrapping_key_file": Path("/nowhere")}, "both set"),
+    "a key service without TLS": ({"wrapping_keys": "k1:openbao+http://kms.example.com/transit/keys/k"}, "TLS only"),
+    "host tokens of anybody": ({"jwt_secret": "s" * 40}, "OWNKEY_JWT_AUDIENCE"),
+    "a short host secret": ({"jwt_secret": "short", **HOST}, "OWNKEY_JWT_SECRET"),
+    "host keys without TLS": ({"jwt_jwks_url": "http://app.example.com/jwks", **HOST}, "https"),
+    "an identity provider without TLS": (
+        {"oidc_issuer": "http://login.example.com", "oidc_client_id": "ownkey"},
+        "https",
+    ),
+    "unsigned events": ({"webhook_url": "https://app.example.com/events"}, "OWNKEY_WEBHOOK_SECRET"),
+    "events signed with a word": (
+        {"webhook_url": "https://app.example.com/events", "webhook_secret": "whsec_c2VjcmV0"},
+        "OWNKEY_WEBHOOK_SECRET",
+    ),
+}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def safe_place() -> AsyncIterator[Path]:
+    """A database that is up already, so that each refusal costs little."""
+    path = Path(tempfile.mkdtemp(prefix="ownkey-unsafe-"))
+    path.chmod(0o755)
+    server = await EmbeddedPostgres.start(path)
+    yield path
+    await server.stop()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+async def test_an_unsafe_configuration_does_not_start(safe_place: Path, name: str) -> None:
+    unsafe, said = UNSAFE[name]
+    settings = {"data_dir": safe_place, "shared_keys": False, "wrapping_keys": GOOD, **unsafe}
+    message = await refusal(Config(**settings))
+    assert said in message
+    for secret in ("s" * 40, "c2VjcmV0", GOOD.partition(":")[2]):
+        assert secret not in message
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+async def test_a_key_file_that_others_may_read_is_refused(safe_place: Path, mode: int) -> None:
+    path = safe_place / "open.key"
+    path.write_text(GOOD)
+    path.chmod(mode)
+    config = Config(data_dir=safe_place, shared_keys=False, wrapping_key_file=path)
+    assert "chmod 600" in await refusal(config)
 
 
 async def test_the_last_use_of_a_token_shows(private_dir: Path, providers: SimulatedProviders) -> None:

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
+from ownkey.crypto.key_text import generate_key_line
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Outcome
@@ -263,12 +264,38 @@ async def test_the_chain_is_verified_and_a_break_is_found(enter_own: Enter, site
     await expect(verdict).to_contain_text("Everything is as it was written")
 
 
-async def test_rows_per_wrapping_key(enter_own: Enter, site: Site, admin: Person) -> None:
+async def test_from_one_wrapping_key_to_the_next(enter_own: Enter, site: Site, admin: Person) -> None:
+    rotation = site.ok.core.rotation
+    person = await site.person("sealed")
+    await site.ok.settings.add_credential(person.id, "groq", "gsk_rotation_of_wrapping_keys_1")
+    old = (await rotation.describe(admin.id)).primary_key
+    line = generate_key_line()
+    new = line.partition(":")[0]
+    key_file = site.ok.config.data_dir / "wrapping.key"
+    key_file.write_text(f"{key_file.read_text()}{line}\n")
+    await site.ok.core.key_watch.reload()
+    await site.ok.core.key_watch.report()
+
     page = await enter_own(admin, "encryption", path="/admin")
-    state = await site.ok.core.oversight.describe_encryption(admin.id)
-    await expect(page.locator("tbody tr")).to_have_count(len({*state.known_keys, *state.users}))
     await expect(page.get_by_text("active: wraps new data keys")).to_be_visible()
     await expect(page.get_by_text("All stored keys can be read.")).to_be_visible()
+    await expect(page.get_by_text("Next: make the new key active.")).to_be_visible()
+    await assert_accessible(page)
+    await page.get_by_role("button", name=f"Make active: {new}").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Make active").click()
+    row = page.locator("tbody tr").filter(has_text=old)
+    await expect(row).to_contain_text("retiring")
+    await expect(page.get_by_text("Next: retire the key under which nothing is left.")).to_be_visible()
+    await page.get_by_role("button", name=f"Retire: {old}").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Retire").click()
+    await expect(row).to_contain_text("retired")
+    await assert_accessible(page)
+    state = await rotation.describe(admin.id)
+    assert (state.primary_key, state.left) == (new, 0)
+    trail = await site.ok.audit.list_entries(admin.id, limit=5)
+    assert {("wrapping_key.promoted", new), ("wrapping_key.retired", old)} <= {
+        (one.action, one.subject) for one in trail
+    }
 
 
 async def test_an_ordinary_user_is_told_why_there_is_nothing(watch: Watch, site: Site) -> None:

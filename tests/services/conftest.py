@@ -100,6 +100,15 @@ def custom_stand(
 
 
 @pytest.fixture
+def impostor_stand(
+    database: Database, pool: UpstreamPool, catalog: dict[str, Provider], wrapping: LocalWrappingKeys
+) -> Stand:
+    """The same database, served with a wrapping key of the same name and other content."""
+    line = generate_key_line().partition(":")[2]
+    return Stand(database, pool, catalog, LocalWrappingKeys.parse(f"{wrapping.primary_id}:{line}"))
+
+
+@pytest.fixture
 def stranger_stand(database: Database, pool: UpstreamPool, catalog: dict[str, Provider]) -> Stand:
     """The same database, served with another wrapping key."""
     return Stand(database, pool, catalog, LocalWrappingKeys.parse(generate_key_line()))

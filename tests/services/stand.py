@@ -60,7 +60,7 @@ class Stand:
         self.health = HealthBoard()
         self.policies = PolicyBoard(policy or Policy(shared=frozenset({"openai"})))
         data_keys = DataKeys(wrapping, DEPLOYMENT)
-        self._vault = Vault(data_keys, DEPLOYMENT)
+        self.vault = Vault(data_keys, DEPLOYMENT)
         self.settings = UserLLMSettingsService(
             database=database,
             data_keys=data_keys,
@@ -81,14 +81,14 @@ class Stand:
         self.audit = AuditTrail(changes, AuditKey(bytes(32), DEPLOYMENT))
         self.models = CredentialModels(
             changes,
-            self._vault,
+            self.vault,
             pool,
             catalog=catalog,
             policies=self.policies,
             pricing=Pricing(),
             now=self.now,
         )
-        self.reveal = CredentialReveal(changes, self._vault, catalog=catalog, policies=self.policies, now=self.now)
+        self.reveal = CredentialReveal(changes, self.vault, catalog=catalog, policies=self.policies, now=self.now)
 
     def now(self) -> datetime:
         """The time as the services see it."""
@@ -121,7 +121,7 @@ class Stand:
         assert snapshot is not None
         found = next(one for one in snapshot.credentials if one.id == credential_id)
         async with self.database.transaction(user_id) as tx:
-            secret = await self._vault.open(tx, user_id, found)
+            secret = await self.vault.open(tx, user_id, found)
         return secret.reveal()
 
     async def best(self, user_id: str, task: str | None = None) -> Attempt:

@@ -229,7 +229,7 @@ async def test_too_much_is_not_read(lists: tuple[ListServer, Stand]) -> None:
 
 
 async def test_only_the_owner_of_a_readable_key_gets_its_list(
-    stand: Stand, stranger_stand: Stand, custom_stand: Stand, narrow_stand: Stand, providers: SimulatedProviders
+    stand: Stand, impostor_stand: Stand, custom_stand: Stand, narrow_stand: Stand, providers: SimulatedProviders
 ) -> None:
     user, credential = await add(stand, "openai")
     await stand.models.list_models(user, credential)
@@ -237,7 +237,7 @@ async def test_only_the_owner_of_a_readable_key_gets_its_list(
         with pytest.raises(NotFound):
             await stand.models.list_models(other, wanted)
     with pytest.raises(CredentialUnreadable) as unreadable:
-        await stranger_stand.models.list_models(user, credential)
+        await impostor_stand.models.list_models(user, credential)
     assert unreadable.value.status == 424
     with pytest.raises(RequestError) as refused:
         await narrow_stand.models.list_models(user, credential)

@@ -20,9 +20,10 @@ from tests.services.stand import Stand, unique
 
 
 @pytest.fixture
-def stranger_wrapping() -> LocalWrappingKeys:
-    """Other wrapping keys than those of the rows."""
-    return LocalWrappingKeys.parse(generate_key_line())
+def impostor_wrapping(wrapping: LocalWrappingKeys) -> LocalWrappingKeys:
+    """A key of the same name and other content."""
+    line = generate_key_line().partition(":")[2]
+    return LocalWrappingKeys.parse(f"{wrapping.primary_id}:{line}")
 
 
 @pytest.fixture
@@ -79,10 +80,10 @@ async def test_nobody_elses_and_nothing_that_is_not_there(open_stand: Stand) -> 
 
 async def test_what_cannot_be_opened_is_said(
     open_stand: Stand, database: Database, pool: UpstreamPool, catalog: dict[str, Provider],
-    stranger_wrapping: LocalWrappingKeys,
+    impostor_wrapping: LocalWrappingKeys,
 ) -> None:  # fmt: skip
     user, credential, _ = await add(open_stand)
-    stranger = Stand(database, pool, catalog, stranger_wrapping, policy=Policy(reveal_keys=True))
+    stranger = Stand(database, pool, catalog, impostor_wrapping, policy=Policy(reveal_keys=True))
     with pytest.raises(CredentialUnreadable) as caught:
         await stranger.reveal.reveal(user, credential)
     assert caught.value.status == 424

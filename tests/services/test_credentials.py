@@ -11,7 +11,7 @@ from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome
-from ownkey.errors import Conflict, CredentialUnreadable, NotFound, OwnkeyError, RequestError
+from ownkey.errors import Conflict, CredentialUnreadable, DataKeyClosed, NotFound, OwnkeyError, RequestError
 from ownkey.services.credential_test import CredentialProber, ProbeOutcome
 from ownkey.services.credentials import CREDENTIALS_LIMIT
 from ownkey.testing import SimulatedProviders
@@ -412,19 +412,38 @@ async def test_other_template_fields_are_another_address(stand: Stand) -> None:
     assert await stand.sealed_of(user, stored.id) == b""
 
 
-async def test_a_secret_under_a_lost_wrapping_key_is_unreadable_and_nothing_is_overwritten(
+async def test_a_secret_under_a_key_that_is_not_loaded_here_is_not_called_unreadable(
     stand: Stand, stranger_stand: Stand
 ) -> None:
-    """The same database, served with another wrapping key: the cure may be the right file, so no key is replaced."""
+    """Another process opens it: this one says so, and keeps nothing of it."""
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", SECRET)
+    for call in (
+        stranger_stand.settings.test_credential(user, stored.id),
+        stranger_stand.settings.add_credential(user, "groq", OTHER),
+        stranger_stand.settings.replace_credential(user, stored.id, OTHER),
+    ):
+        with pytest.raises(DataKeyClosed) as caught:
+            await call
+        assert (caught.value.status, caught.value.code) == (503, "wrapping_key_not_loaded")
+        assert caught.value.retry_after_seconds
+    assert (await stranger_stand.settings.list_credentials(user))[0].status is CredentialStatus.UNVERIFIED
+    assert await stand.open_stored(user, stored.id) == SECRET
+
+
+async def test_a_secret_under_a_lost_wrapping_key_is_unreadable_and_nothing_is_overwritten(
+    stand: Stand, impostor_stand: Stand
+) -> None:
+    """A key of the same name and other content: the cure may be the right file, so no key is replaced."""
     user = unique("ann")
     stored = await stand.settings.add_credential(user, "groq", SECRET)
     with pytest.raises(CredentialUnreadable) as caught:
-        await stranger_stand.settings.test_credential(user, stored.id)
+        await impostor_stand.settings.test_credential(user, stored.id)
     assert caught.value.status == 424
-    assert (await stranger_stand.settings.list_credentials(user))[0].status is CredentialStatus.UNREADABLE
+    assert (await impostor_stand.settings.list_credentials(user))[0].status is CredentialStatus.UNREADABLE
     for call in (
-        stranger_stand.settings.add_credential(user, "groq", OTHER),
-        stranger_stand.settings.replace_credential(user, stored.id, OTHER),
+        impostor_stand.settings.add_credential(user, "groq", OTHER),
+        impostor_stand.settings.replace_credential(user, stored.id, OTHER),
     ):
         with pytest.raises(CredentialUnreadable, match="Ask the administrator"):
             await call

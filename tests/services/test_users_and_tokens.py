@@ -9,9 +9,9 @@ import pytest
 from ownkey.crypto.tokens import hash_token
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.user import Role, UserStatus
-from ownkey.errors import NotFound, PermissionDenied, RequestError
+from ownkey.errors import CredentialUnreadable, NotFound, PermissionDenied, RequestError
 from ownkey.services.gateway_tokens import TOKENS_LIMIT
-from ownkey.storage import snapshots
+from ownkey.storage import credentials, snapshots
 from tests.services.stand import Stand, unique
 
 SECRET = "gsk_abcdefghijklmnopqrstuvwx0001"
@@ -153,3 +153,37 @@ async def test_nobody_revokes_the_token_of_somebody_else(stand: Stand) -> None:
         with pytest.raises(NotFound):
             await stand.tokens.revoke(bob, token_id)
     assert await state_of(stand, theirs.text) == "active"
+
+
+async def test_what_comes_back_from_a_backup_of_a_deleted_user_does_not_open(stand: Stand) -> None:
+    """Their data key went with them, and the one that they get when they come back is another."""
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", "gsk_of_somebody_who_leaves_1")
+    async with stand.database.transaction(user) as tx:
+        before = await credentials.find_sealed(tx, stored.id)
+    assert before is not None
+    await stand.users.delete(user)
+    await stand.users.create(user)
+    for new_key in (False, True):
+        if new_key:
+            await stand.settings.add_credential(user, "groq", "gsk_of_somebody_who_is_back_1")
+        async with stand.database.transaction(user) as tx:
+            if not new_key:
+                await credentials.insert_credential(
+                    tx,
+                    id=stored.id,
+                    user_id=user,
+                    provider="groq",
+                    label="from a backup",
+                    hint=stored.hint,
+                    base_url=None,
+                    position=0,
+                    expires_at=None,
+                    sealed=before.sealed,
+                    generation=before.generation,
+                    fingerprint=bytes(32),
+                )
+            restored = await credentials.find_sealed(tx, stored.id)
+            assert restored is not None and restored.sealed == before.sealed
+            with pytest.raises(CredentialUnreadable):
+                await stand.vault.open(tx, user, restored)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from msgspec import to_builtins
 
+from ownkey.cli import rotation
 from ownkey.cli.commands import REFUSED, examples, new_group
 from ownkey.cli.options import ExpiresOption, JsonOption, UserOption, YesOption, confirm, to_utc
 from ownkey.cli.output import print_json, print_table
@@ -29,6 +30,7 @@ app = new_group(
 )
 
 _MOST_CHARACTERS: Final = 16 * 1024
+rotation.add_commands(app)
 CredentialArgument = Annotated[str, typer.Argument(metavar="CREDENTIAL_ID", help="From `ownkey credential list`.")]
 
 

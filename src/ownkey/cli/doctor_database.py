@@ -14,8 +14,8 @@ from ownkey.cli.doctor_webhook import check_webhook_delivery
 from ownkey.cli.migrate import database_urls
 from ownkey.config import Config
 from ownkey.crypto.data_keys import DataKeys
-from ownkey.crypto.wrapping import LocalWrappingKeys
-from ownkey.errors import CredentialUnreadable, StorageError
+from ownkey.crypto.key_ring import KeyRing
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, StorageError
 from ownkey.services.vault import Vault
 from ownkey.storage import credentials, data_keys
 from ownkey.storage.database import Database
@@ -72,7 +72,7 @@ _FIXES: Final = {
 }
 
 
-async def check_database(config: Config, keys: LocalWrappingKeys | None) -> list[Check]:
+async def check_database(config: Config, keys: KeyRing | None) -> list[Check]:
     """Reach the database and look at schema, rights, clock and sealed rows. Changes nothing."""
     name = "database"
     try:
@@ -139,7 +139,7 @@ async def _check_clock(database: Database) -> Check:
     return warn(name, message, fix) if seconds < _CLOCK_FAIL_SECONDS else fail(name, message, fix)
 
 
-async def _check_sealed(config: Config, database: Database, keys: LocalWrappingKeys | None) -> list[Check]:
+async def _check_sealed(config: Config, database: Database, keys: KeyRing | None) -> list[Check]:
     name = "sealed keys"
     if keys is None:
         return []
@@ -175,7 +175,7 @@ async def _open_one(database: Database, vault: Vault, user_id: str) -> bool | No
                 continue
             try:
                 await vault.open(tx, user_id, sealed)
-            except CredentialUnreadable:
+            except (CredentialUnreadable, DataKeyClosed):
                 return False
             return True
     return None

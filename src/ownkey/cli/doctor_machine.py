@@ -13,7 +13,7 @@ import msgspec
 from ownkey.cli.check import Check, fail, ok, warn
 from ownkey.cli.listener import bind_listener
 from ownkey.config import Config
-from ownkey.crypto.wrapping import LocalWrappingKeys
+from ownkey.crypto.key_ring import KeyRing
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError
 from ownkey.providers.catalog import load_catalog
@@ -90,7 +90,7 @@ def check_data_dir(config: Config) -> Check:
     return ok(name, f"{path}")
 
 
-def check_wrapping_key(config: Config) -> tuple[Check, LocalWrappingKeys | None]:
+def check_wrapping_key(config: Config) -> tuple[Check, KeyRing | None]:
     """The key that locks all others: there, closed to others, random. Never makes one."""
     name = "wrapping key"
     configured = config.wrapping_keys or config.wrapping_key_file
@@ -103,7 +103,7 @@ def check_wrapping_key(config: Config) -> tuple[Check, LocalWrappingKeys | None]
         fix = "Restore the key from its backup. Only where nothing is stored yet: make one with `ownkey keygen`."
         return fail(name, error.message, fix), None
     source = "OWNKEY_WRAPPING_KEYS" if config.wrapping_keys else str(config.wrapping_key_file or path)
-    return ok(name, f"{', '.join(keys.ids)} from {source}; {keys.primary_id} wraps."), keys
+    return ok(name, f"{', '.join(keys.ids)} from {source}."), keys
 
 
 def check_port(config: Config) -> Check:

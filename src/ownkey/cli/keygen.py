@@ -12,7 +12,7 @@ from ownkey.cli.commands import examples
 EPILOG = examples(
     "ownkey keygen",
     "ownkey keygen --output /etc/ownkey/wrapping.key",
-    'export OWNKEY_WRAPPING_KEYS="$(ownkey keygen),$OWNKEY_WRAPPING_KEYS"   # the new key wraps, the old still opens',
+    'export OWNKEY_WRAPPING_KEYS="$OWNKEY_WRAPPING_KEYS,$(ownkey keygen)"   # then: credential rotate-wrapping-key',
 )
 
 

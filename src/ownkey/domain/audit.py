@@ -31,6 +31,10 @@ class AuditAction(StrEnum):
     PROVIDER_ADDED = "provider.added"
     PROVIDER_UPDATED = "provider.updated"
     PROVIDER_REMOVED = "provider.removed"
+    WRAPPING_KEY_PROMOTED = "wrapping_key.promoted"
+    WRAPPING_KEY_RESTORED = "wrapping_key.restored"
+    WRAPPING_KEY_RETIRED = "wrapping_key.retired"
+    WRAPPING_KEY_DESTROYED = "wrapping_key.destroyed"
     TOKEN_CREATED = "token.created"  # noqa: S105  # an action's name, not a token
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
     SESSION_STARTED = "session.started"

@@ -12,7 +12,6 @@ from ownkey.http.access import Admin, CoreDep
 from ownkey.http.api_inputs import AdminUsageFilter, AuditFilter, AuditPageFilter, DaysFilter, UserFilter, UserSearch
 from ownkey.http.api_outputs import (
     AuditEntryOut,
-    EncryptionOut,
     FallbackOut,
     ProviderHealthOut,
     SharedUserOut,
@@ -122,12 +121,6 @@ async def list_audit_of_all_csv(core: CoreDep, admin: Admin, asked: Annotated[Au
 async def verify_audit(core: CoreDep, admin: Admin) -> VerificationOut:
     """Recompute every chain of the audit log, and say where the first entry is that is not as it was written."""
     return VerificationOut.model_validate(await core.audit.verify())
-
-
-@router.get("/encryption")
-async def get_encryption(core: CoreDep, admin: Admin) -> EncryptionOut:
-    """Which wrapping keys are in use, and by how many users."""
-    return EncryptionOut.model_validate(await core.oversight.describe_encryption(admin.user_id))
 
 
 async def _query_usage(core: Core, admin_id: str, asked: AdminUsageFilter) -> Usage:

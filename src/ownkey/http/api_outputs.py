@@ -524,15 +524,41 @@ class AdminProviderOut(ProviderOut):
     prices: str | None
 
 
-class EncryptionOut(Output):
-    """Data keys per wrapping key."""
+class WrappingKeyOut(Output):
+    """A wrapping key, by its name."""
 
-    primary_key: str
-    known_keys: list[str]
-    users: dict[str, int] = Field(description="By wrapping key: how many users' data keys it wraps.")
+    id: str
+    phase: str = Field(description="known, primary (it wraps), retiring, retired or destroyed.")
+    keys: int = Field(description="How many users' data keys it wraps.")
+    keys_at_start: int | None = Field(description="How many it wrapped when it began to retire.")
+    changed_at: datetime | None
+    changed_by: str | None
+
+
+class LiveProcessOut(Output):
+    """A process that can open data keys."""
+
+    id: str
+    host: str
+    pid: int
+    wrapping_keys: list[str] = Field(description="The wrapping keys that it holds.")
+    started_at: datetime
+
+
+class EncryptionOut(Output):
+    """Wrapping keys, the data keys under them, and who holds which."""
+
+    primary_key: str | None
+    loaded: list[str] = Field(description="The wrapping keys that the process that answers holds.")
+    keys: list[WrappingKeyOut]
+    processes: list[LiveProcessOut]
     missing: list[str] = Field(
         description="Wrapping keys that are in use and not loaded: those users' keys cannot be read."
     )
+    from_file: bool = Field(description="Whether a key is added by writing it to a file, without a restart.")
+    working: bool = Field(description="Whether the process that answers is rewrapping data keys now.")
+    left: int = Field(description="How many data keys are not under the primary key.")
+    to_move: int = Field(description="How many there were when the keys that retire began to.")
 
 
 class SharedAccessOut(Output):

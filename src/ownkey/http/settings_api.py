@@ -19,6 +19,7 @@ from ownkey.http import (
     budget_api,
     choices_api,
     credentials_api,
+    encryption_api,
     oidc_api,
     panel_tokens_api,
     policy_api,
@@ -82,6 +83,7 @@ def create_settings_api(core: Core, identity: Authenticator, origins: Origins) -
         account_api,
         panel_tokens_api,
         admin_api,
+        encryption_api,
         admin_users_api,
         provider_forms_api,
     ):

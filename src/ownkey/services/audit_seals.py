@@ -8,9 +8,10 @@ from typing import Any
 from ownkey.crypto.audit_seal import AUDIT_OWNER, AuditKey
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.domain.audit_chain import hash_entry
-from ownkey.errors import ConfigError, CredentialUnreadable, StorageError
+from ownkey.errors import ConfigError, CredentialUnreadable, DataKeyClosed, KeyServiceAway, StorageError
 from ownkey.storage import audit as rows
 from ownkey.storage import data_keys as key_rows
+from ownkey.storage import wrapping_keys
 from ownkey.storage.database import Database
 
 
@@ -22,11 +23,13 @@ async def open_audit_key(database: Database, data_keys: DataKeys, deployment_id:
     async with database.transaction(AUDIT_OWNER) as tx:
         stored = await key_rows.get_data_key(tx, AUDIT_OWNER)
         if stored is None:
-            made = data_keys.new(AUDIT_OWNER)
+            made = await data_keys.make(AUDIT_OWNER, await wrapping_keys.lock_primary(tx))
             stored = await key_rows.put_data_key(tx, AUDIT_OWNER, made.wrapped, made.wrapping_key_id, made.version)
         try:
-            data_key = data_keys.open(AUDIT_OWNER, *stored)
-        except CredentialUnreadable:
+            data_key = await data_keys.load(AUDIT_OWNER, *stored)
+        except KeyServiceAway as error:
+            raise ConfigError(f"The audit trail cannot be sealed: {error.message}") from None
+        except (CredentialUnreadable, DataKeyClosed):
             raise ConfigError(
                 f"The audit trail cannot be sealed: its key is wrapped by {stored[1]!r}, which is not among the "
                 "wrapping keys of this server, or is another key of that name."

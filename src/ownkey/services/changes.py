@@ -108,7 +108,7 @@ class Changes:
                 await self._seals.seal_rest(tx)
 
     @asynccontextmanager
-    async def count_keys(self, admin_id: str) -> AsyncIterator[Any]:
+    async def rotate(self, admin_id: str) -> AsyncIterator[Any]:
         """A transaction that sees wrapped data keys and nothing else."""
         async with self._database.transaction(check_user_id(admin_id), role="ownkey_rotator") as tx:
             yield tx

@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.data_keys import DataKeyCold, DataKeys
 from ownkey.crypto.envelope import Binding, SecretOpener
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
@@ -93,7 +93,10 @@ class CompletionService:
         return await Walk(self, snapshot, request, route, request_id or new_id(), access, presence).see_through()
 
     def open_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:
-        """The secret for an attempt; None for a provider without one. Raises CredentialUnreadable."""
+        """The secret for an attempt; None for a provider without one.
+
+        Raises CredentialUnreadable, and DataKeyCold where that takes waiting: `fetch_secret` waits.
+        """
         credential = attempt.credential
         if credential is None:
             return self._shared_secrets.get(attempt.provider.id)
@@ -110,6 +113,17 @@ class CompletionService:
             generation=credential.generation,
         )
         return self._opener.open(data_key, credential.sealed, binding)
+
+    async def fetch_secret(self, snapshot: Snapshot, attempt: Attempt) -> Secret | None:
+        """The same, whatever it takes. Raises CredentialUnreadable, DataKeyClosed, KeyServiceAway and StorageError."""
+        try:
+            return self.open_secret(snapshot, attempt)
+        except DataKeyCold:
+            pass
+        wrapped, key_id = snapshot.wrapped_data_key, snapshot.wrapping_key_id
+        assert wrapped is not None and key_id is not None  # noqa: S101  # what is not there is not cold
+        await self._data_keys.load(snapshot.user_id, wrapped, key_id, snapshot.data_key_version)
+        return self.open_secret(snapshot, attempt)
 
     async def wait_before_retry(self, failure: Failure) -> bool:
         """Whether a second try with the same credential is worth it; waits as long as that takes."""

@@ -19,6 +19,8 @@ from ownkey.services.export import Export
 from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import HostEvents
 from ownkey.services.host_tokens import HostTokenService
+from ownkey.services.key_rotation import KeyRotation
+from ownkey.services.key_watch import KeyWatch
 from ownkey.services.llm_config_manager import LLMConfigManager
 from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
@@ -66,6 +68,8 @@ class Core(Struct, frozen=True, kw_only=True):
     export: Export
     audit: AuditTrail
     oversight: Oversight
+    rotation: KeyRotation
+    key_watch: KeyWatch
     policies: PolicyService
     traffic: TrafficReport
     provider_forms: ProviderForms

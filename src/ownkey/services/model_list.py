@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Final, Literal
 
@@ -19,7 +19,7 @@ from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import AUTO, TASK_PREFIX, Attempt, shared_credential_id
 from ownkey.domain.settings import BUILT_IN_TASKS, Payer, Snapshot
-from ownkey.errors import CredentialUnreadable, NotFound, UpstreamError
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, NotFound, StorageError, UpstreamError
 from ownkey.services.credential_models import own_list_key
 from ownkey.services.model_lists import CallableModel, CallableModels, ListKey, ModelLists, describe_known
 from ownkey.services.router import Router
@@ -72,9 +72,9 @@ class ModelList:
     """The union of what a user's keys can call, as `provider/model`, with `auto` and `task:*`."""
 
     def __init__(
-        self, router: Router, lists: ModelLists, open_secret: Callable[[Snapshot, Attempt], Secret | None]
+        self, router: Router, lists: ModelLists, fetch_secret: Callable[[Snapshot, Attempt], Awaitable[Secret | None]]
     ) -> None:
-        self._router, self._lists, self._open_secret = router, lists, open_secret
+        self._router, self._lists, self._fetch_secret = router, lists, fetch_secret
         self._fetches: dict[ListKey, asyncio.Task[None]] = {}
         self._failed: dict[ListKey, float] = {}
 
@@ -159,19 +159,16 @@ class ModelList:
             return None
         if len(self._fetches) >= _FETCHES_LIMIT:
             return None
-        try:
-            secret = self._open_secret(snapshot, holding.attempt)
-        except CredentialUnreadable:
-            return None
-        task = asyncio.create_task(self._fetch(key, holding, secret), name="ownkey-model-list")
+        task = asyncio.create_task(self._fetch(snapshot, holding, key), name="ownkey-model-list")
         self._fetches[key] = task
         return task
 
-    async def _fetch(self, key: ListKey, holding: _Holding, secret: Secret | None) -> None:
+    async def _fetch(self, snapshot: Snapshot, holding: _Holding, key: ListKey) -> None:
         try:
+            secret = await self._fetch_secret(snapshot, holding.attempt)
             await self._lists.fetch(key, holding.provider, holding.attempt.base_url, secret)
             self._failed.pop(key, None)
-        except UpstreamError:
+        except (CredentialUnreadable, DataKeyClosed, UpstreamError, StorageError):
             self._note_failure(key)
         except Exception:
             self._note_failure(key)

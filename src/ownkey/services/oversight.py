@@ -1,4 +1,4 @@
-"""What an administrator watches: users, the health of providers, and how secrets are encrypted."""
+"""What an administrator watches: users and the health of providers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from ownkey.crypto.data_keys import DataKeys
 from ownkey.domain.provider import Provider
 from ownkey.domain.routing import shared_credential_id
 from ownkey.services.changes import Changes
@@ -16,7 +15,6 @@ from ownkey.services.csv_table import write_table
 from ownkey.services.expiry import utc_now
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.usage_report import DEFAULT_DAYS
-from ownkey.storage import data_keys as data_key_rows
 from ownkey.storage import overview
 from ownkey.storage.overview import UserOverview
 from ownkey.upstream.health import HealthBoard
@@ -33,15 +31,6 @@ class ProviderHealth(Struct, frozen=True, kw_only=True):
     shared_key_blocked_until: datetime | None
 
 
-class Encryption(Struct, frozen=True, kw_only=True):
-    """Which wrapping keys are in use. `users` counts data keys per wrapping key; `missing` cannot be opened."""
-
-    primary_key: str
-    known_keys: tuple[str, ...]
-    users: dict[str, int]
-    missing: tuple[str, ...]
-
-
 USERS_EXPORT_LIMIT: Final = 100_000
 
 
@@ -52,14 +41,13 @@ class Oversight:
         self,
         changes: Changes,
         *,
-        data_keys: DataKeys,
         catalog: Mapping[str, Provider],
         policies: PolicyBoard,
         health: HealthBoard,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._now = now
-        self._changes, self._data_keys = changes, data_keys
+        self._changes = changes
         self._catalog, self._policies, self._health = catalog, policies, health
 
     async def list_users(
@@ -72,18 +60,6 @@ class Oversight:
         since = self._now().date() - timedelta(days=DEFAULT_DAYS - 1)
         async with self._changes.oversee(admin_id) as tx:
             return await overview.list_overviews(tx, since=since, after=after, limit=limit, holding=holding)
-
-    async def describe_encryption(self, admin_id: str) -> Encryption:
-        """Data keys per wrapping key: after a rotation, zero are left under the old one."""
-        async with self._changes.count_keys(admin_id) as tx:
-            users = await data_key_rows.count_by_wrapping_key(tx)
-        known = self._data_keys.known_ids
-        return Encryption(
-            primary_key=self._data_keys.primary_id,
-            known_keys=known,
-            users=users,
-            missing=tuple(sorted(set(users) - set(known))),
-        )
 
     def list_health(self) -> list[ProviderHealth]:
         """Every provider as this process has met it lately."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.provider import Provider
 from ownkey.domain.recovery import Finding, Standing
-from ownkey.errors import CredentialUnreadable, OwnkeyError, StorageError
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, OwnkeyError, StorageError
 from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber, ProbeOutcome, find_out
 from ownkey.services.credit_probe import CreditProbe
@@ -130,7 +130,7 @@ class RecoveryProber:
             provider = self._catalog.get(sealed.provider)
             secret = None
             if provider is not None and self._policies.current.allows(provider.id):
-                with suppress(CredentialUnreadable):
+                with suppress(CredentialUnreadable, DataKeyClosed):
                     secret = await self._vault.open(tx, claimed.user_id, sealed)
         return _Tried(sealed, held.standing, provider, secret)
 

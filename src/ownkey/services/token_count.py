@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from msgspec import Struct
 from ownkey.domain.credential import Secret
 from ownkey.domain.routing import Attempt
 from ownkey.domain.settings import Payer, Snapshot
-from ownkey.errors import CredentialUnreadable, RequestError
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, RequestError, StorageError
 from ownkey.providers.adapters import get_inbound
 from ownkey.providers.dialect import Call
 from ownkey.providers.shared_key_rules import find_unshareable
@@ -44,9 +44,9 @@ class TokenCounter:
     """Asks the provider that a request would go to, with the key that would pay for it."""
 
     def __init__(
-        self, router: Router, pool: UpstreamPool, open_secret: Callable[[Snapshot, Attempt], Secret | None]
+        self, router: Router, pool: UpstreamPool, fetch_secret: Callable[[Snapshot, Attempt], Awaitable[Secret | None]]
     ) -> None:
-        self._router, self._pool, self._open_secret = router, pool, open_secret
+        self._router, self._pool, self._fetch_secret = router, pool, fetch_secret
 
     async def count(self, snapshot: Snapshot, request: ClientRequest) -> TokenCount:
         """Count a request. Raises NoProvider where it could not be sent anywhere, RequestError where it is faulty."""
@@ -74,7 +74,7 @@ class TokenCounter:
             if request.headers and dialect is request.dialect:
                 asked = add_headers(asked, request.headers)
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                response = await self._pool.send(asked, self._open_secret(snapshot, attempt))
+                response = await self._pool.send(asked, await self._fetch_secret(snapshot, attempt))
                 try:
                     body = await response.read()
                 finally:
@@ -82,7 +82,15 @@ class TokenCounter:
             if not 200 <= response.status < 300:
                 return None
             tokens = read_counted(body)
-        except (RequestError, CredentialUnreadable, TransportFailure, TimeoutError, ValueError):
+        except (
+            RequestError,
+            CredentialUnreadable,
+            DataKeyClosed,
+            StorageError,
+            TransportFailure,
+            TimeoutError,
+            ValueError,
+        ):
             return None
         return body if dialect is request.dialect else write_counted(tokens, request.dialect)
 

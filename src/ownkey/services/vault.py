@@ -9,6 +9,7 @@ from ownkey.crypto.envelope import Binding, fingerprint, open_secret, seal_secre
 from ownkey.domain.credential import SealedCredential, Secret
 from ownkey.errors import CredentialUnreadable
 from ownkey.storage import data_keys as rows
+from ownkey.storage import wrapping_keys
 
 
 class Vault:
@@ -22,16 +23,18 @@ class Vault:
     ) -> tuple[bytes, bytes]:
         """The sealed secret and its fingerprint.
 
-        Raises CredentialUnreadable when the user's data key does not open with the wrapping keys that are loaded.
+        Raises CredentialUnreadable when the user's data key does not open with the wrapping key of that name, and
+        DataKeyClosed and KeyServiceAway when that cannot be known here and now.
         """
         key_row = await rows.get_data_key(tx, user_id)
         if key_row is None:
-            made = self._data_keys.new(user_id)
+            # What the database calls primary, not what this process believes: it refuses a key that retires.
+            made = await self._data_keys.make(user_id, await wrapping_keys.lock_primary(tx))
             # Another process may have been faster: what the database kept is the data key.
             key_row = await rows.put_data_key(tx, user_id, made.wrapped, made.wrapping_key_id, made.version)
         wrapped, wrapping_key_id, version = key_row
         try:
-            data_key = self._data_keys.open(user_id, wrapped, wrapping_key_id, version)
+            data_key = await self._data_keys.load(user_id, wrapped, wrapping_key_id, version)
         except CredentialUnreadable:
             # A new data key would lock the user's other secrets out for good, when the right file may be a click away.
             raise CredentialUnreadable(
@@ -43,11 +46,11 @@ class Vault:
         return sealed, fingerprint(data_key, user_id, provider, secret)
 
     async def open(self, tx: Any, user_id: str, credential: SealedCredential) -> Secret:
-        """The secret of a stored credential. Raises CredentialUnreadable."""
+        """The secret of a stored credential. Raises CredentialUnreadable, DataKeyClosed and KeyServiceAway."""
         key_row = await rows.get_data_key(tx, user_id)
         if key_row is None or not credential.sealed:
             raise CredentialUnreadable("No readable API key is stored here. Enter it again.")
-        data_key = self._data_keys.open(user_id, *key_row)
+        data_key = await self._data_keys.load(user_id, *key_row)
         binding = self._binding(user_id, credential.provider, credential.id, credential.generation)
         return open_secret(data_key, credential.sealed, binding)
 

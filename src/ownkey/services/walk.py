@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from ownkey.crypto.data_keys import DataKeyCold
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure, UpstreamRequest
@@ -145,8 +146,8 @@ class Walk:
     async def run(self) -> Answer:
         """The first answer.
 
-        Raises RouteExhausted, ThreadUnsupported, AuthError(access_withdrawn), and StorageError when nobody can say what
-        a budget has left.
+        Raises RouteExhausted, ThreadUnsupported, AuthError(access_withdrawn), DataKeyClosed when the user's keys cannot
+        be opened here and now, and StorageError when nobody can say what a budget has left.
         """
         given_up: set[str] = set()
         for attempt in self.route.attempts:
@@ -223,7 +224,12 @@ class Walk:
         dialect = provider.choose_dialect(attempt.model, request.dialect)
         adapter = get_adapter(request.dialect, dialect, call.operation)
         try:
-            secret = self.service.open_secret(self.snapshot, attempt)
+            try:
+                secret = self.service.open_secret(self.snapshot, attempt)
+            except DataKeyCold:
+                # All keys of this user lie under one data key. Where it cannot be opened now, the request waits or is
+                # told to come again: nobody else's key pays for that, and none is called unreadable.
+                secret = await self.service.fetch_secret(self.snapshot, attempt)
             upstream_request = adapter.encode(provider, attempt.base_url, call)
             if request.headers and dialect is request.dialect:
                 upstream_request = add_headers(upstream_request, request.headers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from ownkey.storage.database import Database
 from ownkey.storage.sql import query
 
 
@@ -22,6 +24,12 @@ async def get_data_key(tx: Any, user_id: str) -> tuple[bytes, str, int] | None:
     """(wrapped, wrapping key id, version) of the user, or None."""
     row = await tx.fetchrow(query("get_data_key"), user_id)
     return None if row is None else (row["wrapped"], row["wrapping_key_id"], row["version"])
+
+
+async def read_data_key(database: Database, user_id: str) -> tuple[bytes, str, int] | None:
+    """The same in a transaction of its own. Raises StorageError."""
+    async with database.transaction(user_id) as tx:
+        return await get_data_key(tx, user_id)
 
 
 async def put_data_key(
@@ -52,3 +60,19 @@ async def swap_data_key(tx: Any, old: StoredDataKey, wrapped: bytes, wrapping_ke
         query("swap_data_key"), old.user_id, old.wrapping_key_id, old.version, wrapping_key_id, wrapped
     )
     return swapped is not None
+
+
+async def swap_data_keys(
+    tx: Any, wrapping_key_id: str, renewed: Sequence[tuple[StoredDataKey, bytes]], new_wrapping_key_id: str
+) -> int:
+    """Put many keys under `wrapping_key_id` in new wrappings; says how many rows were what was expected."""
+    return int(
+        await tx.fetchval(
+            query("swap_data_keys"),
+            [old.user_id for old, _ in renewed],
+            wrapping_key_id,
+            [old.version for old, _ in renewed],
+            [wrapped for _, wrapped in renewed],
+            new_wrapping_key_id,
+        )
+    )

@@ -19,7 +19,7 @@ from ownkey.crypto.envelope import Binding, open_secret, seal_secret
 from ownkey.crypto.key_text import generate_key_line
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret
-from ownkey.errors import ConfigError, CredentialUnreadable
+from ownkey.errors import ConfigError, CredentialUnreadable, DataKeyClosed
 
 DATA_KEY = bytes(range(7, 39))
 
@@ -53,7 +53,6 @@ def test_a_wrapped_key_opens_only_for_its_user_deployment_version_and_key() -> N
     key_id, wrapped = keys.wrap(DATA_KEY, user_id="alice", deployment_id="prod", version=1)
     for wrong in (
         {"key_id": "old"},
-        {"key_id": "unknown"},
         {"user_id": "bob"},
         {"deployment_id": "staging"},
         {"version": 2},
@@ -65,6 +64,15 @@ def test_a_wrapped_key_opens_only_for_its_user_deployment_version_and_key() -> N
         with pytest.raises(CredentialUnreadable) as caught:
             keys.unwrap(**{**asked, **wrong})  # type: ignore[arg-type]
         assert caught.value.__context__ is None
+
+
+def test_a_key_that_is_not_held_is_no_verdict_on_what_it_wrapped() -> None:
+    keys = two_keys()
+    _, wrapped = keys.wrap(DATA_KEY, user_id="alice", deployment_id="prod", version=1)
+    with pytest.raises(DataKeyClosed):
+        keys.unwrap("unknown", wrapped, user_id="alice", deployment_id="prod", version=1)
+    with pytest.raises(DataKeyClosed):
+        keys.wrap(DATA_KEY, user_id="alice", deployment_id="prod", version=1, key_id="unknown")
 
 
 def test_every_flipped_bit_and_every_cut_of_a_wrapped_key_fails_closed() -> None:
@@ -145,6 +153,14 @@ UNSAFE = {
     "the hash of nothing": line(hashlib.sha256(b"").digest()),
     "the hash of a word": line(hashlib.sha256(b"secret").digest()),
     "another hash of a word": line(hashlib.sha3_256(b"password").digest()),
+    "a typed word's hash": line(hashlib.sha256(b"hunter2").digest()),
+    "the hash of a word and a line break": line(hashlib.sha256(b"changeme\n").digest()),
+    "the hash of a capital word": line(hashlib.sha256(b"Welcome1").digest()),
+    "half of a long hash of a word": line(hashlib.sha512(b"letmein").digest()[:32]),
+    "the hash of a hash of a word": line(hashlib.sha256(hashlib.sha256(b"master-key").digest()).digest()),
+    "a word to the end": line(b"password".ljust(32, b"\0")),
+    "a key of an unknown service": "k1:gopher://host/key",
+    "the same service twice": "k1:openbao://h/transit/keys/a,k2:openbao://h/transit/keys/a",
     "a double id": f"k1:{GOOD},{line(GOOD_BYTES[::-1])}",
     "the same key twice": f"k1:{GOOD},k2:{GOOD}",
 }

@@ -24,3 +24,13 @@ for update skip locked;
 update ownkey_private.data_keys set wrapped = $5, wrapping_key_id = $4
 where user_id = $1 and wrapping_key_id = $2 and version = $3
 returning user_id;
+
+-- name: swap_data_keys
+-- The same for many: the arrays hold users, versions and new forms; says how many were as expected.
+with swapped as (
+    update ownkey_private.data_keys d set wrapped = n.wrapped, wrapping_key_id = $5
+    from unnest($1::text[], $3::integer[], $4::bytea[]) n (user_id, version, wrapped)
+    where d.user_id = n.user_id and d.wrapping_key_id = $2 and d.version = n.version
+    returning 1
+)
+select count(*) from swapped;
