@@ -23,3 +23,7 @@ def test_a_rotation_as_an_operator_types_it(running: Shell) -> None:
     assert f"Remove {old} from every server's wrapping keys" in running.succeed(
         "credential", "retire-wrapping-key", old
     )
+    verified = running.read_json("audit", "verify")
+    assert verified["ok"], "the key of its seals came along"
+    actions = [entry["action"] for entry in running.read_json("audit", "list", "--limit", "20")]
+    assert {"wrapping_key.promoted", "wrapping_key.retired"} <= set(actions)

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ownkey.crypto.audit_seal import AuditKey
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.key_ring import KeyRing
@@ -127,7 +128,7 @@ async def test_a_rotation_from_the_first_report_to_the_end(processes: Any, db: D
     with pytest.raises(Conflict) as used:
         await one.rotation.promote(ADMIN, "old")
     assert used.value.code == "key_used_up"
-    trail = await AuditTrail(Changes(db)).list_entries(ADMIN, limit=10)
+    trail = await AuditTrail(Changes(db), AuditKey(bytes(32), "test")).list_entries(ADMIN, limit=10)
     assert [(entry.action, entry.subject) for entry in reversed(trail)] == [
         ("wrapping_key.promoted", "new"),
         ("wrapping_key.retired", "old"),
