@@ -137,9 +137,14 @@ async def send_requests(url: str, chance: random.Random, stop: asyncio.Event) ->
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             number = chance.randrange(min(WARM_USERS, USERS) if chance.random() < 0.5 else USERS)
             sent = time.perf_counter()
-            status, text = await client.post(
-                token(name(number)), f'{{"model":"groq/m","user":"{provider_key(number)}","messages":[]}}'
-            )
+            try:
+                status, text = await client.post(
+                    token(name(number)), f'{{"model":"groq/m","user":"{provider_key(number)}","messages":[]}}'
+                )
+            except (OSError, asyncio.IncompleteReadError) as error:
+                # A connection that breaks is a failed request, too.
+                status, text = 0, repr(error).encode()
+                client.hang_up()
             load.seconds.append(time.perf_counter() - sent)
             load.statuses[status] += 1
             if status != 200 and not load.first_failure:
@@ -230,6 +235,7 @@ async def test_no_request_fails_while_the_rotator_is_killed(
         stop.set()
         met = await load
         result = summarize(met, duration, amid, await longest, seed)
+        assert gateway.process.poll() is None, "the gateway has ended"
         connection = await asyncpg.connect(superuser)
         counts = await connection.fetch(
             "select wrapping_key_id as id, count(*) from ownkey_private.data_keys group by 1"
