@@ -21,8 +21,8 @@ PRELOADED = (asyncpg, ownkey.app)
 def run_rotator(environment: dict[str, str], killed_after_seconds: float | None = None) -> None:
     """`ownkey credential rotate-wrapping-key new`; once that is primary, the same goes on with what is left.
 
-    `killed_after_seconds` counts from the end of its first batch. The clock is inside, so that a busy machine, which stops the
-    test, stops it as well; the end is SIGKILL nevertheless.
+    `killed_after_seconds` counts from the end of its first batch. The clock is inside, so that a busy machine, which
+    stops the test, stops it as well; the end is SIGKILL nevertheless.
     """
     os.environ.clear()
     os.environ.update(environment)
