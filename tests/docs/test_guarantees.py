@@ -1,0 +1,30 @@
+"""What the page on guarantees names as proof is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reference" / "guarantees.md").read_text()
+TESTS = sorted(set(re.findall(r"`((?:tests|judges)/[\w/.]+\.py(?:::\w+)?)`", PAGE)))
+
+
+def test_the_page_names_many() -> None:
+    assert len(TESTS) > 40
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_that_is_named_is_there(name: str) -> None:
+    path, _, function = name.partition("::")
+    tree = ast.parse((ROOT / path).read_text())
+    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert function in found if function else any(one.startswith("test_") for one in found)
+
+
+def test_every_command_is_one() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", PAGE)) <= targets
