@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import os
 import pty
 import re
@@ -37,7 +38,12 @@ def test_a_users_life(running: Shell) -> None:
     assert running.read_json("user", "show", "ben@example.com")["status"] == "suspended"
     running.succeed("user", "activate", "ben@example.com")
     assert running.read_json("user", "show", "ben@example.com")["status"] == "active"
-    running.succeed("user", "delete", "ben@example.com", "--yes")
+    kept = running.data_dir / "ben.json"
+    receipt = running.read_json("user", "delete", "ben@example.com", "--yes", "--export", str(kept))
+    assert json.loads(kept.read_text())["user"]["id"] == "ben@example.com"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    [entry] = running.read_json("audit", "list", "--user", "ben@example.com", "--limit", "1")
+    assert (entry["id"], entry["action"]) == (receipt["audit_id"], "user.deleted")
     assert running.refuse(1, "user", "show", "ben@example.com").count("ben@example.com") == 2
 
 

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from copy import copy
 from pathlib import Path
 
 import asyncpg
@@ -131,6 +132,12 @@ class Faults:
         self._busy: set[int] = set()
         self._database = asyncio.Lock()
 
+    def by(self, number: int) -> Faults:
+        """The same by another hand: what each of them does follows from the seed alone, if not when."""
+        other = copy(self)
+        other._seed = random.Random(f"{SEED} {number}")
+        return other
+
     def choose(self) -> Callable[[], Awaitable[str | None]]:
         return self._seed.choice(
             [
@@ -233,20 +240,20 @@ def _fill(path: Path) -> None:
 
 async def rage(stage: Stage, storm: Storm) -> Counter[str]:
     """Faults, several at once, for as long as was asked for."""
-    seed = random.Random(SEED)
-    faults = Faults(stage, seed)
+    faults = Faults(stage, random.Random(SEED))
     until = time.monotonic() + SECONDS
 
-    async def cause() -> None:
+    async def cause(number: int) -> None:
+        hand = faults.by(number)
         while time.monotonic() < until:
-            await faults.run()
-            await asyncio.sleep(seed.random() * 0.1)
+            await hand.run()
+            await asyncio.sleep(0.05)
 
     storm.begin(CLIENTS)
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(4):
-                group.create_task(cause())
+            for number in range(4):
+                group.create_task(cause(number))
         stage.provider.trouble.clear()
         await storm.end()
     finally:

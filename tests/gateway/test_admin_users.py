@@ -52,7 +52,7 @@ async def test_ids_and_logins(platform: Platform) -> None:
             assert (reset.status_code, reset.json()["user_id"]) == (201, user_id)
         assert (await root.patch(f"/api/admin/users/{user_id}", {"role": "user"})).json()["role"] == "user"
         assert (await root.delete(f"/api/admin/users/{user_id}/sessions")).status_code == 204
-        assert (await root.delete(f"/api/admin/users/{user_id}")).status_code == 204
+        assert (await root.delete(f"/api/admin/users/{user_id}")).status_code == 200
         assert problem(await root.delete(f"/api/admin/users/{user_id}")) == (404, "user_not_found")
 
 
@@ -79,7 +79,7 @@ async def test_a_deleted_user_leaves_only_the_audit(platform: Platform) -> None:
         Browser(platform.url) as other,
     ):
         link = await platform.ok.core.links.reset(ann.user_id)
-        assert (await root.delete(f"/api/admin/users/{ann.user_id}")).status_code == 204
+        assert (await root.delete(f"/api/admin/users/{ann.user_id}")).status_code == 200
         assert not await ann.is_signed_in()
         assert problem(await other.sign_in(ann.user_id)) == (401, "sign_in_failed")
         assert problem(await other.use_link(link)) == (404, "link_invalid")
@@ -93,7 +93,7 @@ async def test_an_id_that_ends_like_a_path_is_one_users(platform: Platform) -> N
     async with administrator(platform.ok) as root, person(platform.ok, platform.url) as ann:
         twin = f"{ann.user_id}/sessions"
         await platform.ok.users.create(twin)
-        assert (await root.delete(f"/api/admin/users/{quote(twin, safe='')}")).status_code == 204
+        assert (await root.delete(f"/api/admin/users/{quote(twin, safe='')}")).status_code == 200
         with pytest.raises(NotFound):
             await platform.ok.users.get(twin)
         assert await ann.is_signed_in()
@@ -192,5 +192,5 @@ async def test_the_last_administrator_stays_even_when_two_remove_each_other(
                     await ok.users.set_status(user_id, UserStatus.ACTIVE)
                 for who in (root, second):
                     assert (await who.sign_in(who.user_id)).status_code == 200
-            assert (await second.delete(own)).status_code == 204
+            assert (await second.delete(own)).status_code == 200
             assert problem(await second.delete(other)) == (409, "last_administrator")

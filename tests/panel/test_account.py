@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ async def test_deleting_everything_needs_the_name_typed(
     assert page.url == site.url + "/"
     assert await page.locator("llm-settings-panel").count() == 0
     assert person.id not in await page.content()
+    await expect(page.get_by_text(re.compile(r"Entry \d+ of chain \d of the audit log says so."))).to_be_visible()
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download the receipt").click()
+    receipt = json.loads((await (await saved.value).path()).read_text())
+    assert (receipt["user_id"], receipt["credentials"], receipt["data_key"]) == (person.id, 1, True)
     assert await page.context.cookies() == []
     with pytest.raises(NotFound):
         await site.ok.users.get(person.id)

@@ -159,6 +159,7 @@ async def test_what_nobody_limits_is_counted_all_the_same(store: Store, superuse
         (Outcome.OK, None, TokensSource.NONE, 100),
         (Outcome.CLIENT_GONE, None, TokensSource.NONE, 100),
         (Outcome.CLIENT_GONE, 12, TokensSource.ESTIMATED, 12),
+        (Outcome.ACCESS_WITHDRAWN, None, TokensSource.NONE, 100),
         (Outcome.STREAM_BROKEN, None, TokensSource.NONE, 100),
         (Outcome.TIMEOUT, None, TokensSource.NONE, 100),
         (Outcome.RATE_LIMITED, None, TokensSource.NONE, 0),

@@ -14,6 +14,7 @@ import { page } from "./i18n/page.js";
 import { panel as panelTexts } from "./i18n/panel.js";
 import { shell } from "./i18n/shell.js";
 import { skeleton } from "./parts/controls.js";
+import { receipt, type Receipt } from "./parts/receipt.js";
 import { Choices } from "./page/choices.js";
 import { controls, header } from "./page/header.js";
 import { OneTimeLink } from "./page/one_time_link.js";
@@ -26,7 +27,7 @@ type Shown =
   | { kind: "sign-in"; view: SignIn }
   | { kind: "link"; view: OneTimeLink }
   | { kind: "inside"; session: Session }
-  | { kind: "goodbye" };
+  | { kind: "goodbye"; receipt: Receipt };
 
 /** The panel or the administrators' view, as far as this page uses it. */
 interface Inner extends HTMLElement {
@@ -71,7 +72,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     this.addEventListener("llm-settings-ready", () => void this.#entitle());
     this.addEventListener("llm-settings-auth-required", () => this.leave("ended"));
     this.addEventListener("ownkey-signed-out", () => this.#forget("signedOut"));
-    this.addEventListener("ownkey-deleted", () => this.#forget("goodbye"));
+    this.addEventListener("ownkey-deleted", (event) => this.#forget((event as CustomEvent<Receipt>).detail));
     this.#start();
   }
 
@@ -151,7 +152,7 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
   #drawOutside(shown: Shown): TemplateResult {
     const t = page[this.language];
     if (shown.kind === "sign-in" || shown.kind === "link") return shown.view.render();
-    if (shown.kind === "goodbye") return card(t.goodbye, html`<p>${t.goodbyeText}</p>`);
+    if (shown.kind === "goodbye") return card(t.goodbye, html`<p>${t.goodbyeText}</p>${receipt(shown.receipt, this.language)}`);
     return card("Ownkey", skeleton(shell[this.language].loading, 2));
   }
 
@@ -253,14 +254,14 @@ export class OwnkeyPage extends LitElement implements PageSurroundings {
     this.#forget("signedOut");
   }
 
-  #forget(why: "signedOut" | "goodbye"): void {
+  #forget(why: "signedOut" | Receipt): void {
     history.replaceState(null, "", location.pathname);
     this.#others.postMessage("ended");
     if (why === "signedOut") {
       this.leave(why);
     } else {
       this.#close();
-      this.#shown = { kind: "goodbye" };
+      this.#shown = { kind: "goodbye", receipt: why };
       void this.updateComplete.then(() => this.querySelector<HTMLElement>("h1")?.focus());
     }
   }

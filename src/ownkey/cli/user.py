@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,11 +14,12 @@ from ownkey.cli.options import JsonOption, YesOption, confirm
 from ownkey.cli.output import print_json, print_pairs, print_table
 from ownkey.cli.session import current_actor, with_ownkey
 from ownkey.domain.user import Role, UserStatus
-from ownkey.errors import NotFound
+from ownkey.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.domain.credential import Credential
+    from ownkey.services.erasure import ErasureReceipt
     from ownkey.services.one_time_links import NewLink
     from ownkey.storage.users import User
 
@@ -175,17 +179,52 @@ def activate(user_id: UserArgument) -> None:
     print(f"{user_id} is active.")
 
 
-@app.command(epilog=examples("ownkey user delete alice", "ownkey user delete alice --yes"))
-def delete(user_id: UserArgument, yes: YesOption = False) -> None:
-    """Erase a user with their keys, settings, tokens and usage. Their data key goes too: no copy of a key opens."""
+@app.command(
+    epilog=examples("ownkey user delete alice", "ownkey user delete alice --export alice.json --json > receipt.json")
+)
+def delete(
+    user_id: UserArgument,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="First write everything that is kept of them to a new file.")
+    ] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a user with their keys, settings, tokens and usage, and print a receipt.
+
+    Their data key goes too: no copy of a key opens, from whatever backup. The audit trail keeps its entries.
+    """
     confirm(f"Erase {user_id} and everything that is stored of them?", yes)
 
-    async def work(ok: Ownkey) -> None:
+    async def work(ok: Ownkey) -> ErasureReceipt:
         await require_user(ok, user_id)
-        await ok.users.delete(user_id, actor=current_actor())
+        if export is not None:
+            await _write_export(ok, user_id, export)
+        return await ok.users.delete(user_id, actor=current_actor())
 
-    with_ownkey(work)
+    receipt = with_ownkey(work)
+    if as_json:
+        print_json(receipt)
+        return
     print(f"{user_id} is erased.")
+    print(
+        f"  {receipt.credentials} API keys, {receipt.gateway_tokens} tokens, {receipt.sessions} sessions, the usage of "
+        f"{receipt.calls} calls" + (", and the data key without which no copy opens" if receipt.data_key else "")
+    )
+    print(f"  audit entry {receipt.audit_position} of chain {receipt.audit_chain}, {receipt.audit_hash}")
+
+
+async def _write_export(ok: Ownkey, user_id: str, path: Path) -> None:
+    """All or nothing is erased after it: what cannot be written whole ends the command."""
+    try:
+        # `open` in place of `Path.open`, which takes no mode: the file is this person's alone.
+        with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:  # noqa: ASYNC230
+            async for piece in await ok.core.export.open(user_id):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Nothing was erased.") from None
 
 
 def _base_url(ok: Ownkey) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from ownkey.errors import RequestError
 from ownkey.http.access import Caller, CoreDep, require_fresh
 from ownkey.http.account_inputs import ErasureInput
+from ownkey.http.account_outputs import ErasureReceiptOut
 from ownkey.http.session_cookie import expired_cookie_header
 
 router = APIRouter(prefix="/api", tags=["Account"])
@@ -42,12 +43,12 @@ async def export_account(core: CoreDep, caller: Caller) -> StreamingResponse:
     )
 
 
-@router.delete("/account", status_code=204)
-async def delete_account(core: CoreDep, caller: Caller, erasure: ErasureInput) -> Response:
+@router.delete("/account")
+async def delete_account(core: CoreDep, caller: Caller, erasure: ErasureInput, response: Response) -> ErasureReceiptOut:
     """Erase yourself: keys, settings, preferences, tasks, tokens, sessions and usage, at once and in every process.
 
-    Only the audit entries stay; they hold no secret. A person who is signed in must have confirmed that within the
-    last five minutes (`POST /api/session/confirm`). The last administrator stays.
+    Only the audit entries stay; they hold no secret. The answer is a receipt. A person who is signed in must have
+    confirmed that within the last five minutes (`POST /api/session/confirm`). The last administrator stays.
     """
     if caller.via == "session":
         require_fresh(caller)
@@ -57,5 +58,6 @@ async def delete_account(core: CoreDep, caller: Caller, erasure: ErasureInput) -
             code="confirmation_mismatch",
             param="confirm",
         )
-    await core.administration.delete_user(caller.user_id, actor=caller.actor)
-    return Response(status_code=204, headers={"set-cookie": expired_cookie_header()})
+    receipt = await core.administration.delete_user(caller.user_id, actor=caller.actor)
+    response.headers["set-cookie"] = expired_cookie_header()
+    return ErasureReceiptOut.model_validate(receipt)

@@ -72,3 +72,20 @@ class ChangedUserOut(Output):
     group: str | None
     created_at: datetime
     updated_at: datetime
+
+
+class ErasureReceiptOut(Output):
+    """What was erased, and the entry of the audit trail that says so."""
+
+    user_id: str
+    erased_at: datetime
+    erased_by: str
+    credentials: int
+    gateway_tokens: int
+    sessions: int
+    calls: int = Field(description="Calls whose usage was on the books.")
+    data_key: bool = Field(description="There was one. Without it no copy of an API key opens, from no backup.")
+    audit_id: int
+    audit_chain: int
+    audit_position: int
+    audit_hash: str = Field(description="SHA-256 of that entry, in hexadecimal.")

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from msgspec import UNSET
 
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import NotFound
 from ownkey.http.access import Admin, CoreDep, OriginsDep, refuse_panel, require_fresh_session
 from ownkey.http.account_inputs import NewUserInput, UserChange
-from ownkey.http.account_outputs import ChangedUserOut, NewLinkOut
+from ownkey.http.account_outputs import ChangedUserOut, ErasureReceiptOut, NewLinkOut
 from ownkey.http.origins import Origins
 from ownkey.services.core import Core
 from ownkey.services.one_time_links import NewLink
@@ -77,16 +78,16 @@ async def end_sessions_of_user(core: CoreDep, admin: Admin, request: Request, us
     """Sign a user out everywhere, now."""
     if not request.scope.get("raw_path", _OF_SESSIONS).endswith(_OF_SESSIONS):
         # The slash was written as %2F: this is the end of an id, and that user is to be erased.
-        return await delete_user(core, admin, user_id + _OF_SESSIONS.decode())
+        receipt = await delete_user(core, admin, user_id + _OF_SESSIONS.decode())
+        return JSONResponse(receipt.model_dump(mode="json"))
     await core.administration.end_sessions(user_id, actor=admin.actor)
     return Response(status_code=204)
 
 
-@router.delete("/{user_id:path}", status_code=204)
-async def delete_user(core: CoreDep, admin: Admin, user_id: str) -> Response:
-    """Erase a user with their keys, settings, tokens and usage. The audit entries stay."""
-    await core.administration.delete_user(user_id, actor=admin.actor)
-    return Response(status_code=204)
+@router.delete("/{user_id:path}")
+async def delete_user(core: CoreDep, admin: Admin, user_id: str) -> ErasureReceiptOut:
+    """Erase a user with their keys, settings, tokens and usage; the answer is a receipt. The audit entries stay."""
+    return ErasureReceiptOut.model_validate(await core.administration.delete_user(user_id, actor=admin.actor))
 
 
 async def _exists(core: Core, user_id: str) -> bool:

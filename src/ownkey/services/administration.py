@@ -9,6 +9,7 @@ from ownkey.domain.budget import check_group
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import Conflict, NotFound
 from ownkey.services.changes import Change, Changes
+from ownkey.services.erasure import ErasureReceipt, erase
 from ownkey.services.sessions import end_everything
 from ownkey.storage import accounts as account_rows
 from ownkey.storage import users as rows
@@ -49,15 +50,14 @@ class Administration:
                 await change.record(AuditAction.USER_UPDATED, user_id, group=wanted_group)
             return await self._get(change)
 
-    async def delete_user(self, user_id: str, *, actor: str) -> None:
-        """Erase somebody with all that is theirs but the audit entries.
+    async def delete_user(self, user_id: str, *, actor: str) -> ErasureReceipt:
+        """Erase somebody with all that is theirs but the audit entries; gives a receipt.
 
         Raises NotFound(user_not_found) and Conflict(last_administrator).
         """
         async with self._changes.begin(user_id, actor, create=False) as change:
             await self._get(change, keep_an_administrator=True)
-            await change.record(AuditAction.USER_DELETED, user_id)
-            await rows.delete_user(change.tx)
+            return await erase(change)
 
     async def end_sessions(self, user_id: str, *, actor: str) -> int:
         """Sign somebody out everywhere; says how many sessions that were. Raises NotFound(user_not_found)."""

@@ -24,13 +24,14 @@ class Change:
         self.recorded = False
         self.unsealed: list[audit_rows.AuditRow] = []
 
-    async def record(self, action: AuditAction, subject: str | None = None, **details: object) -> None:
+    async def record(self, action: AuditAction, subject: str | None = None, **details: object) -> audit_rows.AuditRow:
         """Append to the audit chain. `details` are chosen field by field by the caller: never a secret."""
         appended = await audit_rows.append(
             self.tx, actor=self.actor, user_id=self.user_id, action=action, subject=subject, details=details
         )
         self.unsealed.append(appended)
         self.recorded = True
+        return appended
 
 
 class Changes:

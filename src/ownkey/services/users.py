@@ -7,6 +7,7 @@ from ownkey.domain.budget import check_group
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import NotFound
 from ownkey.services.changes import Changes
+from ownkey.services.erasure import ErasureReceipt, erase
 from ownkey.storage import users as rows
 from ownkey.storage.users import User
 
@@ -60,15 +61,14 @@ class UserService:
                 await change.record(AuditAction.USER_UPDATED, user_id, group=wanted)
             return await _get(change.tx, user_id)
 
-    async def delete(self, user_id: str, *, actor: str | None = None) -> None:
+    async def delete(self, user_id: str, *, actor: str | None = None) -> ErasureReceipt:
         """Erase somebody with all rows of theirs. Their data key goes too, so no backup of a sealed secret opens.
 
         The audit chain keeps its entries: it shows that there was somebody, and no secret. Raises NotFound.
         """
         async with self._changes.begin(user_id, actor, create=False) as change:
             await _get(change.tx, user_id)
-            await change.record(AuditAction.USER_DELETED, user_id)
-            await rows.delete_user(change.tx)
+            return await erase(change)
 
 
 async def _get(tx: object, user_id: str) -> User:

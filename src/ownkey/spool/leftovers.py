@@ -53,14 +53,23 @@ class Leftovers(Struct):
 
 
 def take_leftovers(directory: Path) -> Iterator[Leftovers]:
-    """Those of every process that is gone, one after the other. Raises OSError."""
+    """Those of every process that is gone, one after the other.
+
+    What cannot be read now, or copied where it is damaged, is left for the next time. Raises OSError.
+    """
     for lock_path in sorted(directory.glob(f"*{LOCK_SUFFIX}")):
         lock = _try_lock(lock_path)
         if lock is None:
             continue
         process = lock_path.name.removesuffix(LOCK_SUFFIX)
         segments = sorted(path for path in directory.glob(f"{process}-*{SEGMENT_SUFFIX}") if _NAME.fullmatch(path.name))
-        events, damaged = _read_all(segments)
+        try:
+            events, damaged = _read_all(segments)
+        except OSError as error:
+            # Held on to, nobody could ever record it.
+            os.close(lock)
+            logger.error("%s waits, because it cannot be read or copied: %s", lock_path, error.strerror)  # noqa: TRY400
+            continue
         yield Leftovers(events, segments, damaged, lock_path, lock)
 
 

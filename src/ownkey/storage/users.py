@@ -65,6 +65,21 @@ async def set_user_group(tx: Any, user_id: str, group: str | None) -> bool:
     return await tx.fetchval(query("set_user_group"), user_id, group) is not None
 
 
+class Holdings(Struct, frozen=True, kw_only=True):
+    """How much there is of a user."""
+
+    credentials: int
+    gateway_tokens: int
+    sessions: int
+    calls: int
+    data_key: bool
+
+
+async def count_holdings(tx: Any) -> Holdings:
+    """What deleting the transaction's user would destroy."""
+    return Holdings(**await tx.fetchrow(query("count_holdings")))
+
+
 async def delete_user(tx: Any) -> bool:
     """Delete the transaction's user, their data key and all their rows but the audit trail.
 

@@ -14,7 +14,7 @@ from tests.unit.spool.test_frames import call
 
 from ownkey.domain.usage import Outcome, TokensSource, UsageEvent, new_id
 from ownkey.errors import ConfigError
-from ownkey.spool.leftovers import take_leftovers
+from ownkey.spool.leftovers import QUARANTINE_SUFFIX, take_leftovers
 from ownkey.spool.segment import Segment
 from ownkey.spool.spool import Spool
 
@@ -71,6 +71,28 @@ def test_what_a_dead_process_had_under_way_and_had_ended_is_found_once(spool: Sp
     assert (interrupted.tokens.input_uncached, interrupted.tokens_source) == (1000, TokensSource.ESTIMATED)
     assert interrupted.occurred_at == cut_off.occurred_at, "or it would be another row"
     assert list(directory.iterdir()) == []
+
+
+def test_what_cannot_be_kept_now_waits_and_holds_up_nobody(spool: Spool, directory: Path) -> None:
+    """A damaged segment whose copy finds no room, as on a full disk."""
+    lost, kept = new_call(), new_call()
+    spool.begin(lost, 1)
+    spool.begin(kept, 1)
+    die(spool)
+    [segment] = directory.glob("*.spool")
+    data = bytearray(segment.read_bytes())
+    data[30] ^= 1
+    segment.write_bytes(data)
+    other = Spool(directory, max_bytes=10 * SMALL, segment_bytes=SMALL)
+    elsewhere = new_call()
+    other.begin(elsewhere, 1)
+    die(other)
+    in_the_way = segment.with_suffix(QUARANTINE_SUFFIX)
+    in_the_way.mkdir()
+    assert [one.id for one in leftovers(directory)] == [elsewhere.id]
+    in_the_way.rmdir()
+    assert [one.id for one in leftovers(directory)] == [kept.id]
+    assert in_the_way.is_file()
 
 
 def test_what_is_left_alone_stays_for_the_next_one(spool: Spool, directory: Path) -> None:

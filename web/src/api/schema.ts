@@ -18,8 +18,8 @@ export interface paths {
          * Delete Account
          * @description Erase yourself: keys, settings, preferences, tasks, tokens, sessions and usage, at once and in every process.
          *
-         *     Only the audit entries stay; they hold no secret. A person who is signed in must have confirmed that within the
-         *     last five minutes (`POST /api/session/confirm`). The last administrator stays.
+         *     Only the audit entries stay; they hold no secret. The answer is a receipt. A person who is signed in must have
+         *     confirmed that within the last five minutes (`POST /api/session/confirm`). The last administrator stays.
          */
         delete: operations["delete_account"];
         options?: never;
@@ -500,7 +500,7 @@ export interface paths {
         post?: never;
         /**
          * Delete User
-         * @description Erase a user with their keys, settings, tokens and usage. The audit entries stay.
+         * @description Erase a user with their keys, settings, tokens and usage; the answer is a receipt. The audit entries stay.
          */
         delete: operations["delete_user"];
         options?: never;
@@ -2063,6 +2063,48 @@ export interface components {
              * @example alice
              */
             confirm: string;
+        };
+        /**
+         * ErasureReceiptOut
+         * @description What was erased, and the entry of the audit trail that says so.
+         */
+        ErasureReceiptOut: {
+            /** Audit Chain */
+            audit_chain: number;
+            /**
+             * Audit Hash
+             * @description SHA-256 of that entry, in hexadecimal.
+             */
+            audit_hash: string;
+            /** Audit Id */
+            audit_id: number;
+            /** Audit Position */
+            audit_position: number;
+            /**
+             * Calls
+             * @description Calls whose usage was on the books.
+             */
+            calls: number;
+            /** Credentials */
+            credentials: number;
+            /**
+             * Data Key
+             * @description There was one. Without it no copy of an API key opens, from no backup.
+             */
+            data_key: boolean;
+            /**
+             * Erased At
+             * Format: date-time
+             */
+            erased_at: string;
+            /** Erased By */
+            erased_by: string;
+            /** Gateway Tokens */
+            gateway_tokens: number;
+            /** Sessions */
+            sessions: number;
+            /** User Id */
+            user_id: string;
         };
         /**
          * FallbackOut
@@ -4342,11 +4384,13 @@ export interface operations {
         };
         responses: {
             /** @description Successful Response */
-            204: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["ErasureReceiptOut"];
+                };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
             400: {
@@ -7446,11 +7490,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description Successful Response */
-            204: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["ErasureReceiptOut"];
+                };
             };
             /** @description The request is not valid; `errors` names the fields. Nothing was changed. */
             400: {

@@ -10,6 +10,7 @@ import { ConfirmIdentity } from "../parts/confirm_identity.js";
 import { dialog } from "../parts/dialog.js";
 import { icon, type IconName } from "../parts/icons.js";
 import { tellPage } from "../parts/leaving.js";
+import { receipt, type Receipt } from "../parts/receipt.js";
 import passwordStyles from "../parts/password.css?inline";
 import type { PanelSurroundings } from "../panel.js";
 import styles from "./account.css?inline";
@@ -23,7 +24,7 @@ export class AccountView extends View<PanelSurroundings> {
   #identity = new ConfirmIdentity(this.at);
   #removing: { typed: string; fault: string | null; busy: boolean } | null = null;
   #exporting = false;
-  #gone = false;
+  #gone: Receipt | null = null;
 
   override leave(): void {
     this.#removing = null;
@@ -36,6 +37,7 @@ export class AccountView extends View<PanelSurroundings> {
       return html`<div class="empty" role="status">
         <h2>${t.goodbye}</h2>
         <p>${t.goodbyeText}</p>
+        ${receipt(this.#gone, this.at.language)}
       </div>`;
     }
     return html`
@@ -167,10 +169,11 @@ export class AccountView extends View<PanelSurroundings> {
     removing.busy = true;
     this.update();
     try {
-      await this.#identity.run(() => this.at.api.call("delete", "/api/account", { body: { confirm: typed } }));
+      const erase = () => this.at.api.call("delete", "/api/account", { body: { confirm: typed } });
+      const { data } = await this.#identity.run(erase);
       this.#removing = null;
-      this.#gone = true;
-      tellPage(this.at, "ownkey-deleted");
+      this.#gone = data;
+      tellPage(this.at, "ownkey-deleted", data);
     } catch (error) {
       const givenUp = error instanceof DOMException && error.name === "AbortError";
       if (!givenUp) this.#refuse(removing, explain(error, this.at.language));

@@ -29,6 +29,16 @@ update ownkey.users set role = $2 where id = $1 and role <> $2 returning id;
 -- Put a user into a group for budgets; NULL takes them out of any.
 update ownkey.users set spending_group = $2 where id = $1 and spending_group is distinct from $2 returning id;
 
+-- name: count_holdings
+-- How much there is of the transaction's user.
+select
+    (select count(*) from ownkey.credentials where user_id = me.id) as credentials,
+    (select count(*) from ownkey.gateway_tokens where user_id = me.id) as gateway_tokens,
+    (select count(*) from ownkey_private.sessions where user_id = me.id) as sessions,
+    (select coalesce(sum(requests), 0)::bigint from ownkey.usage_daily where user_id = me.id) as calls,
+    exists (select from ownkey_private.data_keys where user_id = me.id) as data_key
+from (select ownkey.current_user_id() as id) me;
+
 -- name: delete_user
 -- The user with everything that is theirs. Without their data key, backups of their secrets cannot be opened.
 delete from ownkey.users where id = (select ownkey.current_user_id()) returning id;
