@@ -33,7 +33,7 @@ export const encryption = texts({
     goOn: "Go on",
     next: {
       missing: () => "Next: restore the missing wrapping key.",
-      moving: () => "Next: wait until all data keys are moved. It goes on after an interruption with “Go on” or `ownkey credential rotate-wrapping-key`.",
+      moving: () => "Next: wait until all data keys are moved. It goes on after an interruption with “Go on” or “ownkey credential rotate-wrapping-key”.",
       retire: () => "Next: retire the key under which nothing is left.",
       destroy: () =>
         "Next: remove the retired key from every server, keep it as long as backups need it, then erase it and note it as destroyed.",
@@ -41,7 +41,7 @@ export const encryption = texts({
       everywhere: (file) =>
         file ? "Next: add the new key to the file of every server." : "Next: add the new key to every server’s configuration and restart it, one server after another.",
       add: (file) =>
-        file ? "To rotate, add the line of `ownkey keygen` to the wrapping key file of every server." : "To rotate, add the line of `ownkey keygen` to OWNKEY_WRAPPING_KEYS of every server and restart them one after another.",
+        file ? "To rotate, add the line of “ownkey keygen” to the wrapping key file of every server." : "To rotate, add the line of “ownkey keygen” to OWNKEY_WRAPPING_KEYS of every server and restart them one after another.",
     } as Record<string, (file: boolean) => string>,
     missingTitle: "Some keys cannot be read",
     missingText: (users: string, keys: string) =>
@@ -81,7 +81,7 @@ export const encryption = texts({
     goOn: "Weitermachen",
     next: {
       missing: () => "Als Nächstes: den fehlenden Hauptschlüssel wiederherstellen.",
-      moving: () => "Als Nächstes: warten, bis alle Datenschlüssel verschoben sind. Nach einer Unterbrechung geht es mit „Weitermachen“ oder `ownkey credential rotate-wrapping-key` weiter.",
+      moving: () => "Als Nächstes: warten, bis alle Datenschlüssel verschoben sind. Nach einer Unterbrechung geht es mit „Weitermachen“ oder „ownkey credential rotate-wrapping-key“ weiter.",
       retire: () => "Als Nächstes: den Schlüssel stilllegen, unter dem nichts mehr liegt.",
       destroy: () =>
         "Als Nächstes: den stillgelegten Schlüssel von jedem Server entfernen, aufheben, solange Sicherungen ihn brauchen, dann löschen und als vernichtet vermerken.",
@@ -89,7 +89,7 @@ export const encryption = texts({
       everywhere: (file) =>
         file ? "Als Nächstes: den neuen Schlüssel in die Datei jedes Servers schreiben." : "Als Nächstes: den neuen Schlüssel in die Konfiguration jedes Servers aufnehmen und die Server nacheinander neu starten.",
       add: (file) =>
-        file ? "Zum Wechseln die Zeile von `ownkey keygen` in die Schlüsseldatei jedes Servers schreiben." : "Zum Wechseln die Zeile von `ownkey keygen` bei jedem Server in OWNKEY_WRAPPING_KEYS aufnehmen und die Server nacheinander neu starten.",
+        file ? "Zum Wechseln die Zeile von „ownkey keygen“ in die Schlüsseldatei jedes Servers schreiben." : "Zum Wechseln die Zeile von „ownkey keygen“ bei jedem Server in OWNKEY_WRAPPING_KEYS aufnehmen und die Server nacheinander neu starten.",
     },
     missingTitle: "Einige Schlüssel sind nicht lesbar",
     missingText: (users, keys) =>
@@ -129,7 +129,7 @@ export const encryption = texts({
     goOn: "Continuar",
     next: {
       missing: () => "Siguiente paso: restaurar la clave maestra que falta.",
-      moving: () => "Siguiente paso: esperar a que se muevan todas las claves de datos. Tras una interrupción se sigue con «Continuar» o con `ownkey credential rotate-wrapping-key`.",
+      moving: () => "Siguiente paso: esperar a que se muevan todas las claves de datos. Tras una interrupción se sigue con «Continuar» o con «ownkey credential rotate-wrapping-key».",
       retire: () => "Siguiente paso: retirar la clave bajo la que no queda nada.",
       destroy: () =>
         "Siguiente paso: quitar la clave retirada de cada servidor, conservarla mientras la necesiten las copias de seguridad, después borrarla y anotarla como destruida.",
@@ -137,7 +137,7 @@ export const encryption = texts({
       everywhere: (file) =>
         file ? "Siguiente paso: añadir la clave nueva al archivo de cada servidor." : "Siguiente paso: añadir la clave nueva a la configuración de cada servidor y reiniciarlos uno tras otro.",
       add: (file) =>
-        file ? "Para cambiar de clave, añada la línea de `ownkey keygen` al archivo de claves de cada servidor." : "Para cambiar de clave, añada la línea de `ownkey keygen` a OWNKEY_WRAPPING_KEYS de cada servidor y reinícielos uno tras otro.",
+        file ? "Para cambiar de clave, añada la línea de «ownkey keygen» al archivo de claves de cada servidor." : "Para cambiar de clave, añada la línea de «ownkey keygen» a OWNKEY_WRAPPING_KEYS de cada servidor y reinícielos uno tras otro.",
     },
     missingTitle: "Algunas claves no se pueden leer",
     missingText: (users, keys) =>
