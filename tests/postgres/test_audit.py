@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -12,15 +15,23 @@ import pytest
 import pytest_asyncio
 
 from ownkey.crypto.audit_seal import AUDIT_OWNER, AuditKey
+from ownkey.crypto.data_keys import DataKeys
+from ownkey.crypto.key_ring import KeyRing
+from ownkey.crypto.key_text import generate_key_line
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.audit_chain import first_hash
+from ownkey.errors import ConfigError
+from ownkey.services import audit_anchors
 from ownkey.services.audit_anchors import AnchorFile, AnchorKeeper
-from ownkey.services.audit_seals import AuditSeals, recompute_hash
+from ownkey.services.audit_seals import AuditSeals, open_audit_key, recompute_hash
 from ownkey.services.audit_verification import verify_audit
 from ownkey.storage import audit
 from ownkey.storage.database import Database
 from tests.postgres.people import Store
 
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+WRITE = os.write
+WRAPPING = generate_key_line()
 KEY = AuditKey(b"k" * 32, "test")
 LOG, SEALS, HEADS = "ownkey_private.audit_log", "ownkey_private.audit_seals", "ownkey_private.audit_heads"
 STARTS = "ownkey_private.audit_starts"
@@ -34,6 +45,10 @@ DAMAGE = {
     "hash": "sha256(hash)",
     "previous_hash": "sha256(previous_hash)",
     "id": "id + 1000000",
+    # Times that no client can read.
+    "occurred_at for ever": "'infinity'",
+    "occurred_at far away": "'294276-12-31'",
+    "occurred_at long ago": "'4713-01-01 BC'",
 }
 # Everything behind a place written anew, as the database's owner can: hashes, links and the head agree again.
 REWRITE = f"""
@@ -175,7 +190,7 @@ async def test_rows_cannot_be_changed_or_removed(
 async def test_an_edited_row_is_found(store: Store, sealed: None, superuser: asyncpg.Connection, column: str) -> None:
     await write(store.db, "ann", 6)
     position = random.Random(column).randint(2, 5)
-    await tamper(superuser, f"update {LOG} set {column} = {DAMAGE[column]} where position = {position}")
+    await tamper(superuser, f"update {LOG} set {column.split()[0]} = {DAMAGE[column]} where position = {position}")
     # A changed hash shows at the row itself or, if the row agrees with it, at the next.
     fault = await find_fault(store.db)
     assert fault is not None
@@ -202,6 +217,8 @@ CASES: dict[str, tuple[int, str]] = {
     f"update {SEALS} set seal = (select seal from {SEALS} where position = 1) where position = 2": (
         2, "the seal of the row is not ours"
     ),
+    f"insert into {LOG} select id + 100, 8, 1, occurred_at, actor, user_id, action, subject, details, previous_hash, "
+    f"hash from {LOG} where position = 1": (1, "there is no such chain"),
     f"delete from {STARTS}": (0, "the start of the seals is missing"),
     f"delete from {SEALS}; update {STARTS} s set position = h.position, hash = h.hash from {HEADS} h "
     "where h.chain = s.chain": (6, "the start of the seals is not ours"),
@@ -262,6 +279,92 @@ async def test_older_entries_are_counted_and_may_not_grow(store: Store, superuse
     assert await find_fault(store.db) == (3, "the row was changed"), "the start knows the last of them"
 
 
+def data_keys() -> DataKeys:
+    return DataKeys(KeyRing.parse(WRAPPING), "test")
+
+
+async def test_processes_that_start_at_once_begin_the_seals_once(store: Store) -> None:
+    opened = await asyncio.gather(*(open_audit_key(store.db, data_keys(), "test") for _ in range(6)))
+    assert len({one.seal(0, 1, bytes(32)) for one in opened}) == 1
+    assert await find_fault(store.db, key=opened[0]) is None
+
+
+async def test_who_takes_the_start_of_the_seals_away_gets_no_new_one(
+    store: Store, superuser: asyncpg.Connection
+) -> None:
+    """With one behind what they have written, all of it would be "older than the seals"."""
+    key = await open_audit_key(store.db, data_keys(), "test")
+    async with store.db.transaction("ann") as tx:
+        row = await audit.append(
+            tx, actor="ann", user_id="ann", action=AuditAction.USER_CREATED, subject=None, details={}
+        )
+        await AuditSeals(key).seal(tx, [row])
+    await tamper(superuser, f"update {LOG} set actor = 'x'; {REWRITE}; delete from {STARTS}; delete from {SEALS}")
+    await open_audit_key(store.db, data_keys(), "test")
+    assert await find_fault(store.db, key=key) == (0, "the start of the seals is missing")
+
+
+async def test_seals_from_before_the_seals_are_found(store: Store, superuser: asyncpg.Connection) -> None:
+    """The key is gone as well, and the next process makes another one."""
+    key = await open_audit_key(store.db, data_keys(), "test")
+    async with store.db.transaction("ann") as tx:
+        row = await audit.append(
+            tx, actor="ann", user_id="ann", action=AuditAction.USER_CREATED, subject=None, details={}
+        )
+        await AuditSeals(key).seal(tx, [row])
+    await tamper(superuser, f"delete from {STARTS}; delete from ownkey_private.data_keys")
+    later = await open_audit_key(store.db, data_keys(), "test")
+    assert await find_fault(store.db, key=later) == (1, "the row has a seal, and is said to be older than all seals")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "locked", "full"])
+async def test_an_anchor_file_that_is_none_holds_nobody_up(
+    store: Store, sealed: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:  # fmt: skip
+    path = tmp_path / "anchors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.touch()
+    monkeypatch.setattr(audit_anchors, "_LOCK_SECONDS", 0.05)
+    if kind == "full":
+        monkeypatch.setattr(audit_anchors.os, "write", lambda _, data: WRITE(_, data[:20]))
+    await write(store.db, "ann")
+    file = AnchorFile(path, KEY)
+    with path.open("rb") if kind == "locked" else nullcontext() as held:
+        if held is not None:
+            fcntl.flock(held, fcntl.LOCK_SH)
+        keeper = AnchorKeeper(store.db, file)
+        await keeper.start()
+        await keeper.close()
+    assert str(path) in caplog.text
+    if kind in ("pipe", "directory"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            await verify_audit(store.db, KEY, file)
+        return
+    monkeypatch.undo()
+    await keeper.anchor()
+    assert [one.position for one in await file.read()] == [1], "it is made up for, and nothing is left of the first try"
+
+
+async def test_only_the_end_of_a_long_file_is_read_at_a_start(store: Store, sealed: None, tmp_path: Path) -> None:
+    file = AnchorFile(tmp_path / "anchors", KEY)
+    await write(store.db, "ann", 2)
+    heads = [one for one in await audit.list_heads(store.db) if one.position]
+    for _ in range(400):
+        await file.write([audit.AuditHead(chain=heads[0].chain, position=1, hash=bytes(32))], NOW)
+    await file.write(heads, NOW)
+    last = await file.read_last()
+    assert 100 < len(last) < 401
+    assert all(one.genuine for one in last)
+    size = file.path.stat().st_size
+    await AnchorKeeper(store.db, file).anchor()
+    assert file.path.stat().st_size == size, "nothing has grown"
+
+
 async def test_anchors_are_signed_and_survive_a_torn_end(store: Store, sealed: None, tmp_path: Path) -> None:
     path = tmp_path / "kept" / "anchors"
     file, keeper = AnchorFile(path, KEY), AnchorKeeper(store.db, AnchorFile(path, KEY))
@@ -316,7 +419,7 @@ async def test_thousands_of_tamperings_are_found(
 def choose_damage(seed: random.Random, position: int) -> tuple[str, int]:
     """A statement, and the entry at which it must be found."""
     column = seed.choice(sorted(DAMAGE.keys() - {"hash", "previous_hash"}))
-    edit = f"update {LOG} set {column} = {DAMAGE[column]} where position = {position}"
+    edit = f"update {LOG} set {column.split()[0]} = {DAMAGE[column]} where position = {position}"
     return seed.choice(
         [
             (edit, position),

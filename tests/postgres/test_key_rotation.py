@@ -17,7 +17,7 @@ from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.key_ring import KeyRing
 from ownkey.crypto.key_text import generate_key_line
-from ownkey.errors import ConfigError, Conflict, DataKeyClosed, NotFound
+from ownkey.errors import ConfigError, Conflict, DataKeyClosed, NotFound, StorageError
 from ownkey.services.audit_trail import AuditTrail
 from ownkey.services.changes import Changes
 from ownkey.services.key_rotation import KeyRotation
@@ -271,6 +271,54 @@ async def test_a_file_that_changes_is_read_again_and_never_costs_a_key_in_use(
         assert process.ring.ids == ("old", "new"), "the one that is in use stays"
     assert "lacks old" in caplog.text
     assert "not a key" not in caplog.text
+
+
+async def test_a_file_is_looked_at_again_until_it_can_be_taken(
+    processes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old key was taken out too early; the database was away when the file changed; others could read it."""
+    path = tmp_path / "wrapping.key"
+    path.write_text(f"{LINES['old']}\n{LINES['new']}\n")
+    process = await processes("old", "new", path=path)
+    await process.add_users(2)
+    await process.rotation.promote(ADMIN, "new")
+    path.write_text(LINES["new"])
+    assert not await process.watch.reload()
+    await process.rotation.rewrap_all()
+    await process.rotation.retire(ADMIN, "old")
+    await process.rotation.destroy(ADMIN, "old")
+    assert process.ring.ids == ("new",), "nobody had to touch the file once more"
+
+    path.write_text(f"{LINES['new']}\n{LINES['later']}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(process.watch, "_database", Away())
+        with pytest.raises(StorageError):
+            await process.watch.reload()
+    assert await process.watch.reload()
+    assert process.ring.ids == ("new", "later")
+
+
+async def test_another_key_under_a_name_in_use_is_not_taken(processes: Any, tmp_path: Path) -> None:
+    path = tmp_path / "wrapping.key"
+    path.write_text(LINES["old"])
+    process = await processes("old", path=path)
+    await process.add_users(1)
+    before = await process.open_all()
+    path.write_text(f"old:{generate_key_line().partition(':')[2]}\n{LINES['new']}\n")
+    assert not await process.watch.reload()
+    process.data_keys.forget("user-00000")
+    assert await process.open_all() == before
+    path.write_text(f"{LINES['old']}\nnew:{generate_key_line().partition(':')[2]}\n")
+    assert await process.watch.reload()
+    path.write_text(f"{LINES['old']}\n{LINES['new']}\n")
+    assert await process.watch.reload(), "one that wraps nothing may be put right"
+
+
+class Away:
+    """A database that does not answer."""
+
+    def transaction(self, *_: object, **__: object) -> Any:
+        raise StorageError("The database cannot be reached.")
 
 
 @pytest.mark.parametrize("role", ["ownkey_gateway", "ownkey_rotator", "ownkey_auditor"])

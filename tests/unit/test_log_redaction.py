@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
@@ -73,6 +75,12 @@ def test_what_the_process_was_started_with_is_taken_out(redaction: LogRedaction,
         ('{"api_key": "0123456789abcdef0123456789abcdef"}', "0123456789abcdef"),
         ("x-api-key: zzzzyyyyxxxx1111", "zzzzyyyyxxxx1111"),
         ("password=correct-horse-battery", "correct-horse-battery"),
+        ("(b'x-api-key', b'zzzzyyyyxxxx1111')", "zzzzyyyyxxxx1111"),
+        (r'{"body": "{\"api_key\": \"zzzzyyyyxxxx1111\"}"}', "zzzzyyyyxxxx1111"),
+        (r"b'x\nsk-proj-zzzzyyyyxxxx1111'", "zzzzyyyyxxxx1111"),
+        ("?authorization=Bearer%20sk-proj-zzzzyyyyxxxx1111", "zzzzyyyyxxxx1111"),
+        (r"key\u003dsk-proj-zzzzyyyyxxxx1111", "zzzzyyyyxxxx1111"),
+        ("http://ann:p@ssword-of-ann@db.example/x", "ssword-of-ann"),
         ("the token ok-" + "a" * 49 + " is not known", "ok-aaaa"),
         ("claims of eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl refused", "eyJzdWIi"),
         *[(f"a key such as {prefix}0123456789abcdefXYZ", "0123456789abcdef") for prefix in sorted(PREFIXES)],
@@ -96,6 +104,71 @@ def test_what_has_the_form_of_a_secret_is_taken_out(redaction: LogRedaction, lin
 )
 def test_what_people_need_stays(redaction: LogRedaction, line: str) -> None:
     assert redaction.scrub(line) == line
+
+
+def test_our_own_settings_are_no_secrets_because_their_names_hold_a_key() -> None:
+    """OWNKEY_DATA_DIR holds KEY; only its place does not."""
+    redaction = LogRedaction("", {
+        "OWNKEY_HOST": "127.0.0.1", "OWNKEY_DATA_DIR": "/var/lib/ownkey", "OWNKEY_USAGE_DURABILITY": "database",
+        "OWNKEY_ALLOWED_PROVIDERS": "anthropic,groq", "OWNKEY_WRAPPING_KEY_FILE": "/etc/ownkey/wrapping.key",
+    })  # fmt: skip
+    line = "127.0.0.1 keeps /var/lib/ownkey, the database of anthropic and /etc/ownkey/wrapping.key"
+    assert redaction.scrub(line) == line
+
+
+def test_values_that_hold_commas_addresses_or_one_another_are_taken_out_whole() -> None:
+    redaction = LogRedaction("", {
+        "OWNKEY_WRAPPING_KEYS": "k1:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=,k2:openbao://host:8200/transit/keys/x",
+        "OWNKEY_LIMITS_URL": "redis://:only%40here-too@cache/0", "OWNKEY_JWT_SECRET": "a,bc,defghijklmnop",
+        "A_SECRET": "correct-horse", "B_SECRET": "correct-horse-battery",
+    })  # fmt: skip
+    text = (
+        "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo= and only%40here-too, only@here-too a,bc,defghijklmnop "
+        "correct-horse-battery correct-horse"
+    )
+    r = REDACTED
+    assert redaction.scrub(text) == f"{r} and {r}, {r} {r} {r} {r}"
+
+
+def test_a_line_that_cannot_be_formatted_shows_no_arguments(
+    redaction: LogRedaction, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`logging` prints message and arguments of such a line to standard error, past every formatter."""
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    failed: list[logging.LogRecord] = []
+    library = logging.getLogger("a.library")
+    monkeypatch.setattr(library, "propagate", False)  # the test runner's own handler raises
+    monkeypatch.setattr(library.handlers[-1], "handleError", failed.append)
+    library.error("%s and %s of sk-proj-0123456789ab", "operator/key+0000001=")
+    library.error("%s", Broken())
+    library.error(Broken())
+    redaction.follow(lambda: 1 / 0, PREFIXES)  # type: ignore[arg-type, return-value]
+    library.error("operator/key+0000001=")
+    assert not failed
+    lines = log().splitlines()
+    assert lines[0] == f"ERROR a.library: TypeError in the log line '%s and %s of {REDACTED}'"
+    assert [line.partition(":")[0] for line in lines[1:3]] == ["ERROR a.library"] * 2
+    assert lines[3] == "a log line of a.library is withheld: ZeroDivisionError while secrets were looked for"
+
+
+@pytest.mark.parametrize("part", ["eyJaaaaaaaa-", "sk-", "://a:", "bearer ", "token  ", "%20eyJaaaaaaaa", "\\", "@"])
+def test_a_long_line_takes_a_time_that_grows_with_its_length(redaction: LogRedaction, part: str) -> None:
+    """300 kB; what looked at the rest of the line from each place in it took half a minute."""
+    line = part * (300_000 // len(part))
+    began = time.process_time()
+    redaction.scrub(line)
+    assert time.process_time() - began < 3
+
+
+def test_a_key_in_use_is_known_in_the_forms_in_which_it_is_written(redaction: LogRedaction) -> None:
+    key = """a"b\\c'd/e+f=01"""
+    redaction.follow(lambda: [Secret(key)], PREFIXES)
+    for form in (key, quote(key, safe=""), json.dumps(key)[1:-1], repr(key)[1:-1]):
+        assert form not in redaction.scrub(f"<{form}>"), form
 
 
 def test_exceptions_and_their_causes_are_part_of_the_line(redaction: LogRedaction, log: Callable[[], str]) -> None:

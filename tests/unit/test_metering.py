@@ -148,3 +148,29 @@ def test_ids_are_ordered_by_time_and_differ() -> None:
     assert len(set(ids)) == 1000
     assert all(one[14] == "7" and one[19] in "89ab" for one in ids)
     assert sorted(one[:13] for one in ids) == [one[:13] for one in ids]
+
+
+async def test_what_is_recorded_during_the_last_write_is_written_too() -> None:
+    """Closing while a write is under way, which takes only what waited when it began."""
+    sink = Sink()
+    service = metering(sink, flush_seconds=0)
+    writing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(events: Sequence[UsageEvent]) -> int:
+        writing.set()
+        await go_on.wait()
+        return await Sink.__call__(sink, events)
+
+    service._sink = slow
+    first, late = event(), event()
+    service.record(first)
+    await service.start()
+    await writing.wait()
+    closing = asyncio.create_task(service.close())
+    while not service._closing.is_set():
+        await asyncio.sleep(0)
+    service.record(late)
+    go_on.set()
+    await closing
+    assert list(sink.rows) == [first.id, late.id]
+    assert service.waiting == 0

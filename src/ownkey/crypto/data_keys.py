@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,13 +13,15 @@ from msgspec import Struct
 from ownkey.crypto.box import KEY_BYTES
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.wrapping import WrappingKeys
-from ownkey.errors import DataKeyClosed
+from ownkey.errors import CredentialUnreadable, DataKeyClosed, KeyServiceAway
 
 # 4,096 plaintext keys are 128 KiB: enough that a key service is not asked per request, few enough to be lost.
 DEFAULT_CACHE_SIZE: Final = 4096
 
 # The form in which a user's data key is stored now: (wrapped, wrapping key id, version).
 Reread = Callable[[str], Awaitable[tuple[bytes, str, int] | None]]
+
+logger = logging.getLogger(__name__)
 
 
 class WrappedDataKey(Struct, frozen=True):
@@ -115,9 +118,22 @@ class DataKeys:
     async def rewrap(
         self, user_id: str, wrapped: bytes, wrapping_key_id: str, version: int, new_wrapping_key_id: str | None = None
     ) -> WrappedDataKey:
-        """The same data key under another wrapping key; nothing is cached. Raises as `load` does."""
+        """The same data key under another wrapping key; nothing is cached. Raises as `load` does.
+
+        What a key service gives is tried before anybody lets go of the old form: without that, an answer that is wrong
+        would cost all that lies under this data key.
+        """
         data_key = await self._unwrap_anywhere(user_id, (wrapping_key_id, version, wrapped))
-        return await self.wrap(data_key, user_id, version, new_wrapping_key_id)
+        made = await self.wrap(data_key, user_id, version, new_wrapping_key_id)
+        if not self._wrapping.is_local(made.wrapping_key_id):
+            try:
+                opened = await self._unwrap_anywhere(user_id, (made.wrapping_key_id, version, made.wrapped))
+            except CredentialUnreadable:
+                opened = None
+            if opened != data_key:
+                logger.error("the key service of wrapping key %s does not give back what it took", made.wrapping_key_id)
+                raise KeyServiceAway
+        return made
 
     async def wrap(self, data_key: bytes, user_id: str, version: int, wrapping_key_id: str | None) -> WrappedDataKey:
         """A data key under this wrapping key. Raises DataKeyClosed and KeyServiceAway."""

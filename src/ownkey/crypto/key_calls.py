@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from ownkey.errors import KeyServiceAway
+from ownkey.errors import KeyServiceAway, OwnkeyError
 
 Result = TypeVar("Result")
 
@@ -19,6 +20,8 @@ _THREADS: Final = 8
 _LIMIT_SECONDS: Final = 6.0
 # After a failure nobody else is made to wait for the next one.
 _PAUSE_SECONDS: Final = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class KeyCalls:
@@ -40,6 +43,13 @@ class KeyCalls:
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except (KeyServiceAway, TimeoutError):
             self._away_until[key_id] = time.monotonic() + self._pause_seconds
+            raise KeyServiceAway from None
+        except OwnkeyError:
+            raise
+        except Exception as error:  # noqa: BLE001  # an answer that its client did not expect: nothing is known of what is stored
+            self._away_until[key_id] = time.monotonic() + self._pause_seconds
+            # Without the traceback, whose lines may show a key.
+            logger.error("the key service of wrapping key %s gave no answer: %s", key_id, type(error).__name__)  # noqa: TRY400
             raise KeyServiceAway from None
         self._away_until.pop(key_id, None)
         return result

@@ -59,6 +59,14 @@ class KeyRing:
         """The ids of those at key services."""
         return tuple(self._services)
 
+    def lacks(self, other: KeyRing) -> list[str]:
+        """Which of its keys the other one has not, or has another one under their ids. Services may move."""
+        return [
+            key_id
+            for key_id in self._ids
+            if key_id not in other._ids or not self._local.agrees_with(other._local, key_id)
+        ]
+
     def adopt(self, other: KeyRing) -> None:
         """Hold what the other one holds, from now on. A service that stays keeps its connections."""
         kept = {

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from hmac import compare_digest
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -105,6 +106,10 @@ class LocalWrappingKeys:
     def is_local(self, key_id: str) -> bool:
         """Whether this key is held: all of these work at once."""
         return key_id in self._keys
+
+    def agrees_with(self, other: LocalWrappingKeys, key_id: str) -> bool:
+        """Whether both hold the same key under this id, or none."""
+        return compare_digest(self._keys.get(key_id, b""), other._keys.get(key_id, b""))
 
     def wrap(
         self, data_key: bytes, *, user_id: str, deployment_id: str, version: int, key_id: str | None = None

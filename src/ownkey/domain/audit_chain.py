@@ -22,15 +22,18 @@ def hash_entry(
     id: int,
     chain: int,
     position: int,
-    occurred_at: datetime,
+    occurred_at: datetime | None,
     actor: str,
     user_id: str,
     action: str,
     subject: str | None,
     details: str,
 ) -> bytes:
-    """SHA-256 of an entry that follows the one with `previous_hash`. `details` is the JSON text as it is stored."""
-    moment = occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """SHA-256 of an entry that follows the one with `previous_hash`. `details` is the JSON text as it is stored.
+
+    `occurred_at` None is no time of ours, and neither is the hash then that of an entry.
+    """
+    moment = None if occurred_at is None else occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = (str(id), str(chain), str(position), moment, actor, user_id, action, subject, details)
     return sha256(previous_hash + _LABEL + b"".join(map(_pack, fields))).digest()
 

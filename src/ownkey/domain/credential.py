@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import count
 from typing import Final, NoReturn
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -23,6 +24,8 @@ DEFAULT_LABEL: Final = "default"
 # Printable ASCII without the blank: anything else could split a header line (CR, LF) or
 # would be refused by the HTTP client with the whole key inside its exception.
 _SECRET = re.compile(rf"[\x21-\x7e]{{{SECRET_MIN_LENGTH},{SECRET_MAX_LENGTH}}}", re.ASCII)
+# Written down like this by everybody.
+_PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
 _QUOTES = "\"'`"
 # As it stands in the examples of a provider's documentation.
 _BEARER = re.compile(r"(?:authorization:\s*)?bearer\s+", re.ASCII | re.IGNORECASE)
@@ -42,7 +45,14 @@ class Secret:
 
     def scrub(self, text: str) -> str:
         """`text` without this secret: some providers repeat the key in their error."""
-        return text.replace(self._value, "[key]")
+        text = text.replace(self._value, "[key]")
+        if ("%" not in text and "\\" not in text) or _PLAIN.fullmatch(self._value):
+            return text
+        # As it stands in a query, and in JSON or what Python prints.
+        escaped = self._value.replace("\\", "\\\\")
+        for form in (quote(self._value, safe=""), escaped.replace('"', '\\"'), escaped.replace("'", "\\'")):
+            text = text.replace(form, "[key]")
+        return text
 
     def __repr__(self) -> str:
         return "Secret('**********')"

@@ -8,10 +8,13 @@ JSON that it signs: `<hex> {"at": …, "heads": [[chain, position, hash], …]}`
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hmac
 import logging
 import os
+import stat
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -28,6 +31,9 @@ from ownkey.storage import audit as rows
 from ownkey.storage.database import Database
 
 ANCHOR_SECONDS: Final = 60.0
+# Some 200 lines: a chain that none of them names gets an anchor that it may have had already.
+_TAIL_BYTES: Final = 64 * 1024
+_LOCK_SECONDS: Final = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -55,20 +61,27 @@ class AnchorFile:
 
     async def read(self) -> list[Anchor]:
         """All anchors, the oldest first; none where there is no file. Raises ConfigError."""
-        try:
-            text = await asyncio.to_thread(self.path.read_bytes)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise ConfigError(f"The audit anchors in {self.path} cannot be read: {error.strerror}.") from None
-        # A line without an end was being written when a process ended.
-        return [one for line in text.split(b"\n")[:-1] for one in self._parse(line)]
+        return await asyncio.to_thread(self._read, None)
+
+    async def read_last(self) -> list[Anchor]:
+        """The newest ones: a file of years is not read through at every start. Raises ConfigError."""
+        return await asyncio.to_thread(self._read, _TAIL_BYTES)
 
     async def write(self, heads: Sequence[rows.AuditHead], at: datetime) -> None:
         """Add a line, on the disk when this returns. Raises OSError."""
         named = [(head.chain, head.position, head.hash.hex()) for head in heads]
         signed = msgspec.json.encode(_Line(at, named))
         await asyncio.to_thread(self._append, self._key.sign_anchor(signed).hex().encode() + b" " + signed + b"\n")
+
+    def _read(self, last_bytes: int | None) -> list[Anchor]:
+        try:
+            text = _read_file(self.path, last_bytes)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(f"The audit anchors in {self.path} cannot be read: {error.strerror}.") from None
+        # A line without an end was being written when a process ended.
+        return [one for line in text.split(b"\n")[:-1] for one in self._parse(line)]
 
     def _parse(self, line: bytes) -> list[Anchor]:
         signature, _, signed = line.partition(b" ")
@@ -86,12 +99,14 @@ class AnchorFile:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _refuse_other_than_file(descriptor)
+            _lock(descriptor)
             _drop_torn_end(descriptor)
-            os.write(descriptor, line)
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the next one drops what was written of it
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -138,11 +153,40 @@ class AnchorKeeper:
         heads = await rows.list_heads(self._database)
         known = self._known
         if known is None:  # another process may have written them, or this one before it ended
-            known = {one.chain: one.position for one in await self._file.read() if one.genuine}
+            known = {one.chain: one.position for one in await self._file.read_last() if one.genuine}
         grown = [head for head in heads if head.position > known.get(head.chain, 0)]
         if grown:
             await self._file.write(grown, utc_now())
         self._known = {head.chain: head.position for head in heads}
+
+
+def _read_file(path: Path, last_bytes: int | None) -> bytes:
+    # A pipe would be waited for without end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        _refuse_other_than_file(descriptor)
+        size = os.fstat(descriptor).st_size
+        if last_bytes is None or size <= last_bytes:
+            return file.read()
+        file.seek(size - last_bytes)
+        return file.read().partition(b"\n")[2]
+
+
+def _refuse_other_than_file(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def _lock(descriptor: int) -> None:
+    """Others hold it for a moment. Who holds it for longer keeps no server from starting or ending."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EAGAIN, "somebody holds its lock") from None
+        time.sleep(0.01)
 
 
 def _drop_torn_end(descriptor: int) -> None:

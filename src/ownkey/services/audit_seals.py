@@ -18,13 +18,16 @@ from ownkey.storage.database import Database
 async def open_audit_key(database: Database, data_keys: DataKeys, deployment_id: str) -> AuditKey:
     """The key of this installation's seals. The first process makes it, and seals begin then.
 
+    Never again: whoever takes the start of the seals away does not get another one, behind everything that they wrote.
+
     Raises StorageError, and ConfigError when the wrapping keys that are loaded do not open it.
     """
     async with database.transaction(AUDIT_OWNER) as tx:
-        stored = await key_rows.get_data_key(tx, AUDIT_OWNER)
+        stored, begins = await key_rows.get_data_key(tx, AUDIT_OWNER), False
         if stored is None:
             made = await data_keys.make(AUDIT_OWNER, await wrapping_keys.lock_primary(tx))
             stored = await key_rows.put_data_key(tx, AUDIT_OWNER, made.wrapped, made.wrapping_key_id, made.version)
+            begins = stored[0] == made.wrapped  # else another process was quicker
         try:
             data_key = await data_keys.load(AUDIT_OWNER, *stored)
         except KeyServiceAway as error:
@@ -35,8 +38,7 @@ async def open_audit_key(database: Database, data_keys: DataKeys, deployment_id:
                 "wrapping keys of this server, or is another key of that name."
             ) from None
         key = AuditKey(data_key, deployment_id)
-        heads = await rows.lock_heads(tx)
-        if heads:
+        if begins and (heads := await rows.lock_heads(tx)):
             await rows.start_seals(tx, {one.chain: key.seal_start(one.chain, one.position, one.hash) for one in heads})
         return key
 

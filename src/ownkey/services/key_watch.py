@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -30,6 +31,8 @@ from ownkey.storage.wrapping_keys import Phase
 INTERVAL_SECONDS: Final = 2.0
 # Ten reports may be lost, or a process be stopped for so long, before the others go on without it.
 LIFETIME: Final = timedelta(seconds=20)
+# Whether a key is in use still is a count of all users.
+_LOOK_AGAIN_SECONDS: Final = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class KeyWatch:
         self._database, self._ring, self._calls = database, ring, calls
         self._load, self._path, self._interval_seconds = load, path, interval_seconds
         self._seen = self._look()
+        self._passed_over, self._look_again_at = False, 0.0
         self._complaints = Complaints(every_seconds=300)
         self._task: asyncio.Task[None] | None = None
 
@@ -97,37 +101,45 @@ class KeyWatch:
             if self.phases.get(name) == "destroyed" and self._complaints.allow(name):
                 logger.warning("wrapping key %s was declared destroyed and is still loaded here", name)
 
-    async def reload(self) -> bool:
+    async def reload(self, *, once_more: bool = True) -> bool:
         """Read the file again if it is another one; says whether other keys are held now. Raises StorageError.
 
-        What cannot be read, or lacks a key that is in use, changes nothing.
+        What cannot be read, or lacks a key that is in use, changes nothing. `once_more`: look again at a file that
+        lacked one, because it may not be in use any more.
         """
         seen = self._look()
-        if self._load is None or seen == self._seen:
+        if self._load is None or (seen == self._seen and not (once_more and self._passed_over)):
             return False
-        self._seen = seen
         try:
             found = self._load()
         except ConfigError as error:
+            self._seen, self._passed_over = seen, False
             logger.error("the wrapping keys are as before: %s", error.message)  # noqa: TRY400  # no traceback: it may show the file
             return False
         async with self._database.transaction(None, role="ownkey_rotator") as tx:
             needed = {*await data_keys.count_by_wrapping_key(tx), self.primary_id}
-        lost = sorted(name for name in self._ring.ids if name in needed and name not in found.ids)
+        # Not before: what was not looked at because the database was away is looked at the next time.
+        self._seen = seen
+        lost = [name for name in self._ring.lacks(found) if name in needed]
+        self._passed_over = bool(lost)
         if lost:
-            logger.error("the wrapping keys are as before: the file lacks %s, in use still", ", ".join(lost))
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_SECONDS
+            names = ", ".join(sorted(lost))
+            if self._complaints.allow(f"file without {names}"):
+                logger.error("the wrapping keys are as before: the file lacks %s, in use still", names)
             return False
         before = self._ring.ids
         self._ring.adopt(found)
         logger.info("wrapping keys read again: %s (were %s)", ", ".join(found.ids), ", ".join(before))
         return True
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _look(self) -> tuple[int, int, int, int] | None:
         if self._path is None:
             return None
         with suppress(OSError):
             status = self._path.stat()
-            return status.st_ino, status.st_size, status.st_mtime_ns
+            # The last is of its rights, too: a file that others could read is taken once they cannot.
+            return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return None
 
     async def check(self) -> None:
@@ -163,7 +175,7 @@ class KeyWatch:
         while True:
             await asyncio.sleep(self._interval_seconds)
             try:
-                await self.reload()
+                await self.reload(once_more=time.monotonic() >= self._look_again_at)
                 await self.report()
             except StorageError as error:
                 if self._complaints.allow("database"):

@@ -12,7 +12,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ownkey.domain.credential import Secret
 
@@ -20,17 +20,32 @@ REDACTED: Final = "[redacted]"
 # A shorter value would be found in innocent words.
 _SHORTEST: Final = 8
 _NAMES: Final = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|DSN|DATABASE_URL", re.IGNORECASE)
-_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/?#\s@]*:)[^@/\s]+(@)")
+# What holds the name of a place, and not what lies there.
+_PLACES: Final = re.compile(r"_(?:FILE|PATH|DIR)\Z", re.IGNORECASE)
+# To the last @: people write passwords that hold one.
+_PASSWORD_IN_URL: Final = re.compile(r"""(://[^:/?#\s@]*:)([^/\s"]+)(@)""")
+
+
+def _at_word(literal: str) -> str:
+    """A literal where a word begins, also behind a character that is written as `%20`, `\\n`, `\\x20` or `\\u003d`.
+
+    In front of what may be long: a line without an end is looked at once, and not from each place in it.
+    """
+    behind = (r"%[0-9A-Fa-f]{2}", r"\\[abfnrtv]", r"\\x[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}")
+    escaped = re.escape(literal)
+    return rf"{escaped}(?:(?<![\w-]{escaped})|{'|'.join(f'(?<={one}{escaped})' for one in behind)})"
+
+
 _FORMS: Final = (
-    _PASSWORD_IN_URL,
     re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}()", re.IGNORECASE),
+    # As a header, in a query, in JSON (also within JSON), and as a pair of a list of headers.
     re.compile(
-        r"""((?:(?:api[_-]?key|authorization|password|secret|token)["']?\s*[:=]\s*|[?&]key=)["']?)"""
-        r"""[\w.~+/=%-]{8,}()""",
+        r"""((?:(?:api[_-]?key|authorization|password|secret|token)(?:\\*["']?\s*[:=]\s*|["']\s*,\s*)|[?&]key=)"""
+        r"""(?:b(?=["']))?\\*["']?)[\w.~+/=%-]{8,}()""",
         re.IGNORECASE,
     ),
     # JSON web tokens.
-    re.compile(r"()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*()"),
+    re.compile(rf"(){_at_word('eyJ')}[\w-]{{8,}}\.[\w-]{{8,}}\.[\w-]*()"),
 )
 
 
@@ -42,7 +57,9 @@ class LogRedaction(logging.Formatter):
 
     def __init__(self, text: str, environ: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
         super().__init__(text)
-        self._known = tuple(shape for value in _read_secrets(environ) for shape in _shapes(value))
+        # The longest first: a value may begin as another one does.
+        values = sorted(_read_secrets(environ), key=len, reverse=True)
+        self._known = tuple(shape for value in values for shape in _shapes(value))
         self._live: Callable[[], Iterable[Secret]] = tuple
         self._keys = _compile_prefixes(prefixes)
 
@@ -51,8 +68,18 @@ class LogRedaction(logging.Formatter):
         self._live, self._keys = live, _compile_prefixes(prefixes)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with its exception and stack, and without secrets."""
-        return self.scrub(super().format(record))
+        """The line, with its exception and stack, and without secrets.
+
+        Whatever goes wrong: of an exception `logging` would make lines of its own, with the arguments as they came.
+        """
+        try:
+            text = super().format(record)
+        except Exception as error:  # noqa: BLE001  # too few arguments, or one that cannot be printed
+            text = f"{record.levelname} {record.name}: {type(error).__name__} in the log line {_name(record.msg)}"
+        try:
+            return self.scrub(text)
+        except Exception as error:  # noqa: BLE001
+            return f"a log line of {record.name} is withheld: {type(error).__name__} while secrets were looked for"
 
     def scrub(self, text: str) -> str:
         """A text without secrets."""
@@ -61,21 +88,34 @@ class LogRedaction(logging.Formatter):
                 text = text.replace(value, REDACTED)
         for secret in self._live():
             text = secret.scrub(text)
+        text = _PASSWORD_IN_URL.sub(rf"\1{REDACTED}\3", text)
         for form in _FORMS:
             text = form.sub(rf"\1{REDACTED}\2", text)
-        return self._keys.sub(REDACTED, text)
+        for begin, form in self._keys:
+            if begin in text:
+                text = form.sub(REDACTED, text)
+        return text
 
 
 def _read_secrets(environ: Mapping[str, str]) -> set[str]:
     """What the process was started with that is nobody's business."""
     found: set[str] = set()
     for name, value in environ.items():
-        if _NAMES.search(name):
-            found |= set(_PASSWORD_IN_URL.findall(value) and re.findall(r"://[^:/?#\s@]*:([^@/\s]+)@", value))
-            if "://" not in value:
-                # Wrapping keys are a list of `id:key`.
-                found |= {part for entry in value.split(",") for part in (entry.strip(), entry.partition(":")[2])}
+        for _, password, _ in _PASSWORD_IN_URL.findall(value):
+            found |= {password, unquote(password)}
+        # Our own names all begin with a KEY.
+        if not _NAMES.search(name.removeprefix("OWNKEY_")) or _PLACES.search(name):
+            continue
+        if "://" not in value:
+            found.add(value.strip())
+        # Wrapping keys are a list of `id:key`, and of `id:URL`.
+        for entry in (one.strip() for one in re.split(r"[,\n]", value) if "://" not in one):
+            found |= {entry, entry.partition(":")[2].strip()}
     return {value for value in found if len(value) >= _SHORTEST}
+
+
+def _name(text: object) -> str:
+    return repr(text) if isinstance(text, str) else type(text).__name__
 
 
 def _shapes(value: str) -> tuple[str, ...]:
@@ -86,7 +126,7 @@ def _shapes(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((value, quote(value, safe=""), raw.hex(), encoded)))
 
 
-def _compile_prefixes(prefixes: Collection[str]) -> re.Pattern[str]:
+def _compile_prefixes(prefixes: Collection[str]) -> list[tuple[str, re.Pattern[str]]]:
     """Keys by what they begin with. Tokens of our own are always among them."""
     begins = sorted({*prefixes, "ok-", "okp-", "oks-", "okl-"}, key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, begins))})[\w.~+/=-]{{8,}}")
+    return [(begin, re.compile(rf"{_at_word(begin)}[\w.~+/=-]{{8,}}")) for begin in begins]

@@ -239,10 +239,13 @@ class Metering:
     async def _run(self) -> None:
         delay = self._flush_seconds
         while True:
+            closing = False
             try:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), delay)
                 self._woken.clear()
+                # What comes while this is written waits for the next time, and there has to be one.
+                closing = self._closing.is_set()
                 await self.flush()
                 delay, self._away = self._flush_seconds, False
             except StorageError as error:
@@ -252,5 +255,5 @@ class Metering:
             except Exception:  # a bad event must not end metering for everybody
                 delay = min(max(delay, 0.1) * 2, _BACKOFF_LIMIT_SECONDS)
                 logger.exception("usage events could not be written")
-            if self._closing.is_set():
+            if closing:
                 return

@@ -100,8 +100,8 @@ class RunningCalls:
         return self._calls.keys()
 
     def list_secrets(self) -> list[Secret]:
-        """The keys that are in use at this moment."""
-        found = (call.find_secret() for calls in self._calls.values() for call in calls)
+        """The keys that are in use at this moment. May be asked from any thread: whoever logs asks."""
+        found = (call.find_secret() for calls in list(self._calls.values()) for call in list(calls))
         return [secret for secret in found if secret is not None]
 
     def begin(self, call: RunningCall) -> None:

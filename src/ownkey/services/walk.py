@@ -102,7 +102,8 @@ class Walk:
 
     def find_secret(self) -> Secret | None:
         """The key of the call that is under way."""
-        return None if self._record is None else self._record.secret
+        record = self._record  # once: another thread may ask
+        return None if record is None else record.secret
 
     def adopt(self, snapshot: Snapshot) -> None:
         """The user's settings are these now: a key that is not theirs any more is not used any longer."""

@@ -30,12 +30,15 @@ class AuditStart(AuditHead, frozen=True, kw_only=True):
 
 
 class AuditRow(Struct, frozen=True, kw_only=True):
-    """An entry as it is stored, with all that its hash covers. `seal` None: it has none."""
+    """An entry as it is stored, with all that its hash covers. `seal` None: it has none.
+
+    `occurred_at` None: what somebody has put there is no time that Python knows, such as infinity.
+    """
 
     id: int
     chain: int
     position: int
-    occurred_at: datetime
+    occurred_at: datetime | None
     actor: str
     user_id: str
     action: str

@@ -230,6 +230,30 @@ async def test_while_a_key_service_is_away_cached_keys_open_and_others_are_told_
     calls.close()
 
 
+async def test_a_key_service_that_gives_nonsense_costs_no_data_key() -> None:
+    """What it wraps does not open, or is another key: whoever rewraps must not let go of the old form."""
+    line = f"here:{generate_key_line().partition(':')[2]}"
+    service = SlowService()
+    ring = KeyRing.parse(f"{line},far:openbao://nowhere/transit/keys/k", open_key=lambda _: service)
+    for nonsense in (
+        lambda *_: b"None",
+        lambda _, fields: SlowService.encrypt(service, bytes(32), fields),
+        lambda *_: {}["x"],
+    ):
+        calls = KeyCalls(pause_seconds=0)
+        data_keys = DataKeys(ring, "prod", calls=calls)
+        made = data_keys.new("alice")
+        service.encrypt = nonsense  # type: ignore[method-assign, assignment]
+        with pytest.raises(KeyServiceAway):
+            await data_keys.rewrap("alice", made.wrapped, "here", 1, "far")
+        del service.encrypt
+        moved = await data_keys.rewrap("alice", made.wrapped, "here", 1, "far")
+        assert await data_keys.load("alice", moved.wrapped, "far", 1) == data_keys.open(
+            "alice", made.wrapped, "here", 1
+        )
+        calls.close()
+
+
 def test_a_wrapped_key_does_not_print_its_bytes() -> None:
     data_keys = DataKeys(counting_keys(), "prod")
     made = data_keys.new("alice")

@@ -58,7 +58,10 @@ class TransitKey:
     def encrypt(self, plaintext: bytes, fields: bytes) -> bytes:
         """As `KeyService.encrypt`."""
         answer = self._ask("encrypt", {"plaintext": _text(plaintext), "associated_data": _text(fields)})
-        return str(answer["ciphertext"]).encode()
+        ciphertext = answer.get("ciphertext")
+        if not isinstance(ciphertext, str) or not ciphertext.startswith("vault:"):
+            raise self._away("gave no ciphertext")
+        return ciphertext.encode()
 
     def decrypt(self, ciphertext: bytes, fields: bytes) -> bytes:
         """As `KeyService.decrypt`."""
@@ -67,10 +70,10 @@ class TransitKey:
 
     def _ask(self, verb: str, asked: dict[str, str]) -> dict[str, Any]:
         status, answer = self._post(f"/v1/{self._mount}/{verb}/{self._name}", json.dumps(asked).encode())
-        if status == 200:
-            data: dict[str, Any] = answer["data"]
+        data, errors = answer.get("data"), answer.get("errors")
+        if status == 200 and isinstance(data, dict):
             return data
-        said = "; ".join(str(one) for one in answer.get("errors") or [])[:300]
+        said = "; ".join(map(str, errors))[:300] if isinstance(errors, list) else ""
         if status == 400 and verb == "decrypt" and any(words in said for words in _FORGED):
             raise unreadable()
         raise self._away(f"answered {status}: {said}")

@@ -41,8 +41,9 @@ order by id desc
 limit $2;
 
 -- name: read_audit
--- Every entry with its seal, chain by chain.
-select l.id, l.chain, l.position, l.occurred_at, l.actor, l.user_id, l.action, l.subject, l.details::text as details,
+-- Every entry with its seal, chain by chain. A time that no client can read must not keep the others from being read.
+select l.id, l.chain, l.position,
+    case when l.occurred_at between '0001-01-02' and '9999-12-30' then l.occurred_at end as occurred_at, l.actor, l.user_id, l.action, l.subject, l.details::text as details,
     l.previous_hash, l.hash, s.seal
 from ownkey_private.audit_log l
 left join ownkey_private.audit_seals s on s.chain = l.chain and s.position = l.position
