@@ -25,6 +25,14 @@ def test_a_test_that_is_named_is_there(name: str) -> None:
     assert function in found if function else any(one.startswith("test_") for one in found)
 
 
+def test_every_fault_of_the_audit_trail_is_said_in_three_languages() -> None:
+    source = (ROOT / "src/ownkey/services/audit_verification.py").read_text()
+    faults = set(re.findall(r'"((?:the|rows|entries|an anchor|there is) [a-z ,:]+)"', source))
+    texts = (ROOT / "web/src/i18n/admin_audit.ts").read_text()
+    assert len(faults) > 12
+    assert {fault: texts.count(f'"{fault}": ') for fault in faults} == dict.fromkeys(faults, 3)
+
+
 def test_every_command_is_one() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)`", PAGE)) <= targets

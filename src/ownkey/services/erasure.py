@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ownkey.domain.audit import AuditAction
 from ownkey.services.changes import Change
+from ownkey.services.expiry import utc_now
 from ownkey.storage import users as rows
 
 
@@ -39,7 +40,7 @@ async def erase(change: Change) -> ErasureReceipt:
     await rows.delete_user(change.tx)
     return ErasureReceipt(
         user_id=change.user_id,
-        erased_at=entry.occurred_at,
+        erased_at=entry.occurred_at or utc_now(),
         erased_by=change.actor,
         credentials=held.credentials,
         gateway_tokens=held.gateway_tokens,
