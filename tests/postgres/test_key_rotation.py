@@ -212,6 +212,38 @@ async def test_a_rotation_can_be_called_off_at_any_point(processes: Any, superus
     assert await superuser.fetchval("select count(*) from ownkey_private.data_keys where wrapping_key_id <> 'old'") == 0
 
 
+async def test_calling_off_waits_for_what_has_begun_and_for_nothing_after_that(
+    processes: Any, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await processes("old", "new"), await processes("old", "new")
+    await one.add_users(1200)
+    await one.rotation.promote(ADMIN, "new")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    renew = one.rotation._renew
+
+    async def hold(*batch: Any, **how: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await renew(*batch, **how)
+
+    async def wait_for_waiting(count: int) -> None:
+        while await superuser.fetchval("select count(*) from pg_locks where not granted") < count:
+            pass
+
+    monkeypatch.setattr(one.rotation, "_renew", hold)
+    async with asyncio.timeout(20):
+        first = asyncio.create_task(one.rotation._move_batch("old", set()))
+        await begun.wait()
+        calling_off = asyncio.create_task(other.rotation.promote(ADMIN, "old"))
+        await wait_for_waiting(1)
+        second = asyncio.create_task(other.rotation._move_batch("old", set()))
+        await wait_for_waiting(2)
+        go_on.set()
+        assert (await first, await second) == (500, None)
+        await calling_off
+    assert await one.phases() == {"old": "primary", "new": "retiring"}
+
+
 async def test_a_process_that_was_killed_counts_until_its_report_expires(
     processes: Any, superuser: asyncpg.Connection
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ownkey.crypto.data_keys import DataKeyCold, DataKeys
 from ownkey.crypto.envelope import Binding, SecretOpener
-from ownkey.domain.credential import CredentialStatus, Secret
+from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
 from ownkey.domain.routing import (
     Attempt,
@@ -105,9 +105,12 @@ class CompletionService:
         data_key = self._data_keys.open(
             snapshot.user_id, snapshot.wrapped_data_key, snapshot.wrapping_key_id, snapshot.data_key_version
         )
+        return self._open_with(data_key, snapshot.user_id, credential)
+
+    def _open_with(self, data_key: bytes, user_id: str, credential: SealedCredential) -> Secret:
         binding = Binding(
             deployment_id=self._deployment_id,
-            user_id=snapshot.user_id,
+            user_id=user_id,
             provider=credential.provider,
             record_id=credential.id,
             generation=credential.generation,
@@ -120,10 +123,11 @@ class CompletionService:
             return self.open_secret(snapshot, attempt)
         except DataKeyCold:
             pass
-        wrapped, key_id = snapshot.wrapped_data_key, snapshot.wrapping_key_id
-        assert wrapped is not None and key_id is not None  # noqa: S101  # what is not there is not cold
-        await self._data_keys.load(snapshot.user_id, wrapped, key_id, snapshot.data_key_version)
-        return self.open_secret(snapshot, attempt)
+        wrapped, key_id, credential = snapshot.wrapped_data_key, snapshot.wrapping_key_id, attempt.credential
+        assert wrapped is not None and key_id is not None and credential is not None  # noqa: S101  # else nothing is cold
+        # Used as it comes: by the time it could be looked up again, a change or another form of it may have put it out.
+        data_key = await self._data_keys.load(snapshot.user_id, wrapped, key_id, snapshot.data_key_version)
+        return self._open_with(data_key, snapshot.user_id, credential)
 
     async def wait_before_retry(self, failure: Failure) -> bool:
         """Whether a second try with the same credential is worth it; waits as long as that takes."""

@@ -189,6 +189,8 @@ class KeyRotation:
         Users whose data key does not open are added to `bad` and passed over from then on.
         """
         async with self._changes.database.transaction(None, role="ownkey_rotator") as tx:
+            # With several at work there would be no moment without one of them, and no rotation could be called off.
+            await wrapping_keys.wait_for_phases(tx)
             # Held until the end: what is written here is under the key that is primary then.
             target = await wrapping_keys.lock_primary(tx)
             if target is None or target == source:

@@ -58,6 +58,11 @@ async def lock_primary(tx: Any) -> str | None:
     return found
 
 
+async def wait_for_phases(tx: Any) -> None:
+    """Let somebody go first who waits to promote a key; the next one waits until this transaction ends."""
+    await tx.execute(query("wait_for_phases"))
+
+
 async def list_wrapping_keys(tx: Any) -> list[WrappingKeyRow]:
     """Every key by its id. `tx` has the role `ownkey_rotator`."""
     return [WrappingKeyRow(**dict(row)) for row in await tx.fetch(query("list_wrapping_keys"))]

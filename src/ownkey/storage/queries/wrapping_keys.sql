@@ -10,6 +10,10 @@ select ownkey_private.end_process($1);
 -- The key that wraps new data keys, held as such until the transaction ends.
 select ownkey_private.lock_primary_key();
 
+-- name: wait_for_phases
+-- Behind whoever waits to give the keys other phases: share locks on a row would be granted past them, one after another.
+select pg_advisory_xact_lock_shared(hashtextextended('ownkey.wrapping_keys', 0));
+
 -- name: list_wrapping_keys
 -- Every wrapping key with its phase and the number of data keys under it; with the role ownkey_rotator.
 select id, phase, keys, keys_at_start, changed_at, changed_by from ownkey_private.list_wrapping_keys();
