@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz faults ledger replicas isolation slow-clients rolling rotation lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -109,6 +109,9 @@ fuzz: setup $(VENV)/judges/.installed ## Each fuzzer for a minute; FUZZ_SECONDS=
 
 ledger: setup ## Ten thousand mixed requests, checked call by call against the providers' own books
 	@LEDGER_REQUESTS=10000 $(RUN) -m pytest -q -s tests/gateway/test_two_ledgers.py $(ARGS)
+
+audit-tampering: setup ## A thousand ways of tampering with the audit trail, on two versions of PostgreSQL
+	@AUDIT_TAMPERINGS=$${AUDIT_TAMPERINGS:-1000} $(RUN) -m pytest -q tests/postgres/test_audit.py -k tamperings $(ARGS)
 
 faults: setup ## Servers killed, frozen and cut off, crashes, full disks, for ten minutes of load: both books agree
 	@FAULTS_SECONDS=$${FAULTS_SECONDS:-600} FAULTS_CLIENTS=32 $(RUN) -m pytest -q -s tests/faults $(ARGS)
