@@ -125,6 +125,25 @@ async def test_many_processes_start_one_server(data_dir: Path) -> None:
     assert not describe(data_dir).running
 
 
+@needs_root
+async def test_a_start_cut_short_between_two_steps_is_taken_up(data_dir: Path) -> None:
+    """A directory made and not yet given to the account: left by a crash, or by a neighbour half-way."""
+    data_dir.mkdir(mode=0o711)
+    (data_dir / "postgres").mkdir(mode=0o700)
+    async with started(data_dir):
+        assert (data_dir / "postgres").owner() == "ownkey"
+
+
+async def test_a_link_in_place_of_a_directory_is_refused(data_dir: Path) -> None:
+    data_dir.mkdir(mode=0o711)
+    elsewhere = data_dir.parent / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (data_dir / "postgres").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="must be a directory"):
+        await EmbeddedPostgres.start(data_dir)
+    assert elsewhere.stat().st_uid == os.geteuid()
+
+
 async def test_a_crashed_server_is_started_again_on_its_data(data_dir: Path) -> None:
     async with started(data_dir) as server:
         connection = await asyncpg.connect(server.migration_dsn)

@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -192,16 +193,23 @@ def _let_account_in(data_dir: Path, account: str) -> None:
 def _make_private(directory: Path, account: str | None) -> None:
     """A directory of mode 0700 that belongs to whoever runs the server. Raises ConfigError if it is somebody else's."""
     owner = os.geteuid() if account is None else pwd.getpwnam(account).pw_uid
-    try:
+    refusal = ConfigError(f"{directory} must be a directory of mode 0700 that belongs to the server's account.")
+    with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    else:
-        if account is not None:
-            os.chown(directory, owner, pwd.getpwnam(account).pw_gid, follow_symlinks=False)
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
-        raise ConfigError(f"{directory} must be a directory of mode 0700 that belongs to the server's account.")
+    try:
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        raise refusal from None
+    try:
+        status = os.fstat(opened)
+        if account is not None and status.st_uid == os.geteuid():
+            # Ours, or that of a process which was stopped, or is still on its way, between the two steps.
+            os.fchown(opened, owner, pwd.getpwnam(account).pw_gid)
+            status = os.fstat(opened)
+    finally:
+        os.close(opened)
+    if status.st_uid != owner or status.st_mode & 0o077:
+        raise refusal
 
 
 def _find_programs(data_dir: Path, account: str | None) -> Path:
