@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup system panel panel-types demo test test-quick coverage judges fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
+.PHONY: help setup system panel panel-types demo test test-quick coverage judges sbom fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
 	types format bench bench-peers bench-usage screenshots lock clean clean-all
 
 help: ## List the targets
@@ -103,6 +103,11 @@ coverage: setup ## All tests, with line and branch coverage: half as long again
 
 judges: setup $(VENV)/judges/.installed judges/node_modules/.installed ## What linters, provers and fuzzers of other people find; two minutes
 	@$(RUN) -m pytest -q judges $(ARGS)
+
+sbom: setup $(VENV)/judges/.installed ## What is in a release, as CycloneDX: build/sbom/server.json and panel.json
+	@mkdir -p build/sbom
+	@PYTHONWARNINGS=ignore $(VENV)/judges/bin/cyclonedx-py requirements --pyproject pyproject.toml -o build/sbom/server.json requirements/run.txt
+	@cd web && npm sbom --package-lock-only --omit dev --sbom-format cyclonedx > ../build/sbom/panel.json
 
 fuzz: setup $(VENV)/judges/.installed ## Each fuzzer for a minute; FUZZ_SECONDS=600 for longer
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(RUN) -m pytest -q -s judges/test_fuzz.py $(ARGS)

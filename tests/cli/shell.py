@@ -98,7 +98,7 @@ class Shell:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             try:
-                process.communicate(timeout=_TIMEOUT_SECONDS)
+                serving.errors = process.communicate(timeout=_TIMEOUT_SECONDS)[1]
             finally:
                 process.kill()
                 process.wait()
@@ -112,6 +112,8 @@ class Serving:
         self.url = ""
         self.token: str | None = None
         self.announcement = ""
+        # What it wrote to standard error, once it has ended.
+        self.errors = ""
 
     def read_announcement(self) -> None:
         """Up to its last line."""

@@ -58,9 +58,7 @@ def test_passwords_agree_over_keyboards() -> None:
     assert check_password("cafe\u0301 au lait", login="ann") == check_password("caf\u00e9 au lait", login="ann")
 
 
-@pytest.mark.parametrize(
-    "wrong", ["short", "x" * 257, "Password123", "qwertyuiop", "aaaaaaaaaaaaaa", "ANN@example.com"]
-)
+@pytest.mark.parametrize("wrong", ["short", "x" * 257, "ANN@example.com", "a bell\x07 rings"])
 def test_refused_passwords(wrong: str) -> None:
     with pytest.raises(RequestError) as refused:
         check_password(wrong, login="ann@example.com")

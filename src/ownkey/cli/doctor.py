@@ -51,6 +51,7 @@ async def _examine_all(config: Config) -> list[Check]:
     from ownkey.cli.doctor_embedded import check_embedded
     from ownkey.cli.doctor_limits import check_limits
     from ownkey.cli.doctor_spool import check_spool
+    from ownkey.cli.doctor_transport import check_transport
     from ownkey.cli.doctor_webhook import check_webhook_settings
 
     checks = [ok("configuration", "Every OWNKEY_* variable is understood.")]
@@ -61,8 +62,7 @@ async def _examine_all(config: Config) -> list[Check]:
     if config.limits_url is not None:
         checks.append(await check_limits(config))
     webhook_check = check_webhook_settings(config)
-    if webhook_check is not None:
-        checks.append(webhook_check)
+    checks += [check for check in (webhook_check, check_transport(config, os.environ)) if check is not None]
     if config.embedded:
         checks += [machine.check_data_dir(config), check_embedded(config)]
         if not machine.has_embedded_data(config):

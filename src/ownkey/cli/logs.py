@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from ownkey.app import Ownkey
 
 
-def open_log(level: str, text: str) -> LogRedaction:
-    """Log to standard error, every library's lines included, in this form."""
-    redaction = LogRedaction(text, os.environ)
+def open_log(level: str, *, worker: int | None = None) -> LogRedaction:
+    """Log to standard error, every library's lines included, each with its time."""
+    place = "" if worker is None else f"worker {worker} "
+    redaction = LogRedaction(f"%(asctime)s %(levelname)s {place}%(name)s: %(message)s", os.environ)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(redaction)
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -61,7 +61,7 @@ def serve(
         workers=workers or config.workers,
         public_url=public_url or config.public_url,
     )
-    log = open_log(config.log_level, "%(levelname)s %(name)s: %(message)s")
+    log = open_log(config.log_level)
     forbid_core_dumps()
     if config.workers > 1:
         _serve_with_workers(config)

@@ -63,8 +63,7 @@ def _serve(order: WorkerOrder) -> None:
     config = msgspec.structs.replace(
         read_config(), public_url=order.public_url, database_pool_size=order.pool_size, workers=order.count
     )
-    name = f"%(levelname)s worker {order.number} %(name)s: %(message)s"
-    log = open_log(config.log_level, name)
+    log = open_log(config.log_level, worker=order.number)
     forbid_core_dumps()
     with socket.socket(fileno=order.listener) as listener, socket.socket(fileno=order.control) as control:
         work = _serve_with(config, order, listener, control, log)

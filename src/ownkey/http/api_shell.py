@@ -22,6 +22,8 @@ REQUEST_ID_HEADER: Final = "x-ownkey-request-id"
 _GUARDED_PREFIX: Final = "/api"
 # Nobody is known yet here. What changes something checks for itself where it comes from.
 _OPEN_PREFIX: Final = "/api/sign-in"
+# What an answer holds is data: should a browser be led to show it as a page, nothing in it runs or is framed.
+_NOTHING_TO_SHOW: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class _Reply:
             headers = MutableHeaders(raw=message.setdefault("headers", []))
             headers["cache-control"] = "no-store"
             headers["x-content-type-options"] = "nosniff"
+            headers["content-security-policy"] = _NOTHING_TO_SHOW
             headers[REQUEST_ID_HEADER] = self._request_id
             headers["cross-origin-resource-policy"] = "same-origin"
             headers.add_vary_header("Authorization, Cookie, Origin")

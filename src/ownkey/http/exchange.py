@@ -29,8 +29,12 @@ Header = tuple[bytes, bytes]
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
-# An answer is one person's: no cache between here and there may keep it.
-_PRIVATE: Final[tuple[Header, ...]] = ((b"cache-control", b"no-store"), (b"vary", b"authorization"))
+# An answer is one person's: no cache between here and there may keep it. And it is what it says that it is.
+_PRIVATE: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-store"),
+    (b"vary", b"authorization"),
+    (b"x-content-type-options", b"nosniff"),
+)
 # As many as a person reads; a header has to fit into every proxy between here and there.
 _SKIPPED_LIMIT: Final = 16
 # Where each dialect's own library looks for the name of a request.

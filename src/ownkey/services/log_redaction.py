@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
@@ -50,10 +51,14 @@ _FORMS: Final = (
 
 
 class LogRedaction(logging.Formatter):
-    """A formatter that takes secrets out of whatever it has formatted.
+    """A formatter that takes secrets out of whatever it has formatted, with times in UTC.
 
     `prefixes` are those of providers' keys. `follow` names the secrets that come and go.
     """
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self, text: str, environ: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
         super().__init__(text)

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from ownkey.crypto.tokens import LINK_PREFIX, hash_token, mint_token
-from ownkey.domain.account import LinkPurpose, check_password, clean_login
+from ownkey.domain.account import LinkPurpose, clean_login
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.user import Role, UserStatus
 from ownkey.errors import Conflict, NotFound, PermissionDenied
@@ -117,7 +117,7 @@ class OneTimeLinks:
         if link.status is not UserStatus.ACTIVE:
             raise PermissionDenied("This user is suspended. Ask the administrator.", code="user_suspended")
         chosen = clean_login(login or link.login or link.user_id)
-        hashed = await self._passwords.hash(check_password(password, login=chosen))
+        hashed = await self._passwords.hash_new(password, login=chosen)
         digest = hash_token(token, LINK_PREFIX)
         async with self._changes.begin(link.user_id, create=False) as change:
             if digest is None or not await rows.take_link(change.tx, digest):

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from ownkey.crypto.password_hash import hash_password, verify_password
-from ownkey.errors import TooManyAttempts
+from ownkey.crypto.password_strength import is_easily_guessed
+from ownkey.domain.account import check_password
+from ownkey.errors import RequestError, TooManyAttempts
 
 # Each one takes 46 MiB and a processor.
 _WORKERS: Final = 2
@@ -29,6 +31,20 @@ class PasswordWork:
     async def hash(self, password: str) -> str:
         """The hash to store. Raises TooManyAttempts."""
         return await self._run(lambda: hash_password(password))
+
+    async def hash_new(self, password: str, *, login: str) -> str:
+        """The hash of a password that somebody has chosen just now.
+
+        Raises RequestError(password_refused) and TooManyAttempts.
+        """
+        cleaned = check_password(password, login=login)
+        if await self._run(lambda: is_easily_guessed(cleaned, login=login)):
+            raise RequestError(
+                "This password is easily guessed. Take four words that have nothing to do with each other.",
+                code="password_refused",
+                param="password",
+            )
+        return await self.hash(cleaned)
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Whether the password fits; without a hash the answer is no and takes as long. Raises TooManyAttempts."""

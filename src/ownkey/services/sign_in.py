@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from ownkey.crypto.password_hash import needs_rehash
-from ownkey.domain.account import Account, check_password, clean_login, clean_password
+from ownkey.domain.account import Account, clean_login, clean_password
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.user import UserStatus
 from ownkey.errors import AuthError, PermissionDenied, RequestError, TooManyAttempts
@@ -20,6 +21,8 @@ from ownkey.storage.links import drop_unused_links
 from ownkey.storage.sessions import end_sessions
 
 _FAILED: Final = "The login or the password is wrong."
+
+logger = logging.getLogger(__name__)
 
 
 class SignInService:
@@ -43,16 +46,18 @@ class SignInService:
 
         Raises AuthError(sign_in_failed), TooManyAttempts, PermissionDenied(user_suspended) and StorageError.
         """
-        self._addresses.take(visitor.address)
+        self._take_token(visitor)
         try:
             login = clean_login(login)
         except RequestError:
+            _tell(visitor, "no login can be so")
             raise AuthError(_FAILED, code="sign_in_failed") from None
-        begun = await self._check(login, password)
+        begun = await self._check(login, password, visitor)
         account = begun.account
         if account is None or account.password_hash is None:
             raise AuthError(_FAILED, code="sign_in_failed")
         if account.status is not UserStatus.ACTIVE:
+            _tell(visitor, "suspended", account.user_id)
             raise PermissionDenied("This user is suspended. Ask the administrator.", code="user_suspended")
         renewed = await self._rehash(account.password_hash, password)
         async with self._changes.begin(account.user_id, create=False) as change:
@@ -83,9 +88,8 @@ class SignInService:
         Raises as `confirm`, and RequestError(password_refused).
         """
         account = await self._find_own(user_id)
-        cleaned = check_password(new, login=account.login)
         await self._verify_own(user_id, current, visitor)
-        hashed = await self._passwords.hash(cleaned)
+        hashed = await self._passwords.hash_new(new, login=account.login)
         async with self._changes.begin(user_id, create=False) as change:
             for name in (account.login, _confirmations_of(user_id)):
                 await rows.clear_attempts(change.tx, name)
@@ -108,31 +112,54 @@ class SignInService:
     async def _verify_own(self, user_id: str, password: str, visitor: Visitor) -> None:
         """Somebody who is signed in, once more. Counted apart: who guesses at the door keeps nobody out here."""
         account = await self._find_own(user_id)
-        self._addresses.take(visitor.address)
+        self._take_token(visitor)
         self._passwords.refuse_when_full()
         async with self._changes.read(user_id) as tx:
-            _refuse_locked(await rows.take_attempt(tx, _confirmations_of(user_id)))
+            attempt = await rows.take_attempt(tx, _confirmations_of(user_id))
+        _refuse_locked(attempt, visitor, user_id)
         if not await self._passwords.verify(account.password_hash, clean_password(password)):
+            _tell(visitor, "wrong password of somebody who is signed in", user_id)
             raise AuthError("The password is wrong.", code="sign_in_failed")
         self._addresses.give_back(visitor.address)
 
-    async def _check(self, login: str, password: str) -> BegunSignIn:
+    def _take_token(self, visitor: Visitor) -> None:
+        try:
+            self._addresses.take(visitor.address)
+        except TooManyAttempts:
+            _tell(visitor, "too many attempts from there")
+            raise
+
+    async def _check(self, login: str, password: str, visitor: Visitor) -> BegunSignIn:
         """Count the attempt, then try it. What comes back without an account has failed. Raises TooManyAttempts."""
         self._passwords.refuse_when_full()
         begun = await rows.begin_sign_in(self._database, login)
-        _refuse_locked(begun.attempt)
+        # Nobody's account is looked at while a login is locked.
+        _refuse_locked(begun.attempt, visitor)
+        user_id = begun.account.user_id if begun.account is not None else None
         stored = begun.account.password_hash if begun.account is not None else None
         if await self._passwords.verify(stored, clean_password(password)):
             return begun
+        _tell(visitor, "wrong password" if stored is not None else "unknown login, or one without a password", user_id)
         return BegunSignIn(begun.attempt, None)
 
     async def _rehash(self, stored: str, password: str) -> str | None:
         return await self._passwords.hash(clean_password(password)) if needs_rehash(stored) else None
 
 
-def _refuse_locked(attempt: Attempt) -> None:
+def _tell(visitor: Visitor, reason: str, user_id: str | None = None) -> None:
+    """For whoever watches over the server. Never what was typed as a login: people type passwords there."""
+    logger.warning(
+        "sign-in refused: %s; user %s, address %s",
+        reason,
+        "not known" if user_id is None else repr(user_id),
+        visitor.address or "not known",
+    )
+
+
+def _refuse_locked(attempt: Attempt, visitor: Visitor, user_id: str | None = None) -> None:
     """Raises TooManyAttempts while an attempt must not be tried."""
     if attempt.wait_seconds > 0:
+        _tell(visitor, "too many attempts with this login", user_id)
         raise TooManyAttempts(
             "Too many attempts with this login. Wait before you try again.", retry_after_seconds=attempt.wait_seconds
         )
