@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
 from ownkey.services.address_limit import AddressLimit
 from ownkey.testing import SimulatedProviders
+from tests.listening import bind_loopback
 
 SHARED = {"OPENAI_API_KEY": "sk-operator-openai-0001", "GROQ_API_KEY": "gsk_operator-groq-0001"}
 _numbers = itertools.count(1)
@@ -81,7 +81,7 @@ class Platform(Struct):
 @contextlib.asynccontextmanager
 async def serve(application: object) -> AsyncIterator[str]:
     """An ASGI application under uvicorn on a free loopback port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = bind_loopback()
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -1,29 +1,32 @@
-"""A hundred forced failures with debug logging on: the keys appear in no output, log, answer or database column."""
+"""Three hundred forced failures with debug logging on: keys appear nowhere, not even in the database's raw files."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import secrets
+from itertools import product
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 import httpx2
 import pytest
 
 from ownkey import Config, Ownkey
 from ownkey.errors import ConfigError, OwnkeyError
 from ownkey.testing import SimulatedProviders
+from tests.gateway.canary import Canaries, dump, write_with_variables
 from tests.gateway.conftest import serve
 from tests.gateway.ledger_server import LedgerServer
+from tests.receiver import SECRET, Receiver
 
 FAULTS: tuple[str, ...] = (
     "bad_key", "no_permission", "no_credit", "rate_limited", "daily_quota", "missing_model", "bad_request",
     "refused_content", "server_error", "unavailable", "overloaded", "echo_key", "not_json", "redirect", "reset",
     "stream_error", "stream_cut", "stream_truncated",
 )  # fmt: skip
+DOORS: dict[str, dict[str, int]] = {"/v1/chat/completions": {}, "/v1/responses": {}, "/v1/messages": {"max_tokens": 9}}
 PROVIDERS = ("groq", "mistral", "anthropic")
 # What a provider's wire format never does with a key: a name that does not resolve, TLS that nobody speaks.
 DEAD_ENDS = '[nowhere]\nlabel = "Nowhere"\ndialect = "openai_chat"\nbase_url = "https://no-such-host.invalid/v1"\n' + (
@@ -38,85 +41,102 @@ def fresh_providers() -> None:
     """This test has providers of its own."""
 
 
-def shapes(key: str) -> list[str]:
-    """How a key could be written down."""
-    raw = key.encode()
-    return [key, base64.b64encode(raw).decode().rstrip("=")[:-2], raw.hex(), quote(key, safe="")]
-
-
 async def test_no_key_shows_whatever_fails(
     private_dir: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger("asyncio").setLevel(logging.DEBUG)
-    keys: dict[str, str] = {}
+    canaries = Canaries()
+    operator = canaries.make_key("sk-operator-{}")
     answers: list[str] = []
-    failures = 0
-    with SimulatedProviders() as simulated:
+    with SimulatedProviders() as simulated, Receiver() as receiver:
         async with LedgerServer() as plain:
             catalog = private_dir / "catalog.toml"
             catalog.write_text(simulated.catalog_overrides() + "\n" + DEAD_ENDS.replace("{port}", str(plain.port)))
             config = Config(
-                data_dir=private_dir, catalog=catalog, shared_keys=True, log_level="debug", retry_wait_seconds=0
-            )
-            operator = f"sk-operator-{secrets.token_hex(12)}"
-            keys["operator"] = operator
+                data_dir=private_dir, catalog=catalog, shared_keys=True, log_level="debug", retry_wait_seconds=0,
+                webhook_url=receiver.url, webhook_secret=SECRET, connect_timeout_seconds=0.2,
+            )  # fmt: skip
             async with Ownkey.open(config, environ={"OPENAI_API_KEY": operator}) as ok, serve(ok.asgi()) as url:
                 async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
-                    for provider in (*PROVIDERS, "nowhere", "notls"):
-                        faults = FAULTS if provider in PROVIDERS else ("-",)
-                        for number, fault in enumerate(faults):
-                            user = f"{provider}-{number}"
-                            keys[user] = f"key-{secrets.token_hex(12)}+/%Z"
-                            await ok.manager.load_user_settings(user)
-                            await ok.settings.add_credential(user, provider, keys[user])
-                            token = keys[f"token of {user}"] = (await ok.tokens.create(user, "t")).text
-                            for stream in (False, True):
-                                simulated.reset()
-                                if fault != "-":
-                                    simulated.break_provider(provider, fault)  # type: ignore[arg-type]
-                                simulated.break_provider("openai", "echo_key")
-                                answers.append(await ask(client, token, stream=stream))
-                                failures += '"error"' in answers[-1]
-                    answers += await wrong_inputs(client, ok, keys)
+                    said, calls = await fail_in_every_way(client, ok, simulated, canaries)
+                    answers += said
+                    answers += await wrong_inputs(client, ok, canaries)
+                    answers += [(await client.get(path)).text for path in ("/metrics", "/readyz")]
                 await ok.core.metering.flush()
                 await ok.core.credential_health.flush()
                 columns = await dump(ok)
             answers.append(await with_another_wrapping_key(config))
-    assert failures >= 80, "the failures must really happen"
+    assert calls >= 300, "the failures must really happen"
     output = capfd.readouterr()
     logs = "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
-    # A sign of life: debug logging was on, and the database was really read.
-    assert len(caplog.records) > 100 and "groq" in columns
+    events = "\n".join(f"{one.headers} {one.body.decode()}" for one in receiver.arrivals)
+    # A sign of life: debug logging was on, the database was really read, and the host heard of refused keys.
+    assert len(caplog.records) > 100 and "groq" in columns and "credential" in events
     for place, text in (
         ("answers", "\n".join(answers)),
         ("logs", logs + caplog.text),
+        ("variables in logged exceptions", write_with_variables(caplog.records)),
         ("output", output.out + output.err),
         ("database", columns),
+        ("events", events),
     ):
-        found = [name for name, key in keys.items() for shape in shapes(key) if shape in text]
-        assert found == [], f"{place} shows a key of {found[:3]}"
+        assert canaries.find(text.encode()) == [], place
+    # PostgreSQL has ended by now, so its files hold all that it ever wrote, write-ahead log and own log included.
+    found, size = await asyncio.to_thread(canaries.find_in_files, private_dir)
+    assert size > 30_000_000, "its files were really read"
+    assert found == []
 
 
-async def ask(client: httpx2.AsyncClient, token: str, *, stream: bool) -> str:
+async def fail_in_every_way(
+    client: httpx2.AsyncClient, ok: Ownkey, simulated: SimulatedProviders, canaries: Canaries
+) -> tuple[list[str], int]:
+    """Each fault of each provider, through each door for text, streamed and whole; the key is tested afterwards.
+
+    Every call has a user of its own, since a key that was refused is not tried again soon. Also how many calls failed
+    at the provider.
+    """
+    answers, calls = [], 0
+    tried = [(provider, fault) for provider in PROVIDERS for fault in FAULTS] + [("nowhere", None), ("notls", None)]
+    for (provider, fault), path, stream in product(tried, DOORS, (False, True)):
+        user, key = f"{provider}-{len(answers)}", canaries.make_key()
+        await ok.manager.load_user_settings(user)
+        stored = await ok.settings.add_credential(user, provider, key)
+        token = canaries.add_token((await ok.tokens.create(user, "t", scopes=("gateway", "settings"))).text)
+        simulated.reset()
+        if fault is not None:
+            simulated.break_provider(provider, fault)  # type: ignore[arg-type]
+        simulated.break_provider("openai", "echo_key")
+        # After so many failures it would be left alone.
+        ok.core.router.health.note_success(ok.core.catalog[provider].base_url, stored.id)
+        answers.append(await ask(client, path, token, stream=stream))
+        reached = fault is None or any(call.key == key for call in simulated.ledger(provider))
+        calls += reached
+        headers = {"Authorization": f"Bearer {token}"}
+        tested = await client.post(f"/api/credentials/{stored.id}/test", headers=headers)
+        answers.append(f"{tested.status_code} {tested.headers} {tested.text}")
+    return answers, calls
+
+
+async def ask(client: httpx2.AsyncClient, path: str, token: str, *, stream: bool) -> str:
+    said = "input" if path == "/v1/responses" else "messages"
     answer = await client.post(
-        "/v1/chat/completions",
+        path,
         headers={"Authorization": f"Bearer {token}"},
-        json={"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": stream},
+        json={"model": "auto", said: [{"role": "user", "content": "hi"}], "stream": stream, **DOORS[path]},
     )
     return f"{answer.status_code} {dict(answer.headers)} {answer.text}"
 
 
-async def wrong_inputs(client: httpx2.AsyncClient, ok: Ownkey, keys: dict[str, str]) -> list[str]:
+async def wrong_inputs(client: httpx2.AsyncClient, ok: Ownkey, canaries: Canaries) -> list[str]:
     """Keys that are malformed when they are saved, and tokens that are malformed when they are shown."""
     said = []
-    for number, wrong in enumerate(("{}\nX-Evil: 1", "{} {}", "\x00{}", "{}é", "{}" * 40)):
-        key = keys[f"malformed {number}"] = f"gsk_{secrets.token_hex(16)}"
+    for wrong in ("{}\nX-Evil: 1", "{} x", "\x00{}", "{}é", "{}" + "x" * 2000):
         with pytest.raises(OwnkeyError) as caught:
-            await ok.settings.add_credential("groq-0", "groq", wrong.replace("{}", key))
+            await ok.settings.add_credential("groq-0", "groq", canaries.make_key(wrong))
         said.append(f"{caught.value.message} {caught.value.extra} {caught.value!r}")
     for number in range(3):
-        token = keys[f"wrong token {number}"] = "ok-" + secrets.token_hex(24 + number)[:49]
+        token = canaries.add_token("ok-" + secrets.token_hex(24 + number)[:49])
         answer = await client.post("/v1/chat/completions", headers={"Authorization": f"Bearer {token}"}, json={})
         assert answer.status_code == 401
         said.append(answer.text)
@@ -143,34 +163,18 @@ async def with_another_wrapping_key(config: Config) -> str:
             pass
     # With the right key back, the same credential opens again.
     async with Ownkey.open(config, environ={}) as ok:
-        [credential] = await ok.settings.list_credentials("groq-8")
+        [credential] = await ok.settings.list_credentials("groq-2")
         assert credential.status != "unreadable"
     return f"{refused.value.message} {caught.value.message}"
 
 
-async def dump(ok: Ownkey) -> str:
-    """Every column of every table, as PostgreSQL's superuser sees it."""
-    dsn = await superuser_dsn(ok)
-    connection: Any = await asyncpg.connect(dsn)
-    try:
-        tables = await connection.fetch(
-            "select quote_ident(schemaname) || '.' || quote_ident(tablename) as name from pg_tables "
-            "where schemaname in ('ownkey', 'ownkey_private', 'public')"
-        )
-        rows: list[str] = []
-        for table in tables:
-            found = await connection.fetch(f"select t::text as row from {table['name']} t")
-            rows += [f"{table['name']} {row['row']}" for row in found]
-        return "\n".join(rows)
-    finally:
-        await connection.close()
-
-
-async def superuser_dsn(ok: Ownkey) -> str:
-    from ownkey.storage.embedded import EmbeddedPostgres
-
-    server = await EmbeddedPostgres.start(ok.config.data_dir)
-    try:
-        return server.migration_dsn
-    finally:
-        await server.stop()
+@pytest.mark.parametrize("around", ["", "x", "xy", "Bearer "])
+def test_a_canary_is_found_however_it_is_written(around: str) -> None:
+    canaries = Canaries()
+    key = canaries.make_key()
+    token = canaries.add_token("ok-" + secrets.token_urlsafe(32))
+    written = (around + key).encode()
+    for form in (written, written.hex().encode(), base64.b64encode(written), quote(written).encode()):
+        assert len(canaries.find(b"before " + form + b" behind")) == 1
+    assert canaries.find(f"{around} {token}.".encode()) == [token.encode()]
+    assert canaries.find(Canaries().make_key().encode()) == []

@@ -13,8 +13,8 @@ import pytest
 from ownkey import Config, Ownkey
 from ownkey.domain.user import Role
 from tests.gateway.browser import Browser, problem
+from tests.gateway.canary import dump, shapes
 from tests.gateway.conftest import serve
-from tests.gateway.test_canary import dump, shapes
 from tests.gateway.test_outage import ended
 
 PASSWORDS = {"first": "canary one sings +/%Z", "second": "canary two sings +/%Z", "wrong": "canary three sings +/%Z"}

@@ -20,6 +20,7 @@ from playwright.async_api import Browser, Page
 from ownkey import Config, Ownkey
 from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
+from tests.listening import bind_loopback
 from tests.panel.chromium import find_chromium, launch_chromium
 from tests.panel.driver import open_tab, wait_until_settled
 from tests.panel.host_pages import open_panel, put_plain, wait_until_ready
@@ -91,7 +92,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="session")
 async def friendly_host() -> AsyncIterator[Host]:
     """A host whose origin the operator has named."""
-    host = Host(socket.create_server(("127.0.0.1", 0)))
+    host = Host(bind_loopback())
     async with serve(host, host.listener):
         yield host
 
@@ -99,7 +100,7 @@ async def friendly_host() -> AsyncIterator[Host]:
 @pytest_asyncio.fixture(scope="session")
 async def stranger() -> AsyncIterator[Host]:
     """A web server of somebody else's."""
-    host = Host(socket.create_server(("127.0.0.1", 0)))
+    host = Host(bind_loopback())
     async with serve(host, host.listener):
         yield host
 
@@ -121,7 +122,7 @@ async def whole_site(
         usage_flush_seconds=0.05,
         panel_origins=(friendly_host.origin,),
     )
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = bind_loopback()
     async with Ownkey.open(config, environ=SHARED) as ok:
         recorder = Recorder(ok.asgi())
         async with serve(recorder, listener):

@@ -18,6 +18,7 @@ from playwright.async_api import Page, expect
 from ownkey import Config, Ownkey
 from ownkey.errors import NotFound
 from ownkey.testing import SimulatedProviders
+from tests.listening import bind_loopback
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import serve
 from tests.panel.host_pages import wait_until_ready
@@ -52,7 +53,7 @@ async def federated(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) ->
     """A server that trusts the provider, for people with an address at example.com."""
     place = data_dir / "federated"
     place.mkdir(mode=0o755)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = bind_loopback()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
