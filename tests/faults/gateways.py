@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+# Debian's libfaketime, where it is installed.
+_FALSE_TIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+
 
 class Gateway:
     """One server on a port of its own, with a data directory that outlives it."""
@@ -29,6 +32,7 @@ class Gateway:
             "OWNKEY_SPOOL_DIR": str(self.spool_dir),
             "OWNKEY_PORT": str(self.port),
             "OWNKEY_LOG_LEVEL": "warning",
+            **self._clock_variables(),
             **variables,
         }
         self.log_path = directory / f"{name}.log"
@@ -39,6 +43,29 @@ class Gateway:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def has_own_clock(self) -> bool:
+        return _FALSE_TIME is not None
+
+    def set_clock(self, offset: str) -> None:
+        """Let its wall clock be wrong, by `+1h` and the like; the clock that measures goes on as it was."""
+        whole = self._clock.with_suffix(".new")
+        whole.write_text(f"{offset}\n")
+        whole.replace(self._clock)
+
+    def _clock_variables(self) -> dict[str, str]:
+        self._clock = self.data_dir / "clock"
+        self.set_clock("+0")
+        if _FALSE_TIME is None:
+            return {}
+        return {
+            "LD_PRELOAD": str(_FALSE_TIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
 
     async def start(self) -> None:
         """Returns when it is ready. As under a supervisor, it is started again while its database is away."""
@@ -74,6 +101,9 @@ class Gateway:
             self.process.send_signal(number)
         async with asyncio.timeout(60):
             await self.process.wait()
+        # What the false clock shares with workers outlives a process that was killed.
+        for shared in Path("/dev/shm").glob(f"*faketime_*_{self.process.pid}"):
+            shared.unlink(missing_ok=True)
         if self._reading is not None:
             await self._reading
 

@@ -81,7 +81,7 @@ async def open_stage() -> AsyncIterator[Stage]:
             "OWNKEY_MIGRATION_DATABASE_URL": server.dsn(DATABASE, "postgres"),
             "OWNKEY_LISTEN_DATABASE_URL": direct,
         }
-        tokens, keys = await _add_users(direct, common)
+        tokens, keys = await add_users(direct, common)
         mounted = stack.enter_context(small_disk(directory / "g0" / "spool"))
         gateways, ways = [], []
         for number, durability in enumerate(("disk", "process", "process")):
@@ -109,7 +109,7 @@ async def open_stage() -> AsyncIterator[Stage]:
                 shutil.copy(log, keep)
 
 
-async def _add_users(dsn: str, common: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+async def add_users(dsn: str, common: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     tokens, keys = [], {}
     with tempfile.TemporaryDirectory(prefix="ownkey-f-") as place:
         config = Config.from_env({**common, "OWNKEY_DATABASE_URL": dsn, "OWNKEY_DATA_DIR": place})
@@ -142,7 +142,7 @@ class Faults:
         return self._seed.choice(
             [
                 self.kill, self.kill, self.terminate, self.kill_worker, self.freeze, self.cut_off,
-                self.crash_database, self.fill_disk, self.provider_fails, self.provider_fails,
+                self.crash_database, self.fill_disk, self.provider_fails, self.provider_fails, self.set_clock,
             ]
         )  # fmt: skip
 
@@ -223,6 +223,15 @@ class Faults:
             ballast.unlink(missing_ok=True)
             self._busy.discard(0)
         return "spool's disk full"
+
+    async def set_clock(self) -> str | None:
+        async with self._one() as chosen:
+            if chosen is None or not self._stage.gateways[chosen].has_own_clock:
+                return None
+            self._stage.gateways[chosen].set_clock(self._seed.choice(("+1h", "-1h", "+1d", "-1d", "+40d", "-40d")))
+            await asyncio.sleep(self._seed.choice((1.2, 2, 4)))
+            self._stage.gateways[chosen].set_clock("+0")
+        return "clock set wrong by up to 40 days"
 
     async def provider_fails(self) -> str | None:
         self._stage.provider.misbehave(self._seed.randrange(3, 15))

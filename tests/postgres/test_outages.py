@@ -139,3 +139,32 @@ async def test_what_is_left_open_on_a_connection_is_rolled_back_with_its_identit
         assert not connection.is_in_transaction()
         assert await connection.fetchval("select ownkey.current_user_id()") is None
     await db.close()
+
+
+async def test_who_is_cancelled_while_the_server_goes_hears_of_that_alone(mortal: PostgresServer) -> None:
+    """Else a loop in the background takes it for an outage, tries again, and whoever ends it waits for ever."""
+    db = await Database.open(mortal.dsn("ownkey_template"), pool_size=8)
+    running = [asyncio.ensure_future(_sleep(db)) for _ in range(8)]
+    async with asyncio.timeout(20):
+        while await _sleepers(mortal) < 8:
+            await asyncio.sleep(0.01)
+    stopping = asyncio.ensure_future(asyncio.to_thread(mortal.stop, "immediate"))
+    for task in running:
+        task.cancel()
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    await stopping
+    assert [type(one) for one in ended] == [asyncio.CancelledError] * 8
+    await db.close()
+
+
+async def _sleep(db: Database) -> None:
+    async with db.transaction("ann") as tx:
+        await tx.execute("select pg_sleep(60)")
+
+
+async def _sleepers(server: PostgresServer) -> int:
+    connection = await asyncpg.connect(server.dsn("ownkey_template", "postgres"))
+    try:
+        return int(await connection.fetchval("select count(*) from pg_stat_activity where wait_event = 'PgSleep'"))
+    finally:
+        await connection.close()

@@ -16,7 +16,6 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.crypto.audit_seal import AuditKey
 from ownkey.errors import ConfigError, StorageError
 from ownkey.services.expiry import utc_now
@@ -128,9 +128,7 @@ class AnchorKeeper:
     async def close(self) -> None:
         """Write what has grown since the last time."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
         await self._note()
 
     async def _run(self) -> None:

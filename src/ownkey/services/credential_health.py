@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.recovery import Finding
 from ownkey.errors import StorageError
@@ -52,9 +52,7 @@ class CredentialHealth:
     async def close(self) -> None:
         """Stop, after one last try to write what waits."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
         await self._write()
 
     def note(

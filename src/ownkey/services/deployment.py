@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from ownkey.background import end_task
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, StorageError
 from ownkey.providers.catalog import CatalogFault, read_stored_provider
@@ -50,9 +50,7 @@ class Deployment:
     async def close(self) -> None:
         """Stop keeping up."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
 
     def wake(self) -> None:
         """Something may have changed."""

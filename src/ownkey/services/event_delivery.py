@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from ownkey.background import end_task
 from ownkey.domain.credential_advice import EXPIRY_WARNINGS_DAYS
 from ownkey.domain.event import Event, Sink
 from ownkey.errors import StorageError
@@ -72,8 +73,7 @@ class EventDelivery:
         """Stop, and wait for the end."""
         self.stop()
         for task in self._stopped:
-            with suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
         self._stopped.clear()
 
     async def tend(self) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.crypto.data_keys import DataKeys
 from ownkey.crypto.key_ring import KeyRing
 from ownkey.errors import Conflict, CredentialUnreadable, NotFound, OwnkeyError
@@ -77,9 +77,7 @@ class KeyRotation:
     async def close(self) -> None:
         """Stop working; what is left is left for others."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
 
     async def describe(self, admin_id: str) -> Encryption:
         """How things stand, in the database, this moment. Raises StorageError."""

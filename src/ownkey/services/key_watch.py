@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from ownkey.background import end_task
 from ownkey.crypto.box import KEY_BYTES
 from ownkey.crypto.key_calls import KeyCalls
 from ownkey.crypto.key_ring import KeyRing
@@ -82,9 +83,7 @@ class KeyWatch:
     async def close(self) -> None:
         """Stop, and say that this process ends."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
         await self._withdraw()
 
     async def report(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, Protocol
 
+from ownkey.background import end_task
 from ownkey.domain.provider import Provider
 from ownkey.domain.usage import CostSource, UsageEvent
 from ownkey.errors import StorageError
@@ -89,9 +90,7 @@ class Metering:
     async def close(self) -> None:
         """Write what is left. What cannot be written in time stays in the spool; without one, it is counted."""
         if self._adopter is not None:
-            self._adopter.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._adopter
+            await end_task(self._adopter)
         self._closing.set()
         self._woken.set()
         if self._task is not None:

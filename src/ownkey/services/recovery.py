@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.provider import Provider
 from ownkey.domain.recovery import Finding, Standing
@@ -80,9 +81,7 @@ class RecoveryProber:
     async def close(self) -> None:
         """Stop. What is under way is dropped: its claim ends, and somebody tries again."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
 
     async def run_due(self) -> int:
         """Try what is due now, a batch at most; says how much that was. Raises StorageError."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from typing import Final, Protocol
 
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.domain.credential import Secret
 from ownkey.domain.policy import Policy
 from ownkey.domain.settings import Snapshot
@@ -87,9 +87,7 @@ class RunningCalls:
     async def close(self) -> None:
         """Stop looking."""
         for task in list(self._checks.values()):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
 
     def __len__(self) -> int:
         return sum(len(calls) for calls in self._calls.values())

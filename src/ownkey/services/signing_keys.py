@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from ownkey.background import end_task
 from ownkey.crypto.key_set import VerificationKey, read_key_set
 from ownkey.domain.exchange import UpstreamRequest
 from ownkey.errors import IdentityProviderAway
@@ -51,9 +51,7 @@ class SigningKeys:
     async def close(self) -> None:
         """Stop a fetch that is under way and close the connection."""
         if self._fetching is not None:
-            self._fetching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._fetching
+            await end_task(self._fetching)
         await self._pool.close()
 
     def vouches_for(self, key_id: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.domain.budget import (
     RATES,
     Bound,
@@ -92,9 +93,7 @@ class SpendingService:
     async def close(self) -> None:
         """Stop, once what was given back is back."""
         if self._tidier is not None:
-            self._tidier.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._tidier
+            await end_task(self._tidier)
         while self._background:
             await asyncio.gather(*self._background, return_exceptions=True)
         if self._rates is not None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Final
 
+from ownkey.background import end_task
 from ownkey.errors import StorageError
 from ownkey.storage.database import Database
 from ownkey.storage.tokens import touch_tokens
@@ -33,9 +34,7 @@ class TokenUses:
     async def close(self) -> None:
         """Stop, after writing what waits."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
         with suppress(StorageError):
             await self.flush()
 

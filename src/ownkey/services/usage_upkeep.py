@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Final
 
+from ownkey.background import end_task
 from ownkey.errors import StorageError
 from ownkey.storage import usage
 from ownkey.storage.database import Database
@@ -36,9 +36,7 @@ class UsageUpkeep:
     async def close(self) -> None:
         """Stop."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
 
     async def run_once(self) -> int:
         """Make what is missing and drop what is too old; says how many months of events went. Raises StorageError."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 import asyncpg
 from msgspec import Struct
 
+from ownkey.background import end_task
 from ownkey.domain.clock import elapsed_seconds
 from ownkey.errors import StorageError
 from ownkey.storage.database import Database
@@ -118,9 +119,7 @@ class ChangesFeed:
     async def close(self) -> None:
         """Stop listening."""
         for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
         self._drop()
 
     def wake(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,20 +31,13 @@ def storage_errors(*, connecting: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except asyncpg.PostgresError as error:
-        raise _translate(error) from error
-    except asyncpg.InterfaceError as error:
-        if _is_lost_connection(error):
-            raise unavailable() from error
-        raise
-    except asyncpg.InternalClientError as error:  # a connection that was closed while it lay in the pool
-        raise unavailable() from error
-    except ConnectionError as error:
-        raise unavailable() from error
-    except OSError as error:  # TimeoutError is one
-        if connecting:
-            raise unavailable() from error
-        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        if _hides_cancellation(error):
+            raise asyncio.CancelledError from error
+        translated = _translate(error, connecting=connecting)
+        if translated is error:
+            raise
+        raise translated from error
 
 
 def unavailable() -> StorageError:
@@ -55,7 +49,18 @@ def unavailable() -> StorageError:
     )
 
 
-def _translate(error: Exception) -> Exception:
+def _translate(error: Exception, *, connecting: bool) -> Exception:
+    if isinstance(error, asyncpg.PostgresError):
+        return _translate_state(error)
+    if isinstance(error, asyncpg.InterfaceError):
+        return unavailable() if _is_lost_connection(error) else error
+    # The driver's own: a connection that was closed while it lay in the pool.
+    if isinstance(error, (asyncpg.InternalClientError, ConnectionError)) or connecting:
+        return unavailable()
+    return error  # an OSError, TimeoutError among them, that may be the caller's own
+
+
+def _translate_state(error: Exception) -> Exception:
     state = getattr(error, "sqlstate", None) or ""
     if state[:2] in _AWAY_CLASSES or state in _AWAY_STATES:
         return unavailable()
@@ -66,6 +71,22 @@ def _translate(error: Exception) -> Exception:
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
     return error
+
+
+def _hides_cancellation(error: BaseException | None) -> bool:
+    """Whether a task was cancelled, and this failed while it was on its way out.
+
+    Then it has to hear of the cancellation alone. A loop in the background that takes it for an outage tries again,
+    and whoever ends it waits for ever.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False
+    while error is not None:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__context__
+    return False
 
 
 def _is_lost_connection(error: asyncpg.InterfaceError) -> bool:
