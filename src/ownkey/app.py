@@ -38,7 +38,6 @@ from ownkey.services.gateway_tokens import GatewayTokenService
 from ownkey.services.host_events import Callback, HostEvents
 from ownkey.services.key_rotation import KeyRotation
 from ownkey.services.llm_config_manager import LLMConfigManager
-from ownkey.services.metering import Metering
 from ownkey.services.model_list import ModelList
 from ownkey.services.one_time_links import OneTimeLinks
 from ownkey.services.oversight import Oversight
@@ -65,7 +64,7 @@ from ownkey.services.usage_upkeep import UsageUpkeep
 from ownkey.services.user_llm_settings import UserLLMSettingsService
 from ownkey.services.users import UserService
 from ownkey.services.vault import Vault
-from ownkey.storage import snapshots, usage
+from ownkey.storage import snapshots
 from ownkey.storage.database import Database
 from ownkey.upstream.health import HealthBoard
 
@@ -256,15 +255,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     await deployment.start()
     stack.push_async_callback(deployment.close)
     pricing = Pricing(startup.load_prices(config, catalog))
-    metering = Metering(
-        usage.EventWriter(database.pool),
-        catalog,
-        pricing,
-        flush_seconds=config.usage_flush_seconds,
-        queue_size=config.usage_queue_size,
-        spool=startup.open_spool(config),
-        durability=config.usage_durability,
-    )
+    metering = await startup.open_metering(config, database.pool, catalog, pricing)
     await metering.start()
     stack.push_async_callback(metering.close)
     upkeep = UsageUpkeep(database.pool, retention_months=config.usage_retention_months)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -24,18 +24,20 @@ from ownkey.crypto.webhook_signature import parse_secrets
 from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
-from ownkey.errors import ConfigError, RequestError
+from ownkey.errors import ConfigError, RequestError, StorageError
 from ownkey.services.changes import Changes
 from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.key_watch import KeyWatch
+from ownkey.services.metering import Metering
 from ownkey.services.oidc import OidcService
 from ownkey.services.oidc_rules import read_oidc_rules
 from ownkey.services.price_book import PriceBook
+from ownkey.services.pricing import Pricing
 from ownkey.services.sessions import SessionService
 from ownkey.services.snapshot_cache import SnapshotCache
 from ownkey.services.webhook import Webhook, check_webhook_url
-from ownkey.spool.spool import Spool
+from ownkey.spool.spool import Spool, SpoolFull
 from ownkey.storage import data_keys, usage
 from ownkey.storage.database import Database
 from ownkey.storage.embedded import EmbeddedPostgres, prepare_data_dir
@@ -91,10 +93,33 @@ def find_key_file(config: Config) -> Path | None:
     return wrapping_key_path(config) if config.embedded else None
 
 
-def open_spool(config: Config) -> Spool | None:
-    """Where calls stand until they are in the database; None where that alone is to keep them. Raises ConfigError."""
+async def open_metering(
+    config: Config, database: Database, catalog: Mapping[str, Provider], pricing: Pricing
+) -> Metering:
+    """What records usage, and the spool in which it stands until then. Raises ConfigError."""
+
+    def with_spool(spool: Spool | None) -> Metering:
+        return Metering(
+            usage.EventWriter(database),
+            catalog,
+            pricing,
+            flush_seconds=config.usage_flush_seconds,
+            queue_size=config.usage_queue_size,
+            spool=spool,
+            durability=config.usage_durability,
+        )
+
     directory = find_spool_dir(config)
-    return None if directory is None else Spool(directory, max_bytes=config.spool_max_bytes)
+    if directory is None:
+        return with_spool(None)
+    try:
+        return with_spool(Spool(directory, max_bytes=config.spool_max_bytes))
+    except SpoolFull as error:
+        logger.warning("%s What processes that are gone have left is recorded first.", error.message)
+    # Else nobody ever could: whoever starts needs the room that they take.
+    with suppress(StorageError, OSError):
+        await with_spool(None).adopt(directory)
+    return with_spool(Spool(directory, max_bytes=config.spool_max_bytes))
 
 
 def find_spool_dir(config: Config) -> Path | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,15 @@ import asyncpg
 import httpx2
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from ownkey import Config, Ownkey
 from ownkey.errors import ConfigError
+from ownkey.spool.spool import SEGMENT_BYTES, Spool
 from ownkey.storage.embedded import EmbeddedPostgres
 from ownkey.testing import SimulatedProviders
 from tests.gateway.conftest import serve
+from tests.unit.spool.test_frames import call
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +156,32 @@ async def test_the_last_use_of_a_token_shows(private_dir: Path, providers: Simul
         await ok.core.token_uses.flush()
         [listed] = await ok.tokens.list_tokens("ada")
         assert listed.last_used_at is not None
+
+
+async def test_a_disk_full_of_what_the_dead_have_left_is_emptied_at_the_start(
+    private_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after some that were killed while the database was away: else none could start that might record it."""
+    config = Config(data_dir=private_dir, spool_dir=private_dir / "spool", shared_keys=False)
+    spool = Spool(private_dir / "spool", max_bytes=4 * SEGMENT_BYTES)
+    calls = 0
+    while len(spool._segments) < 2 or spool._segments[-1].room > 1024 * 1024:
+        one = structs.replace(call(calls), raw_usage=bytes(8000), user_id="ada")
+        spool.begin(one, 400)
+        spool.finish(one)
+        calls += 1
+    os.close(spool._lock)  # as the kernel does for who is killed
+    allocate = os.posix_fallocate
+
+    def small_disk(fd: int, offset: int, length: int) -> None:
+        taken = sum(path.stat().st_size for path in spool.directory.glob("*.spool"))
+        if taken + length > 2.5 * SEGMENT_BYTES:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(fd, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", small_disk)
+    async with Ownkey.open(config, environ={}) as ok:
+        await ok.manager.load_user_settings("ada")
+        usage = await ok.core.usage_report.query("ada", start=date(2026, 11, 26), end=date(2026, 11, 26))
+        assert usage.total.requests == calls > 800
+        ok.core.metering.check_room()

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from ownkey.background import end_task
@@ -207,16 +208,16 @@ class Metering:
     async def _adopt_again_and_again(self, spool: Spool) -> None:
         while True:
             try:
-                await self._adopt(spool)
+                await self.adopt(spool.directory)
             except StorageError as error:
                 logger.warning("what a process left in the spool waits for the database: %s", error.message)
             except Exception:  # what one process left must not end the care for that of others
                 logger.exception("what a process left in the spool could not be recorded")
             await asyncio.sleep(_ADOPT_SECONDS)
 
-    async def _adopt(self, spool: Spool) -> None:
+    async def adopt(self, directory: Path) -> None:
         """Record what processes that are gone have left. Raises StorageError; it stays for the next time then."""
-        found = take_leftovers(spool.directory)
+        found = take_leftovers(directory)
         while (left := await asyncio.to_thread(next, found, None)) is not None:
             try:
                 await self._record_leftovers(left)

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
-from ownkey.spool.frames import Damage, Intent, read_frames
+from ownkey.spool.frames import LARGEST_FRAME_BYTES, Damage, Intent, read_frames
 
 LOCK_SUFFIX: Final = ".lock"
 SEGMENT_SUFFIX: Final = ".spool"
@@ -48,7 +49,10 @@ class Leftovers(Struct):
         os.close(self.lock)
 
     def leave(self) -> None:
-        """Not now: somebody else may have them."""
+        """Not now: somebody else may have them. What they do not fill goes back to the disk."""
+        for path in self.segments:
+            with suppress(OSError):
+                trim(path)
         os.close(self.lock)
 
 
@@ -82,6 +86,29 @@ def find_abandoned(directory: Path) -> int:
             os.close(lock)
             count += 1
     return count
+
+
+def trim_abandoned(directory: Path) -> None:
+    """Give back to the disk what the segments of processes that are gone do not fill. Raises OSError.
+
+    Else a few processes that died while the database was away fill a small disk, and none can start to record them.
+    """
+    for lock_path in directory.glob(f"*{LOCK_SUFFIX}"):
+        lock = _try_lock(lock_path)
+        if lock is not None:
+            try:
+                for path in directory.glob(f"{lock_path.name.removesuffix(LOCK_SUFFIX)}-*{SEGMENT_SUFFIX}"):
+                    trim(path)
+            finally:
+                os.close(lock)
+
+
+def trim(path: Path) -> None:
+    """Cut the zeros off the end of a segment that nobody writes any more. Raises OSError."""
+    # The last frame may itself end with zeros.
+    used = len(path.read_bytes().rstrip(b"\0")) + LARGEST_FRAME_BYTES
+    if used < path.stat().st_size:
+        os.truncate(path, used)
 
 
 def hold_lock(path: Path) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import stat
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ownkey.domain.usage import UsageEvent, new_id
 from ownkey.errors import ConfigError
 from ownkey.spool.frames import LARGEST_FRAME_BYTES, encode_final, encode_intent
-from ownkey.spool.leftovers import LOCK_SUFFIX, SEGMENT_SUFFIX, hold_lock
+from ownkey.spool.leftovers import LOCK_SUFFIX, SEGMENT_SUFFIX, hold_lock, trim, trim_abandoned
 from ownkey.spool.segment import Segment
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
@@ -26,6 +28,10 @@ _SEGMENTS_BEHIND: Final = 8
 _RETRY_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
+
+
+class SpoolFull(ConfigError):
+    """The disk has no room for another spool. What processes that are gone have left may be what fills it."""
 
 
 class Spool:
@@ -53,11 +59,16 @@ class Spool:
         self._asked = self._synced = 0
         self._syncing: asyncio.Task[None] | None = None
         self._retry_at = 0.0
+        self._lock = -1
         try:
             self._lock = hold_lock(self._lock_path)
-            self._segments.append(self._make_segment())
+            self._segments.append(self._make_first_segment())
         except OSError as error:
-            raise ConfigError(f"No usage spool can be made in {directory}: {error.strerror}.") from None
+            if self._lock >= 0:
+                self._lock_path.unlink(missing_ok=True)
+                os.close(self._lock)
+            failure = SpoolFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ConfigError
+            raise failure(f"No usage spool can be made in {directory}: {error.strerror}.") from None
 
     @property
     def open_calls(self) -> int:
@@ -121,6 +132,9 @@ class Spool:
         keep = bool(self._begun or self._ended)
         for segment in self._segments:
             segment.close(remove=not keep)
+            if keep:
+                with suppress(OSError):
+                    trim(segment.path)
         if self._spare is not None:
             self._spare.close(remove=True)
         if not keep:
@@ -210,6 +224,15 @@ class Spool:
         except OSError as error:
             self._retry_at = now + _RETRY_SECONDS
             logger.error("no further usage can be written to %s: %s", self.directory, error.strerror)  # noqa: TRY400
+
+    def _make_first_segment(self) -> Segment:
+        try:
+            return self._make_segment()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        trim_abandoned(self.directory)
+        return self._make_segment()
 
     def _make_segment(self) -> Segment:
         self._number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ownkey.domain.usage import Outcome, TokensSource, UsageEvent, new_id
 from ownkey.errors import ConfigError
 from ownkey.spool.leftovers import QUARANTINE_SUFFIX, take_leftovers
 from ownkey.spool.segment import Segment
-from ownkey.spool.spool import Spool
+from ownkey.spool.spool import Spool, SpoolFull
 
 SMALL = 256 * 1024
 
@@ -266,3 +267,49 @@ def test_a_place_where_nothing_can_be_made_is_told_with_the_cure(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="OWNKEY_USAGE_DURABILITY=database"):
         Spool(tmp_path / "file" / "spool", max_bytes=10 * SMALL)
+
+
+def test_what_is_left_for_others_takes_no_more_room_than_it_fills(directory: Path) -> None:
+    spool = Spool(directory, max_bytes=10 * SMALL, segment_bytes=SMALL)
+    open_call, done = new_call(), new_call()
+    spool.begin(open_call, 400)
+    spool.begin(done, 400)
+    spool.finish(done)
+    spool.close()
+    [segment] = directory.glob("*.spool")
+    assert segment.stat().st_size < SMALL / 2
+    assert {one.id for one in leftovers(directory)} == {open_call.id, done.id}
+
+
+def test_a_full_disk_of_the_dead_makes_room_for_the_living(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them has taken a segment at its full size and hardly written into it."""
+    allocate, disk = os.posix_fallocate, 3 * SMALL
+
+    def small_disk(fd: int, offset: int, length: int) -> None:
+        if sum(path.stat().st_size for path in directory.glob("*.spool")) + length > disk:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(fd, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", small_disk)
+    calls = []
+    for _ in range(3):
+        spool = Spool(directory, max_bytes=10 * SMALL, segment_bytes=SMALL)
+        calls.append(new_call())
+        spool.begin(calls[-1], 400)
+        die(spool)
+    alive = Spool(directory, max_bytes=10 * SMALL, segment_bytes=SMALL)
+    assert alive.has_room()
+    assert {one.id for one in leftovers(directory)} == {one.id for one in calls}
+    alive.close()
+
+
+def test_a_disk_that_is_really_full_is_said_and_nothing_is_left_behind(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(SpoolFull, match="No space left"):
+        Spool(directory, max_bytes=10 * SMALL, segment_bytes=SMALL)
+    assert list(directory.iterdir()) == []
