@@ -97,4 +97,13 @@ insert into ownkey_private.usage_daily_total
         sum(ownkey_private.latency_mark(duration_ms)), coalesce(sum(ownkey_private.latency_mark(first_byte_ms)), 0)
     from ownkey.usage_events
     group by 1, 2, 3, 4, 5;
+insert into ownkey_private.usage_spans
+    select
+        k.days, ownkey_private.span_start(d.day, k.days), d.user_id, d.payer,
+        sum(d.requests), sum(d.errors), sum(d.input_uncached), sum(d.cache_read), sum(d.cache_write),
+        sum(d.output_text), sum(d.output_reasoning), sum(d.cost_microdollars), sum(d.unpriced_requests),
+        sum(d.estimated_requests), sum(d.fallback_requests), sum(d.duration_ms), sum(d.first_byte_ms),
+        sum(d.first_byte_requests)
+    from ownkey.usage_daily d cross join (values (1), (8)) k (days)
+    group by 1, 2, 3, 4;
 set session_replication_role = origin;

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from ownkey.testing import SimulatedProviders
+from tests.gateway.api_client import ApiClient
 from tests.gateway.conftest import SHARED, Platform, User
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello"}]
@@ -292,3 +293,15 @@ async def test_what_comes_after_the_one_that_answers_is_not_told(platform: Platf
     later = (await ask(user)).headers
     assert later["x-ownkey-credential"] == "shared"
     assert later["x-ownkey-skipped"] == ("gemini;payer=own;reason=no_credential, cohere;payer=own;reason=no_credential")
+    # On the books each stands with the call before which it would have been, once.
+    await platform.ok.core.metering.flush()
+    logged = await platform.ok.core.request_log.get_request(user.id, later["x-ownkey-request-id"])
+    told = [[(hop.provider, hop.payer, hop.reason) for hop in one.skipped] for one in logged.attempts]
+    assert told == [[("gemini", "own", "no_credential")], [], [("cohere", "own", "no_credential")]]
+    async with ApiClient(platform.ok.asgi(), user.token) as client:
+        shown = (await client.get(f"/api/requests/{logged.id}")).json()["attempts"]
+        assert shown[0]["skipped"] == [{"provider": "gemini", "payer": "own", "reason": "no_credential"}]
+        assert shown[1]["skipped"] == []
+        file = (await client.get("/api/requests.csv")).text.splitlines()
+    assert file[0].endswith(",skipped")
+    assert any(line.endswith(",gemini own no_credential") for line in file[1:])

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from ownkey import Ownkey
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import Outcome, SkippedHop, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.services.sessions import Visitor
 from ownkey.testing import SimulatedProviders
 from ownkey.testing.faults import Kind
@@ -266,6 +266,7 @@ def _event(
         else None,
         tokens_source=TokensSource.REPORTED if good else TokensSource.NONE,
         fallback=attempt > 1,
+        skipped=(SkippedHop("mistral", Payer.OWN, "credential_disabled"),) if attempt > 1 else (),
         duration_ms=first_byte + round(habit.tokens_out * size * chance.uniform(4, 12)) if good else 240,
         first_byte_ms=first_byte if good else None,
         finish_reason="stop" if good else None,

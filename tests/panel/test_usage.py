@@ -204,6 +204,8 @@ async def test_a_request_tells_what_was_tried(enter: Enter, person: Person) -> N
     await expect(attempts.last).to_contain_text("answered")
     await expect(attempts.last).to_contain_text("shared key")
     await expect(attempts.last).to_contain_text("prices of 2026-11-01")
+    await expect(attempts.last).to_contain_text("Left out before it: Mistral (This key is switched off)")
+    await expect(attempts.first).not_to_contain_text("Left out")
     await assert_accessible(page, include="llm-settings-panel")
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)

@@ -81,12 +81,21 @@ class Tokens(Struct, frozen=True, kw_only=True):
         return self.output_text + self.output_reasoning
 
 
+class SkippedHop(Struct, frozen=True):
+    """A hop that would have come before a call and was left out, at whose expense it would have been, and why."""
+
+    provider: str
+    payer: Payer
+    reason: str
+
+
 class UsageEvent(Struct, kw_only=True):
     """One upstream call. It gets its id before dispatch; the rest is filled in as it becomes known.
 
     `cost_microdollars` is None where no price is known ("unpriced", never 0); `cost_source` is None until it is priced,
     and where there is nothing to price. `service_tier` is the provider's word for how it served the call, where it says
-    so. `fallback`: the call took over from another key or provider of the same request.
+    so. `fallback`: the call took over from another key or provider of the same request. `skipped`: the hops that were
+    left out before it, and after the attempt before.
     """
 
     id: str
@@ -116,6 +125,7 @@ class UsageEvent(Struct, kw_only=True):
     first_byte_ms: int | None = None
     provider_request_id: str | None = None
     finish_reason: str | None = None
+    skipped: tuple[SkippedHop, ...] = ()
 
 
 # The two bits 10, and the two lowest of a random digit.

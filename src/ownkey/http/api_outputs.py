@@ -298,6 +298,14 @@ class UsageOut(Output):
     total: UsageRowOut
 
 
+class SkippedHopOut(Output):
+    """A hop that was left out, and why."""
+
+    provider: str
+    payer: str = Field(description="own or shared.")
+    reason: str = Field(description="As in the preview of a route.")
+
+
 class LoggedAttemptOut(Output):
     """One upstream call. The counters are disjoint; their sum is what the provider bills for."""
 
@@ -328,6 +336,9 @@ class LoggedAttemptOut(Output):
     price_version: str | None = Field(description="Which price it was computed by.")
     provider_request_id: str | None = Field(description="What the provider's support asks for.")
     finish_reason: str | None
+    skipped: list[SkippedHopOut] = Field(
+        description="What would have come before it and was left out, since the attempt before; at most 16."
+    )
 
 
 class LoggedRequestOut(Output):

@@ -64,6 +64,7 @@ class CallRecord:
             operation=request.route.operation,
             streamed=request.stream,
             fallback=walk.moves_on(attempt),
+            skipped=walk.note_skipped(attempt),
         )
         walk.service.metering.begin(event, len(request.body))
 

@@ -53,6 +53,7 @@ _COLUMNS: Final = (
     "first_byte_ms",
     "finish_reason",
     "provider_request_id",
+    "skipped",
 )
 
 
@@ -145,7 +146,13 @@ class RequestLog:
 def write_requests_csv(requests: Sequence[LoggedRequest]) -> str:
     """One line per attempt. Text that a spreadsheet would run as a formula gets a quote in front."""
     attempts = (attempt for request in requests for attempt in request.attempts)
-    return write_table(_COLUMNS, ([getattr(one, name) for name in _COLUMNS] for one in attempts))
+    return write_table(_COLUMNS, ([_cell(one, name) for name in _COLUMNS] for one in attempts))
+
+
+def _cell(attempt: LoggedAttempt, name: str) -> object:
+    if name == "skipped":
+        return ", ".join(f"{hop.provider} {hop.payer} {hop.reason}" for hop in attempt.skipped)
+    return getattr(attempt, name)
 
 
 def _assemble(found: Sequence[LoggedAttempt]) -> list[LoggedRequest]:

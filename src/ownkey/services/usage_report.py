@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ RANGE_LIMIT_DAYS: Final = 732
 EXACT_CALLS: Final = 10_000
 # A table of more rows than anybody reads has sums alone.
 MEASURED_ROWS: Final = 1_000
+# The histograms of users are read day by day: of more calls than that, in more time than anybody waits.
+MEASURED_CALLS: Final = 1_000_000
 
 _COUNTS: Final = (
     "requests",
@@ -60,6 +62,8 @@ _KEY_COLUMNS: Final[dict[UsageKey, tuple[str, ...]]] = {
     "credential": ("credential_id", "credential_label"),
     "payer": ("payer",),
 }
+
+_Read = Callable[[Any, UsageQuery], Awaitable[list[UsageRow]]]
 
 
 class UsageSums(Struct, frozen=True, kw_only=True):
@@ -131,7 +135,7 @@ class UsageReport:
         """
         asked = self._check(start, end, group_by, USAGE_KEYS, choice)
         async with self._changes.read(user_id) as tx:
-            return await _report(tx, asked, measure=measure)
+            return await _report(tx, asked, rows.query_usage, measure=measure)
 
     async def query_all(
         self,
@@ -149,7 +153,11 @@ class UsageReport:
         """
         asked = self._check(start, end, group_by, ADMIN_USAGE_KEYS, choice)
         async with self._changes.oversee(admin_id) as tx:
-            return await _report(tx, asked, measure=measure, everybody=not asked.names_people)
+            if asked.asks_for_people_alone:
+                return await _report(tx, asked, rows.query_usage_spans, measure=measure)
+            if asked.names_people:
+                return await _report(tx, asked, rows.query_usage, measure=measure)
+            return await _report(tx, asked, rows.query_usage_total, measure=measure, everybody=True)
 
     def _check(
         self,
@@ -193,9 +201,9 @@ def write_csv(usage: Usage) -> str:
     return write_table(names, ([getattr(row, name) for name in names] for row in usage.rows))
 
 
-async def _report(tx: Any, asked: UsageQuery, *, measure: bool, everybody: bool = False) -> Usage:
+async def _report(tx: Any, asked: UsageQuery, read: _Read, *, measure: bool, everybody: bool = False) -> Usage:
     await rows.prepare_report(tx)
-    found = await (rows.query_usage_total if everybody else rows.query_usage)(tx, asked)
+    found = await read(tx, asked)
     whole = UsageRow(**{name: sum(getattr(row, name) for row in found) for name in _SUMMED})
     usage = Usage(query=asked, rows=tuple(_sums(row) for row in found), total=_sums(whole))
     if "credential" in asked.group_by:
@@ -213,7 +221,7 @@ async def _measure(tx: Any, usage: Usage, *, everybody: bool) -> Usage:
         whole = next(iter(await rows.measure_calls(tx, structs.replace(asked, group_by=()))), Latencies())
         if whole.calls == usage.total.requests:
             return _with_times(usage, await rows.measure_calls(tx, asked), whole, exact=True)
-    if len(usage.rows) > MEASURED_ROWS:
+    if len(usage.rows) > MEASURED_ROWS or (asked.asks_for_people_alone and usage.total.requests > MEASURED_CALLS):
         return structs.replace(usage, exact=False)
     days = await (rows.measure_days_total if everybody else rows.measure_days)(tx, asked)
     return await asyncio.to_thread(_read_histograms, usage, days)

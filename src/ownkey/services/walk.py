@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ownkey.crypto.data_keys import DataKeyCold
 from ownkey.domain.budget import Refusal
@@ -25,7 +25,7 @@ from ownkey.domain.routing import (
     skipped_as_unshareable,
 )
 from ownkey.domain.settings import Payer, Snapshot
-from ownkey.domain.usage import Outcome, new_id
+from ownkey.domain.usage import Outcome, SkippedHop, new_id
 from ownkey.errors import CredentialUnreadable, RequestError, ThreadUnsupported
 from ownkey.providers.adapters import get_adapter
 from ownkey.providers.dialect import Adapter, AnswerFailed, Call
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from ownkey.services.completion import CompletionService
 
 logger = logging.getLogger(__name__)
+
+# As many as a person reads.
+_NOTED_HOPS: Final = 16
 
 
 class Walk:
@@ -78,6 +81,8 @@ class Walk:
         self.unshareable: str | None = None
         self.dispatched = 0
         self._keys: set[tuple[str, str | None]] = set()
+        # How many of what was left out are on the books: of the route, and of what came to light on the way.
+        self._noted = (0, 0)
 
     async def see_through(self) -> Answer:
         """As `run`; meanwhile, and until the last byte of a stream, it hears of what is withdrawn from its user."""
@@ -183,6 +188,15 @@ class Walk:
     def passed_over(self, attempt: Attempt) -> list[Skipped]:
         """What would have come before this attempt, and was left out."""
         return [*self.route.passed_over(attempt), *self.late_skips]
+
+    def note_skipped(self, attempt: Attempt) -> tuple[SkippedHop, ...]:
+        """What was passed over since the attempt before, for the books."""
+        planned, late = self.route.passed_over(attempt), self.late_skips
+        if not planned and not late:
+            return ()
+        new = [*planned[self._noted[0] :], *late[self._noted[1] :]][:_NOTED_HOPS]
+        self._noted = (len(planned), len(late))
+        return tuple(dict.fromkeys(SkippedHop(hop.provider, hop.payer, hop.reason) for hop in new))
 
     def _may_share(self, attempt: Attempt) -> bool:
         """Whether the operator's key may serve this request. Raises ThreadUnsupported: its client can mend that."""

@@ -10,8 +10,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import CostSource, Outcome, TokensSource, first_id
+from ownkey.domain.usage import CostSource, Outcome, SkippedHop, TokensSource, first_id
 from ownkey.storage.sql import query
+from ownkey.storage.usage import read_skipped
 
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
@@ -50,6 +51,7 @@ class LoggedAttempt(Struct, frozen=True, kw_only=True):
     first_byte_ms: int | None
     provider_request_id: str | None
     finish_reason: str | None
+    skipped: tuple[SkippedHop, ...] = ()
 
 
 class RequestQuery(Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ def _read(rows: Sequence[Any]) -> list[LoggedAttempt]:
                 "outcome": Outcome(row["outcome"]),
                 "tokens_source": TokensSource(row["tokens_source"]),
                 "cost_source": CostSource(row["cost_source"]) if row["cost_source"] else None,
+                "skipped": read_skipped(row["skipped"]),
             }
         )
         for row in rows

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import CostSource, Outcome, Tokens, TokensSource, UsageEvent, is_record_id
+from ownkey.domain.usage import CostSource, Outcome, SkippedHop, Tokens, TokensSource, UsageEvent, is_record_id
 from ownkey.storage.database import Database
 from ownkey.storage.sql import query
 
@@ -31,6 +31,10 @@ _TEXT_LIMIT: Final = 300
 _RAW_LIMIT: Final = 16 * 1024
 _ROWS_AT_ONCE: Final = 20
 _WRITE_TRIES: Final = 3
+_SKIPPED: Final = msgspec.json.Decoder(tuple[SkippedHop, ...])
+# The kinds of spans that the database keeps, counted from the first of them.
+_SPAN_DAYS: Final = (8, 1)
+_EPOCH: Final = date(1970, 1, 1)
 _NO_TOKENS: Final = Tokens()
 
 
@@ -77,6 +81,15 @@ class UsageQuery(Struct, frozen=True, kw_only=True):
     def names_people(self) -> bool:
         """Whether users or their credentials matter: else the sums of everybody answer it."""
         return bool({"user", "credential"} & set(self.group_by) or self.user_id or self.credential_id)
+
+    @property
+    def asks_for_people_alone(self) -> bool:
+        """Whether it is about users and who paid, and nothing else: then few rows answer it, however long the range."""
+        return (
+            self.names_people
+            and set(self.group_by) <= {"user", "payer"}
+            and not (self.provider or self.model or self.task is not None or self.credential_id)
+        )
 
 
 class Latencies(Struct, frozen=True, kw_only=True):
@@ -195,6 +208,25 @@ async def query_usage_total(tx: Any, asked: UsageQuery, *, limit: int = 100_000)
     return [UsageRow(**row) for row in rows]
 
 
+async def query_usage_spans(tx: Any, asked: UsageQuery, *, limit: int = 100_000) -> list[UsageRow]:
+    """Sums of everybody by user, for the role `ownkey_admin`, where the query asks for people alone."""
+    spans = list(_tile(asked.start, asked.end))
+    days, first_days = [days for days, _ in spans], [first for _, first in spans]
+    rows = await tx.fetch(
+        query("query_usage_spans"), days, first_days, list(asked.group_by), limit, asked.payer, asked.user_id
+    )
+    return [UsageRow(**row) for row in rows]
+
+
+def _tile(start: date, end: date) -> Iterator[tuple[int, date]]:
+    """The fewest spans that make up these days, both ends included, each with its first day."""
+    begin, behind = (start - _EPOCH).days, (end - _EPOCH).days + 1
+    while begin < behind:
+        days = next(days for days in _SPAN_DAYS if begin % days == 0 and begin + days <= behind)
+        yield days, _EPOCH + timedelta(days=begin)
+        begin += days
+
+
 async def measure_calls(tx: Any, asked: UsageQuery) -> list[Latencies]:
     """From the single calls, exactly. Reads each of them: some 50 ms for 40,000."""
     rows = await tx.fetch(query("measure_calls"), asked.start, asked.end, list(asked.group_by), *_choice(asked))
@@ -296,6 +328,7 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
         "first_byte_ms": _optional_number(event.first_byte_ms),
         "provider_request_id": _optional_text(event.provider_request_id),
         "finish_reason": _optional_text(event.finish_reason),
+        "skipped": event.skipped or None,
     }
 
 
@@ -311,8 +344,14 @@ def _event(row: Any) -> UsageEvent:
             "tokens": tokens if source is not TokensSource.NONE else None,
             "tokens_source": source,
             "cost_source": CostSource(values["cost_source"]) if values["cost_source"] else None,
+            "skipped": read_skipped(values["skipped"]),
         }
     )
+
+
+def read_skipped(stored: str | None) -> tuple[SkippedHop, ...]:
+    """The hops that an event tells were left out."""
+    return () if stored is None else _SKIPPED.decode(stored)
 
 
 def _text(value: str) -> str:

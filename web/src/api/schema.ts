@@ -2442,6 +2442,11 @@ export interface components {
              */
             service_tier: string | null;
             /**
+             * Skipped
+             * @description What would have come before it and was left out, since the attempt before; at most 16.
+             */
+            skipped: components["schemas"]["SkippedHopOut"][];
+            /**
              * Tokens Source
              * @description reported by the provider, estimated, or none.
              */
@@ -3892,6 +3897,24 @@ export interface components {
              * @description Whether the cookie that came along is that of a session: `GET /api/session`.
              */
             signed_in: boolean;
+        };
+        /**
+         * SkippedHopOut
+         * @description A hop that was left out, and why.
+         */
+        SkippedHopOut: {
+            /**
+             * Payer
+             * @description own or shared.
+             */
+            payer: string;
+            /** Provider */
+            provider: string;
+            /**
+             * Reason
+             * @description As in the preview of a route.
+             */
+            reason: string;
         };
         /**
          * SkippedOut

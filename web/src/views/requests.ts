@@ -5,6 +5,7 @@ import { explain } from "../core/explain.js";
 import { outcomes } from "../i18n/outcomes.js";
 import { requestTexts } from "../i18n/requests.js";
 import { shell } from "../i18n/shell.js";
+import { skipped } from "../i18n/skipped.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { payerMark, pill, saveFile, skeleton } from "../parts/controls.js";
@@ -254,6 +255,11 @@ export class Requests {
           ${payerMark(one.payer, shell[language])}${this.#mark(one.outcome)}
         </div>
       </div>
+      ${one.skipped.length
+        ? html`<p class="small muted">${t.skipped}: ${one.skipped
+            .map((hop) => `${store.label(hop.provider)} (${(skipped[language].reasons as Record<string, string>)[hop.reason] ?? hop.reason})`)
+            .join("; ")}</p>`
+        : nothing}
       <dl class="usage-facts small">
         ${fact(t.key, one.payer === "own" ? (one.credential_label ?? t.removed) : t.operatorKey)}
         ${fact(t.status, one.http_status)} ${fact(t.duration, format.duration(one.duration_ms))}

@@ -79,6 +79,33 @@ group by 1, 2, 3, 4, 5
 order by 1 nulls first, sum(cost_microdollars) desc, sum(requests) desc, 2, 3, 4, 5
 limit $4;
 
+-- name: query_usage_spans
+-- The same by user and payer alone: the spans of $1 days that begin at $2, in pairs, lie side by side. $5 and $6 choose.
+select
+    case when 'user' = any ($3::text[]) then s.owner end as user_id,
+    case when 'payer' = any ($3) then s.payer end as payer,
+    sum(s.requests)::bigint as requests,
+    sum(s.errors)::bigint as errors,
+    sum(s.input_uncached)::bigint as input_uncached,
+    sum(s.cache_read)::bigint as cache_read,
+    sum(s.cache_write)::bigint as cache_write,
+    sum(s.output_text)::bigint as output_text,
+    sum(s.output_reasoning)::bigint as output_reasoning,
+    sum(s.cost_microdollars)::bigint as cost_microdollars,
+    sum(s.unpriced_requests)::bigint as unpriced_requests,
+    sum(s.estimated_requests)::bigint as estimated_requests,
+    sum(s.fallback_requests)::bigint as fallback_requests,
+    sum(s.duration_ms)::bigint as duration_ms,
+    sum(s.first_byte_ms)::bigint as first_byte_ms,
+    sum(s.first_byte_requests)::bigint as first_byte_requests
+from unnest($1::smallint[], $2::date[]) a (days, first_day)
+join ownkey_private.usage_spans s using (days, first_day)
+where ($5::text is null or s.payer = $5)
+    and ($6::text is null or s.owner = $6)
+group by 1, 2
+order by sum(s.cost_microdollars) desc, sum(s.requests) desc, 1, 2
+limit $4;
+
 -- name: measure_days
 -- The histograms of how long calls took; days, keys and rows as in query_usage.
 select
@@ -163,7 +190,7 @@ select
     id::text, request_id, user_id, occurred_at, attempt, task, provider, model, requested_model, credential_id::text,
     payer, operation, streamed, outcome, http_status, input_uncached, cache_read, cache_write, output_text,
     output_reasoning, tokens_source, raw_usage, service_tier, coalesce(fallback, false) as fallback, cost_microdollars,
-    cost_source, price_version, duration_ms, first_byte_ms, provider_request_id, finish_reason
+    cost_source, price_version, duration_ms, first_byte_ms, provider_request_id, finish_reason, skipped
 from ownkey.usage_events
 where occurred_at >= $1 and occurred_at < $2
 order by occurred_at desc, id desc
