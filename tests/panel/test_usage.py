@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from ownkey.domain.settings import Payer
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import Outcome, SkippedHop, Tokens, TokensSource, UsageEvent, new_id
 from tests.panel.accessibility import assert_accessible
 from tests.panel.conftest import Enter
 from tests.panel.driver import open_tab
@@ -71,6 +71,7 @@ async def person(site: Site) -> Person:
         "tokens": None,
         "tokens_source": TokensSource.NONE,
     }
+    left_out = (SkippedHop("mistral", Payer.OWN, "credential_disabled"),)
     await record(
         site,
         call(person, 3),
@@ -78,7 +79,7 @@ async def person(site: Site) -> Person:
         call(person, 1, **openai, cost_microdollars=50_000),
         call(person, 1, provider="mistral", model="new-model", task=None, cost_microdollars=None, price_version=None),
         call(person, **failed, request_id=both, cost_microdollars=None),
-        call(person, **openai, request_id=both, attempt=2, fallback=True, cost_microdollars=50_000),
+        call(person, **openai, request_id=both, attempt=2, fallback=True, cost_microdollars=50_000, skipped=left_out),
     )
     return person
 
