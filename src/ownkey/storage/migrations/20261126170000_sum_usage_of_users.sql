@@ -9,7 +9,7 @@ set role ownkey_owner;
 create table ownkey_private.usage_spans (
     days smallint not null check (days in (1, 8)),
     first_day date not null,  -- in UTC
-    owner text not null,  -- the user; none may read this, so it is not called user_id
+    owner text collate "C" not null,  -- the user; none may read this, so it is not called user_id
     payer text not null,
     requests bigint not null,
     errors bigint not null,
