@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.named_tests import ROOT, is_there, named_tests
+
 PAGE = (ROOT / "docs" / "reference" / "guarantees.md").read_text()
-TESTS = sorted(set(re.findall(r"`((?:tests|judges)/[\w/.]+\.py(?:::\w+)?)`", PAGE)))
+TESTS = named_tests(PAGE)
 
 
 def test_the_page_names_many() -> None:
@@ -19,10 +18,7 @@ def test_the_page_names_many() -> None:
 
 @pytest.mark.parametrize("name", TESTS)
 def test_a_test_that_is_named_is_there(name: str) -> None:
-    path, _, function = name.partition("::")
-    tree = ast.parse((ROOT / path).read_text())
-    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    assert function in found if function else any(one.startswith("test_") for one in found)
+    assert is_there(name)
 
 
 def test_every_fault_of_the_audit_trail_is_said_in_three_languages() -> None:
