@@ -38,3 +38,14 @@ async def test_a_lock_out_leaves_a_line(platform: Platform, caplog: pytest.LogCa
     lines = [record.getMessage() for record in caplog.records]
     assert repr(user_id) in lines[0]
     assert "too many attempts with this login" in lines[-1]
+
+
+async def test_a_refused_right_leaves_a_line(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="ownkey.http.api_shell")
+    async with person(platform.ok, platform.url) as ann:
+        answer = await ann.get("/api/admin/users")
+        assert answer.status_code == 403
+        user_id = ann.user_id
+    [line] = [record.getMessage() for record in caplog.records]
+    request_id = answer.headers["x-ownkey-request-id"]
+    assert line == f"user {user_id!r} (by session) may not GET '/api/admin/users'; request {request_id}"

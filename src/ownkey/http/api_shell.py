@@ -83,6 +83,8 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            if message["status"] == 403:
+                self._note_refusal()
             headers = MutableHeaders(raw=message.setdefault("headers", []))
             headers["cache-control"] = "no-store"
             headers["x-content-type-options"] = "nosniff"
@@ -92,6 +94,12 @@ class _Reply:
             headers.add_vary_header("Authorization, Cookie, Origin")
             add_cors_headers(headers, self._scope, self._origins)
         await self._send(message)
+
+    def _note_refusal(self) -> None:
+        """For whoever watches over the server: somebody asked for what they may not."""
+        scope, principal = self._scope, self._scope["state"].get("principal")
+        who = "nobody" if principal is None else f"user {principal.user_id!r} (by {principal.via})"
+        logger.warning("%s may not %s %r; request %s", who, scope["method"], scope["path"], self._request_id)
 
 
 def _is_under(path: str, prefix: str) -> bool:
