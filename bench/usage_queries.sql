@@ -105,5 +105,6 @@ insert into ownkey_private.usage_spans
         sum(d.estimated_requests), sum(d.fallback_requests), sum(d.duration_ms), sum(d.first_byte_ms),
         sum(d.first_byte_requests)
     from ownkey.usage_daily d cross join (values (1), (8)) k (days)
-    group by 1, 2, 3, 4;
+    group by 1, 2, 3, 4
+    order by 2, 1;  -- they come day by day
 set session_replication_role = origin;

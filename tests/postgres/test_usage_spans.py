@@ -110,7 +110,7 @@ async def test_users_do_not_see_them(store: Store) -> None:
 @given(st.dates(date(1960, 1, 1), date(2040, 1, 1)), st.integers(0, 800))
 def test_spans_lie_side_by_side_and_are_few(start: date, more: int) -> None:
     at = start
-    spans = list(usage._tile(start, start + timedelta(days=more)))
+    spans = list(zip(*usage.tile(start, start + timedelta(days=more)), strict=True))
     for days, first in spans:
         assert first == at
         at += timedelta(days=days)

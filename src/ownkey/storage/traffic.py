@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ownkey.storage.sql import query
+from ownkey.storage.usage import tile
 
 
 class ProviderMeasure(Struct, frozen=True, kw_only=True):
@@ -65,5 +66,5 @@ async def list_fallbacks(tx: Any, start: date, end: date, *, limit: int = 1000) 
 
 async def list_shared_users(tx: Any, start: date, end: date, *, limit: int = 1000) -> list[SharedUse]:
     """Over the days from `start` to `end`, both included, the most expensive first."""
-    rows = await tx.fetch(query("list_shared_users"), start, end, limit)
+    rows = await tx.fetch(query("list_shared_users"), start, end, limit, *tile(start, end))
     return [SharedUse(**{**row, "providers": tuple(sorted(row["providers"]))}) for row in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -210,21 +210,22 @@ async def query_usage_total(tx: Any, asked: UsageQuery, *, limit: int = 100_000)
 
 async def query_usage_spans(tx: Any, asked: UsageQuery, *, limit: int = 100_000) -> list[UsageRow]:
     """Sums of everybody by user, for the role `ownkey_admin`, where the query asks for people alone."""
-    spans = list(_tile(asked.start, asked.end))
-    days, first_days = [days for days, _ in spans], [first for _, first in spans]
+    days, first_days = tile(asked.start, asked.end)
     rows = await tx.fetch(
         query("query_usage_spans"), days, first_days, list(asked.group_by), limit, asked.payer, asked.user_id
     )
     return [UsageRow(**row) for row in rows]
 
 
-def _tile(start: date, end: date) -> Iterator[tuple[int, date]]:
-    """The fewest spans that make up these days, both ends included, each with its first day."""
+def tile(start: date, end: date) -> tuple[list[int], list[date]]:
+    """The fewest spans that make up these days, both ends included: how many days each has, and its first day."""
+    days, first_days = list[int](), list[date]()
     begin, behind = (start - _EPOCH).days, (end - _EPOCH).days + 1
     while begin < behind:
-        days = next(days for days in _SPAN_DAYS if begin % days == 0 and begin + days <= behind)
-        yield days, _EPOCH + timedelta(days=begin)
-        begin += days
+        days.append(next(days for days in _SPAN_DAYS if begin % days == 0 and begin + days <= behind))
+        first_days.append(_EPOCH + timedelta(days=begin))
+        begin += days[-1]
+    return days, first_days
 
 
 async def measure_calls(tx: Any, asked: UsageQuery) -> list[Latencies]:

@@ -37,19 +37,33 @@ order by sum(requests) desc, 1, 2, 3, 4, 5
 limit $3;
 
 -- name: list_shared_users
--- Who used the operator's keys on the days from $1 to $2, the most expensive first.
+-- Who used the operator's keys on the days from $1 to $2, the most expensive first. The spans of $4 days that begin at
+-- $5, in pairs, are those days: they say who it was, and the daily sums are looked at for those few alone.
+with users as materialized (
+    select
+        s.owner as user_id,
+        sum(s.requests)::bigint as requests,
+        sum(s.errors)::bigint as errors,
+        sum(s.input_uncached + s.cache_read + s.cache_write)::bigint as input_tokens,
+        sum(s.output_text + s.output_reasoning)::bigint as output_tokens,
+        sum(s.cost_microdollars) filter (where s.unpriced_requests < s.requests)::bigint as cost_microdollars,
+        sum(s.unpriced_requests)::bigint as unpriced_requests,
+        sum(s.cost_microdollars) as cost
+    from unnest($4::smallint[], $5::date[]) a (days, first_day)
+    cross join lateral (
+        select * from ownkey_private.usage_spans k
+        where k.days = a.days and k.first_day = a.first_day and k.payer = 'shared' offset 0
+    ) s
+    group by s.owner
+    order by sum(s.cost_microdollars) desc, sum(s.requests) desc, s.owner
+    limit $3
+)
 select
-    user_id,
-    sum(requests)::bigint as requests,
-    sum(errors)::bigint as errors,
-    sum(input_uncached + cache_read + cache_write)::bigint as input_tokens,
-    sum(output_text + output_reasoning)::bigint as output_tokens,
-    sum(cost_microdollars) filter (where unpriced_requests < requests)::bigint as cost_microdollars,
-    sum(unpriced_requests)::bigint as unpriced_requests,
-    array_agg(distinct provider) as providers,
-    max(day) as last_day
-from ownkey.usage_daily
-where payer = 'shared' and day between $1 and $2
-group by user_id
-order by sum(cost_microdollars) desc, sum(requests) desc, user_id
-limit $3;
+    u.user_id, u.requests, u.errors, u.input_tokens, u.output_tokens, u.cost_microdollars, u.unpriced_requests,
+    d.providers, d.last_day
+from users u
+cross join lateral (
+    select array_agg(distinct provider) as providers, max(day) as last_day
+    from ownkey.usage_daily where user_id = u.user_id and payer = 'shared' and day between $1 and $2
+) d
+order by u.cost desc, u.requests desc, u.user_id;
