@@ -18,9 +18,10 @@ UNREACHED = {f'[502, {models}, "unreachable"]' for models in (429, 502, 503)}
 
 
 def test_nothing_inside_is_knocked_at() -> None:
-    allowed = subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False)
+    trial = "ip link set lo up && mount --bind /etc/hosts /etc/resolv.conf"
+    allowed = subprocess.run([*_NAMESPACE, "sh", "-c", trial], capture_output=True, check=False, text=True)
     if allowed.returncode != 0:
-        pytest.skip("network namespaces need root")
+        pytest.skip(f"a network of one's own needs root: {allowed.stderr.strip()}")
     with tempfile.TemporaryDirectory(prefix="ownkey-inward-") as place:
         Path(place).chmod(0o755)
         done = subprocess.run(
