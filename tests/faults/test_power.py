@@ -102,7 +102,9 @@ async def fail_power(place: Path, durability: str) -> list[Outage]:
             await storm.stop()
     for image, answered in photographs:
         with repaired(image) as found:
-            events = [event for left in take_leftovers(found / "spool") for event in left.events]
+            events = [
+                event for left in take_leftovers(found / "spool") for batch in left.batches(100) for event in batch
+            ]
         named = {event.provider_request_id: event for event in events if event.provider_request_id}
         outages.append(Outage(answered, {int(name.removeprefix("call-")): one for name, one in named.items()}))
     return outages

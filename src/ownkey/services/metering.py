@@ -221,20 +221,26 @@ class Metering:
         while (left := await asyncio.to_thread(next, found, None)) is not None:
             try:
                 await self._record_leftovers(left)
+            except OSError as error:
+                # Held on to, nobody could ever record it.
+                left.leave()
+                logger.error("%s waits, because it cannot be read or copied: %s", left.lock_path, error.strerror)  # noqa: TRY400
             except BaseException:
                 left.leave()
                 raise
-            left.discard()
+            else:
+                left.discard()
 
     async def _record_leftovers(self, left: Leftovers) -> None:
-        for begin in range(0, len(left.events), _BATCH_LIMIT):
-            batch = left.events[begin : begin + _BATCH_LIMIT]
+        batches, count = left.batches(_BATCH_LIMIT), 0
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             self._price(batch)
             await self._write(batch)
-        self.adopted += len(left.events)
+            count += len(batch)
+        self.adopted += count
         self.damaged += left.damaged
-        if left.events:
-            logger.warning("%d calls of a process that ended without a word are on the books now", len(left.events))
+        if count:
+            logger.warning("%d calls of a process that ended without a word are on the books now", count)
 
     async def _run(self) -> None:
         delay = self._flush_seconds

@@ -33,13 +33,51 @@ logger = logging.getLogger(__name__)
 
 
 class Leftovers(Struct):
-    """The calls of one process that is gone, and the lock under which they are ours."""
+    """The calls of one process that is gone, and the lock under which they are ours.
 
-    events: list[UsageEvent]
+    `damaged` counts places that cannot be read, as far as has been read.
+    """
+
     segments: list[Path]
-    damaged: int
     lock_path: Path
     lock: int
+    damaged: int = 0
+
+    def batches(self, limit: int) -> Iterator[list[UsageEvent]]:
+        """Every call, as it ended, or else as one that was cut off; at most so many at a time. Raises OSError.
+
+        A call may come twice, the first time as what it is to be recorded as: who records it must count it once. Only
+        what is under way at a place in the spool is kept in memory, however much there is.
+        """
+        batch: dict[str, UsageEvent] = {}
+        for event in self._calls():
+            batch.setdefault(event.id, event)
+            if len(batch) == limit:
+                yield list(batch.values())
+                batch.clear()
+        if self.damaged:
+            for path in self.segments:
+                _keep_damaged(path)
+        if batch:
+            yield list(batch.values())
+
+    def _calls(self) -> Iterator[UsageEvent]:
+        begun: dict[str, Intent] = {}
+        for path in self.segments:
+            try:
+                for frame in read_frames(path.read_bytes()):
+                    if isinstance(frame, Damage):
+                        self.damaged += 1
+                        logger.error("%s: %d bytes at %d are damaged", path, frame.length, frame.offset)
+                    elif isinstance(frame.content, Intent):
+                        begun[frame.content.event.id] = frame.content
+                    else:
+                        begun.pop(frame.content.id, None)
+                        yield frame.content
+            except ValueError as error:
+                self.damaged += 1
+                logger.error("%s cannot be read: %s", path, error)  # noqa: TRY400  # the cause is in the message
+        yield from map(_interrupt, begun.values())
 
     def discard(self) -> None:
         """They are in the database."""
@@ -57,24 +95,14 @@ class Leftovers(Struct):
 
 
 def take_leftovers(directory: Path) -> Iterator[Leftovers]:
-    """Those of every process that is gone, one after the other.
-
-    What cannot be read now, or copied where it is damaged, is left for the next time. Raises OSError.
-    """
+    """Those of every process that is gone, one after the other. Raises OSError."""
     for lock_path in sorted(directory.glob(f"*{LOCK_SUFFIX}")):
         lock = _try_lock(lock_path)
         if lock is None:
             continue
         process = lock_path.name.removesuffix(LOCK_SUFFIX)
         segments = sorted(path for path in directory.glob(f"{process}-*{SEGMENT_SUFFIX}") if _NAME.fullmatch(path.name))
-        try:
-            events, damaged = _read_all(segments)
-        except OSError as error:
-            # Held on to, nobody could ever record it.
-            os.close(lock)
-            logger.error("%s waits, because it cannot be read or copied: %s", lock_path, error.strerror)  # noqa: TRY400
-            continue
-        yield Leftovers(events, segments, damaged, lock_path, lock)
+        yield Leftovers(segments, lock_path, lock)
 
 
 def find_abandoned(directory: Path) -> int:
@@ -134,31 +162,6 @@ def _try_lock(path: Path) -> int | None:
         pass
     os.close(lock)
     return None
-
-
-def _read_all(segments: list[Path]) -> tuple[list[UsageEvent], int]:
-    """Every call once: as it ended, or else as one that was cut off. And how many places were damaged."""
-    begun: dict[str, Intent] = {}
-    ended: dict[str, UsageEvent] = {}
-    damaged = 0
-    for path in segments:
-        try:
-            for frame in read_frames(path.read_bytes()):
-                if isinstance(frame, Damage):
-                    damaged += 1
-                    logger.error("%s: %d bytes at %d are damaged", path, frame.length, frame.offset)
-                elif isinstance(frame.content, Intent):
-                    begun[frame.content.event.id] = frame.content
-                else:
-                    ended[frame.content.id] = frame.content
-        except ValueError as error:
-            damaged += 1
-            logger.error("%s cannot be read: %s", path, error)  # noqa: TRY400  # the cause is in the message
-    if damaged:
-        for path in segments:
-            _keep_damaged(path)
-    cut_off = [_interrupt(intent) for event_id, intent in begun.items() if event_id not in ended]
-    return [*ended.values(), *cut_off], damaged
 
 
 def _keep_damaged(path: Path) -> None:
