@@ -60,10 +60,13 @@ class Storm:
         body = f'{{"model":"groq/m","messages":[{{"role":"user","content":"hi"}}]{more}}}'
         asking = asyncio.ensure_future(client.post(seed.choice(self._tokens), body))
         leaves_after = seed.random() * 0.02 if seed.random() < 0.1 else _PATIENCE_SECONDS
-        await asyncio.wait({asking}, timeout=leaves_after)
-        if not asking.done():
-            asking.cancel()
+        try:
+            await asyncio.wait({asking}, timeout=leaves_after)
+        finally:
+            # Also when it is the storm that ends: what nobody asks about is told when its remains are collected.
+            left = asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+        if left:
             self.told["left" if leaves_after < 1 else "lost patience"] += 1
             return False
         error = asking.exception()
