@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import shutil
@@ -35,6 +36,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "20261126"))
 SECONDS = float(os.environ.get("FAULTS_SECONDS", "3"))
 CLIENTS = int(os.environ.get("FAULTS_CLIENTS", "16"))
 USERS = 20
+WARM = 300
 DATABASE = "faults"
 WRAPPING_KEY = "k1:" + "ADB20kTMah7oyL7K7CRy1lDghkIU/PoOOHjOOrxUAsY="
 ROOT = Path(__file__).parents[2]
@@ -250,7 +252,7 @@ def _fill(path: Path) -> None:
 async def rage(stage: Stage, storm: Storm) -> Counter[str]:
     """Faults, several at once, for as long as was asked for."""
     faults = Faults(stage, random.Random(SEED))
-    until = time.monotonic() + SECONDS
+    until = math.inf
 
     async def cause(number: int) -> None:
         hand = faults.by(number)
@@ -260,6 +262,10 @@ async def rage(stage: Stage, storm: Storm) -> Counter[str]:
 
     storm.begin(CLIENTS)
     try:
+        # Users that nobody has seen cannot be served while the database is away.
+        while len(storm.answered) < WARM:
+            await asyncio.sleep(0.02)
+        until = time.monotonic() + SECONDS
         async with asyncio.TaskGroup() as group:
             for number in range(4):
                 group.create_task(cause(number))

@@ -10,8 +10,10 @@ import pytest
 from ownkey.domain.audit import AuditAction
 from ownkey.domain.credential import CredentialStatus, Secret
 from ownkey.domain.exchange import Failure
+from ownkey.domain.recovery import Finding
 from ownkey.domain.usage import Outcome
 from ownkey.errors import Conflict, CredentialUnreadable, DataKeyClosed, NotFound, OwnkeyError, RequestError
+from ownkey.services.credential_status import StatusKeeper
 from ownkey.services.credential_test import CredentialProber, ProbeOutcome
 from ownkey.services.credentials import CREDENTIALS_LIMIT
 from ownkey.testing import SimulatedProviders
@@ -521,3 +523,17 @@ async def test_a_provider_without_keys_needs_none(stand: Stand) -> None:
     first = await stand.settings.add_credential(user, "ollama", "")
     second = await stand.settings.add_credential(user, "ollama", "  ", label="second")
     assert first.id != second.id
+
+
+async def test_a_process_whose_clock_is_wrong_lets_no_credential_wait_for_that(stand: Stand) -> None:
+    """What is stored is what the database's clock will show: every process reads it."""
+    user = unique("ann")
+    stored = await stand.settings.add_credential(user, "groq", SECRET)
+    for days in (40, -40):
+        wrong = datetime.now(UTC) + timedelta(days=days)
+        finding = Finding(status=CredentialStatus.RATE_LIMITED, until=wrong + timedelta(seconds=60))
+        async with stand.database.transaction(user) as tx:
+            await StatusKeeper(now=lambda wrong=wrong: wrong).keep(tx, user, stored.id, finding)
+        [kept] = await stand.settings.list_credentials(user)
+        assert kept.status_until is not None
+        assert abs(kept.status_until - datetime.now(UTC)) < timedelta(minutes=2)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from msgspec import structs
+
 from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.event import EventType
 from ownkey.domain.recovery import Finding, Standing, conclude, is_told, learn
@@ -50,7 +52,7 @@ class StatusKeeper:
             return False
         if found_at is not None and held.tested_at is not None and found_at < held.tested_at:
             return False
-        after = learn(held.standing, finding, self._now(), self._jitter())
+        after = learn(held.standing, self._by_its_clock(finding, held.now), held.now, self._jitter())
         return await self._store(tx, user_id, credential_id, held, after)
 
     async def conclude(
@@ -66,8 +68,15 @@ class StatusKeeper:
         now = held.standing
         if now.probes != claimed.probes or (now.status, now.since) != (tried.status, tried.since):
             return False
-        after = conclude(now, finding, self._now(), self._jitter())
+        by_its_clock = None if finding is None else self._by_its_clock(finding, held.now)
+        after = conclude(now, by_its_clock, held.now, self._jitter())
         return await self._store(tx, claimed.user_id, claimed.credential_id, held, after)
+
+    def _by_its_clock(self, finding: Finding, now: datetime) -> Finding:
+        """Until when, as the database counts: all processes wait for that, and the clock of one may be wrong."""
+        if finding.until is None:
+            return finding
+        return structs.replace(finding, until=now + (finding.until - self._now()))
 
     async def announce(self, tx: Any, user_id: str, credential_id: str, before: HeldStanding, after: Standing) -> None:
         """Tell the host of a change that is stored, and every process of a recovery."""

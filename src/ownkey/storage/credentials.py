@@ -26,13 +26,14 @@ _CHOICES: Final = ("label", "hint", "position", "enabled", "expires_at")
 class HeldStanding(Struct, frozen=True, kw_only=True):
     """What is known of one credential. `generation` is that of its secret, None where that was erased.
 
-    `tested_at` is when somebody tested it last.
+    `tested_at` is when somebody tested it last. `now` is the time of the database.
     """
 
     provider: str
     label: str
     generation: int | None
     standing: Standing
+    now: datetime
     tested_at: datetime | None = None
 
 
@@ -186,6 +187,7 @@ async def find_standing(tx: Any, credential_id: str) -> HeldStanding | None:
         probes=row["probes"],
     )
     return HeldStanding(
+        now=row["now"],
         provider=row["provider"],
         label=row["label"],
         generation=row["generation"],

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ownkey.domain.clock import elapsed_seconds
 from ownkey.domain.credential import CredentialStatus
 from ownkey.domain.exchange import CONSEQUENCES, Failure
 from ownkey.domain.usage import Outcome
@@ -30,18 +31,21 @@ _MAX_CREDENTIALS: Final = 100_000
 
 
 class _Breaker(Struct):
-    """One endpoint with at least one failure since its last success. Open from the moment that `until` is set."""
+    """One endpoint with at least one failure since its last success. Open from the moment that `until` is set.
+
+    Times are those of the clock that nobody sets, here and below: one wrong hour of the other would rest for an hour.
+    """
 
     failures: int = 0
     openings: int = 0
-    until: datetime | None = None
+    until: float | None = None
     probing: bool = False
 
 
 class _Block(Struct, frozen=True):
     """A credential that is left alone until then, and what it was found to be."""
 
-    until: datetime
+    until: float
     status: CredentialStatus | None
 
 
@@ -52,12 +56,13 @@ class HealthBoard:
         self,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        elapsed: Callable[[], float] = elapsed_seconds,
         jitter: Callable[[], float] = random.random,
         max_endpoints: int = _MAX_ENDPOINTS,
         max_credentials: int = _MAX_CREDENTIALS,
     ) -> None:
         """`jitter` gives numbers from 0 to 1. Beyond the two limits, what was touched longest ago is forgotten."""
-        self._now, self._jitter = now, jitter
+        self._now, self._elapsed, self._jitter = now, elapsed, jitter
         self._max_endpoints, self._max_credentials = max_endpoints, max_credentials
         # Both are empty while nothing is broken: then a look-up is one test of a dict.
         self._breakers: dict[str, _Breaker] = {}
@@ -78,16 +83,17 @@ class HealthBoard:
         breaker = self._breakers.get(base_url)
         if breaker is None or breaker.until is None:
             return None
-        now = self._now()
+        now = self._elapsed()
         if breaker.until > now:
-            return breaker.until
-        breaker.probing, breaker.until = True, now + timedelta(seconds=_PROBE_SECONDS)
+            return self._moment(breaker.until - now)
+        breaker.probing, breaker.until = True, now + _PROBE_SECONDS
         return None
 
     def find_down_until(self, base_url: str) -> datetime | None:
         """The same for a report: asking changes nothing, and nobody's try is taken."""
         breaker = self._breakers.get(base_url)
-        return breaker.until if breaker and breaker.until and breaker.until > self._now() else None
+        left = breaker.until - self._elapsed() if breaker is not None and breaker.until is not None else 0.0
+        return self._moment(left) if left > 0 else None
 
     def credential_blocked_until(self, credential_id: str) -> datetime | None:
         """Until when this credential would be refused; None: use it."""
@@ -96,8 +102,9 @@ class HealthBoard:
         block = self._blocked.get(credential_id)
         if block is None:
             return None
-        if block.until > self._now():
-            return block.until
+        left = block.until - self._elapsed()
+        if left > 0:
+            return self._moment(left)
         del self._blocked[credential_id]
         return None
 
@@ -149,14 +156,19 @@ class HealthBoard:
         back_off = min(_FIRST_BACK_OFF_SECONDS * 2**breaker.openings, _MAX_BACK_OFF_SECONDS)
         breaker.openings += 1
         breaker.probing = False
-        breaker.until = self._now() + timedelta(seconds=back_off * (1 - _JITTER * self._jitter()))
+        breaker.until = self._elapsed() + back_off * (1 - _JITTER * self._jitter())
 
     def _block(self, credential_id: str, seconds: float, status: CredentialStatus | None) -> datetime:
-        block = _Block(self._now() + timedelta(seconds=seconds), status)
+        now = self._elapsed()
+        block = _Block(now + seconds, status)
         earlier = self._blocked.pop(credential_id, block)
         self._blocked[credential_id] = longer = max(block, earlier, key=lambda one: one.until)
         _forget_oldest(self._blocked, self._max_credentials)
-        return longer.until
+        return self._moment(longer.until - now)
+
+    def _moment(self, seconds: float) -> datetime:
+        """What the wall clock will show then."""
+        return self._now() + timedelta(seconds=seconds)
 
 
 class HealthView:

@@ -18,12 +18,17 @@ OTHERS = [outcome for outcome, consequence in CONSEQUENCES.items() if not conseq
 class Clock:
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 23, tzinfo=UTC)
+        self.passed = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def elapsed(self) -> float:
+        return self.passed
+
     def pass_seconds(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def board(clock: Clock) -> HealthBoard:
-    return HealthBoard(now=clock, jitter=lambda: 0.0)
+    return HealthBoard(now=clock, elapsed=clock.elapsed, jitter=lambda: 0.0)
 
 
 def failure(outcome: Outcome, retry_after_seconds: float | None = None) -> Failure:
@@ -117,7 +122,7 @@ def test_a_try_that_was_never_made_passes_on(board, clock):
 
 
 def test_jitter_shortens_the_pause_by_up_to_a_quarter(clock):
-    board = HealthBoard(now=clock, jitter=lambda: 1.0)
+    board = HealthBoard(now=clock, elapsed=clock.elapsed, jitter=lambda: 1.0)
     fail(board, 5)
     assert board.provider_down_until(URL) == clock.now + timedelta(seconds=0.75)
 
@@ -163,7 +168,7 @@ def test_a_success_frees_the_credential(board):
 
 
 def test_memory_is_bounded_and_the_newest_stay(clock):
-    board = HealthBoard(now=clock, jitter=lambda: 0.0, max_endpoints=10, max_credentials=100)
+    board = HealthBoard(now=clock, elapsed=clock.elapsed, jitter=lambda: 0.0, max_endpoints=10, max_credentials=100)
     for number in range(1000):
         board.note_failure(f"https://h{number}.example.com", f"c{number}", failure(Outcome.RATE_LIMITED))
         fail(board, 5, url=f"https://h{number}.example.com")
@@ -176,7 +181,7 @@ def test_memory_is_bounded_and_the_newest_stay(clock):
 
 
 def test_what_is_in_use_is_forgotten_last(clock):
-    board = HealthBoard(now=clock, jitter=lambda: 0.0, max_endpoints=2)
+    board = HealthBoard(now=clock, elapsed=clock.elapsed, jitter=lambda: 0.0, max_endpoints=2)
     fail(board, 4, url="https://busy.example.com")
     for number in range(5):
         fail(board, 1, url=f"https://h{number}.example.com")
@@ -185,14 +190,31 @@ def test_what_is_in_use_is_forgotten_last(clock):
 
 
 def test_who_only_looks_takes_nobodys_try() -> None:
-    clock = [datetime(2026, 11, 23, tzinfo=UTC)]
-    board = HealthBoard(now=lambda: clock[0])
+    clock = Clock()
+    board = HealthBoard(now=clock, elapsed=clock.elapsed)
     failure = Failure(outcome=Outcome.UNREACHABLE, message="")
     for _ in range(5):
         board.note_failure("https://api.x.test/v1", "c", failure)
     view = HealthView(board)
     assert view.provider_down_until("https://api.x.test/v1") is not None
-    clock[0] += timedelta(minutes=1)
+    clock.pass_seconds(60)
     assert view.provider_down_until("https://api.x.test/v1") is None
     assert board.provider_down_until("https://api.x.test/v1") is None, "the try is still to be had"
     assert board.provider_down_until("https://api.x.test/v1") is not None, "and is given once"
+
+
+def test_a_clock_that_is_set_right_again_ends_nothing_and_begins_nothing(board: HealthBoard, clock: Clock) -> None:
+    """For an hour it was 40 days ahead: what is left alone then must not be left alone for 40 days."""
+    clock.now += timedelta(days=40)
+    for _ in range(5):
+        board.note_failure(URL, "c", failure(Outcome.UNREACHABLE))
+    until = board.note_failure(URL, "c", failure(Outcome.RATE_LIMITED, 20.0))
+    assert until == clock.now + timedelta(seconds=20)
+    clock.now -= timedelta(days=40)
+    assert board.credential_blocked_until("c") == clock.now + timedelta(seconds=20)
+    clock.pass_seconds(21)
+    assert board.credential_blocked_until("c") is None
+    assert board.provider_down_until(URL) is None
+    board.note_failure(URL, "c", failure(Outcome.RATE_LIMITED, 20.0))
+    clock.now += timedelta(days=40)
+    assert board.credential_blocked_until("c") == clock.now + timedelta(seconds=20)

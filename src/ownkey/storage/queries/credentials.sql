@@ -83,10 +83,11 @@ where id = $1
 returning id;
 
 -- name: find_standing
--- What is known of a credential, locked, with the generation of its secret; NULL where that was erased.
+-- What is known of a credential, locked, with the generation of its secret; NULL where that was erased. And what time it
+-- is here: processes may think otherwise.
 select
     c.provider, c.label, c.status, c.status_reason, c.status_until, c.status_since, c.probe_at, c.probes,
-    c.last_tested_at,
+    c.last_tested_at, clock_timestamp() as now,
     (select x.generation from ownkey_private.credential_secrets x
         where x.user_id = c.user_id and x.credential_id = c.id and x.sealed is not null) as generation
 from ownkey.credentials c
