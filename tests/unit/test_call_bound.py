@@ -114,6 +114,64 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
     assert read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens < 200
 
 
+def hide(text: bytes, word: bytes) -> bytes:
+    """Write the first letter of a word by its number, as JSON allows."""
+    return text.replace(word, b"\\u%04x" % word[0] + word[1:])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]}, [b"image_url"]),
+        ({"tools": [{"type": "web_search"}], "messages": []}, [b"search"]),
+        ({"messages": [{"type": "file", "file_id": "f"}]}, [b"file_id"]),
+        ({"messages": [{"type": "input_audio"}]}, [b"audio"]),
+        ({"max_tokens": 4000}, [b"max_tokens"]),
+        ({"previous_response_id": "r", "input": "x"}, [b"previous_response_id"]),
+    ],
+)
+def test_what_is_written_in_another_way_is_counted_in(content: dict[str, object], words: list[bytes]) -> None:
+    plain = json.dumps(content).encode()
+    hidden = plain
+    for word in words:
+        hidden = hide(hidden, word)
+    assert hidden != plain and json.loads(hidden) == content
+    shown, found = read(plain), read(hidden)
+    assert found.special == shown.special
+    assert found.output_tokens == shown.output_tokens
+    assert shown.input_tokens <= found.input_tokens <= shown.input_tokens + len(hidden)
+
+
+def test_a_slash_behind_a_backslash_is_one() -> None:
+    plain = read({"messages": [{"mime": "application/pdf"}]}).input_tokens
+    assert read(rb'{"messages": [{"mime": "application\/pdf"}]}').input_tokens == plain
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"max_tokens": 90000, "messages": [], "max_tokens": 1}',
+        b'{"max_tokens": 1, "messages": [], "max_tokens": 90000}',
+        b'{"n": 100, "max_tokens": 1, "n": 1, "messages": []}',
+        b'{"generationConfig": {"maxOutputTokens": 90000, "maxOutputTokens": 1}}',
+        b'{"generationConfig": {"maxOutputTokens": 90000}, "generationConfig": {"maxOutputTokens": 1}}',
+    ],
+)
+def test_what_is_named_twice_bounds_nothing(body: bytes) -> None:
+    """One provider reads the first of them, another the last."""
+    found = read(body)
+    assert found.output_tokens >= 90_000 or found.output_tokens == 100 * ASSUMED
+    assert found.input_tokens >= 100_000
+    assert found.special
+    known = attempt(known=Model(id="gpt-4o-mini", output_tokens=16_384))
+    assert read(body, known).output_tokens >= 16_384
+
+
+def test_names_of_ones_own_tools_may_be_there_twice() -> None:
+    tool = {"function": {"parameters": {"properties": {"n": {}, "max_tokens": {}}}}}
+    assert read({"max_tokens": 10, "n": 1, "tools": [tool, tool]}).output_tokens == 10
+
+
 def test_the_price_is_that_of_the_dearest_kind() -> None:
     pricing = Pricing()
     # 15 and 60 cents a million; Claude's cache costs a quarter more to write than fresh input does.

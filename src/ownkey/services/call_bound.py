@@ -7,6 +7,8 @@ model can read. An answer is as long as the request allows, or as the model can 
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +28,17 @@ _ASSUMED_CONTEXT_TOKENS: Final = 200_000
 _FILES: Final = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"')
 _SEARCHES: Final = (b"search", b"Search", b"url_context", b"urlContext")
 
+
+# A letter may be written by its number, and a slash behind a backslash: then a word is there and is not found.
+_DISGUISED: Final = re.compile(rb"\\(?:u00[2-7]|/)")
+# Of what is there twice one reader takes the first and another the last.
+_BOUNDING: Final = (
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "n", "candidateCount",
+    "candidate_count", "generationConfig", "generation_config", "service_tier", "speed", "modalities", "tools",
+)  # fmt: skip
+_QUOTED: Final = tuple(f'"{name}"'.encode() for name in _BOUNDING)
+_LIMITS: Final = frozenset(_BOUNDING[:4])
+_ANSWERS: Final = frozenset(_BOUNDING[4:7])
 
 _ABSENT: Final = Raw(b"")
 
@@ -90,13 +103,18 @@ _FIELDS: Final = msgspec.json.Decoder(_Fields)
 
 def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_output_tokens: int) -> Extent:
     """The bounds of a call with this body."""
+    size, body = len(body), _undisguise(body)
     try:
         fields = _FIELDS.decode(body)
     except UNREADABLE:
         fields = _Fields()
     pictures = _count_pictures(body)
+    named = _read_all(body) if any(body.count(name) > 1 for name in _QUOTED) else None
+    if named is not None:
+        context = _context_of(attempt) or max(size + _TOKENS_PER_PICTURE * pictures, _ASSUMED_CONTEXT_TOKENS)
+        return Extent(context, 0 if embeddings else _longest_of(attempt, named, assumed_output_tokens), special=True)
     return Extent(
-        _read_input(attempt, body, fields, pictures),
+        _read_input(attempt, body, size, fields, pictures),
         0 if embeddings else _read_output(attempt, fields, assumed_output_tokens),
         special=pictures > 0 or fields.has_other_prices or b"audio" in body,
     )
@@ -136,8 +154,18 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
     return Bound(cost_microdollars=cost, tokens=extent.input_tokens + extent.output_tokens)
 
 
-def _read_input(attempt: Attempt, body: bytes, fields: _Fields, pictures: int) -> int:
-    taken, context = len(body) + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
+def _undisguise(body: bytes) -> bytes:
+    """The body with each character written as itself; as it is where nothing is hidden."""
+    if _DISGUISED.search(body) is None:
+        return body
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body))
+    except UNREADABLE:
+        return body
+
+
+def _read_input(attempt: Attempt, body: bytes, size: int, fields: _Fields, pictures: int) -> int:
+    taken, context = size + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
     if context is not None and taken >= context:
         return context
     if fields.points or b"application/pdf" in body or (b'"file' in body and any(word in body for word in _FILES)):
@@ -164,6 +192,32 @@ def _read_output(attempt: Attempt, fields: _Fields, assumed: int) -> int:
     elif known is not None:
         longest = min(longest, known)
     return longest * (_largest(answers) or 1)
+
+
+def _read_all(body: bytes) -> list[tuple[str, object]] | None:
+    """All names and values of the objects that bound a call, when one of them has a name twice; else None."""
+    try:
+        whole = json.loads(body, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(whole, _Pairs):
+        return []
+    inner = [value for name, value in whole if name in ("generationConfig", "generation_config")]
+    objects = [whole, *(one for one in inner if isinstance(one, _Pairs))]
+    if all(len({name for name, _ in one}) == len(one) for one in objects):
+        return None
+    return [pair for one in objects for pair in one]
+
+
+def _longest_of(attempt: Attempt, named: list[tuple[str, object]], assumed: int) -> int:
+    """The most of whatever is named: nobody names something twice who does not want to mislead one of two readers."""
+    longest = _largest([value for name, value in named if name in _LIMITS])
+    answers = _largest([value for name, value in named if name in _ANSWERS]) or 1
+    return max(longest or 0, _longest_answer(attempt, assumed)) * answers
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object's names and values, all of them."""
 
 
 def _longest_answer(attempt: Attempt, assumed: int) -> int:
