@@ -179,6 +179,7 @@ async def test_an_honest_answer_signs_in_under_the_subject(federated: Platform, 
     assert sent["redirect_uri"] == f"{federated.url}/api/sign-in/oidc/sso/callback"
     assert (sent["response_type"], sent["client_id"], sent["code_challenge_method"]) == ("code", CLIENT, "S256")
     assert sent["scope"] == "openid profile email"
+    liar.id_token = liar.make_token()
     assert await federated.come_back(browser, state=sent["state"], code="a-code", iss=liar.url) == "/"
     (asked,) = liar.asked
     digest = hashlib.sha256(asked["code_verifier"].encode()).digest()
@@ -187,6 +188,8 @@ async def test_an_honest_answer_signs_in_under_the_subject(federated: Platform, 
     session = (await browser.get("/api/session")).json()
     assert (session["user_id"], session["via"], session["role"]) == (liar.subject, "session", "user")
     assert ATTEMPT_COOKIE not in browser.headers["cookie"]
+    for part in liar.id_token.split("."):
+        assert part not in browser.headers["cookie"], "the provider's tokens stay in the server"
     assert (await browser.get("/api/sign-in")).json()["oidc"] == [{"id": "sso", "label": "SSO"}]
 
 

@@ -54,7 +54,7 @@ async def client(platform: Platform, folder: Path) -> AsyncIterator[httpx2.Async
         ("/", "page.html", "text/html; charset=utf-8"),
         ("/admin", "page.html", "text/html; charset=utf-8"),
         *[(path, path[1:], "text/javascript; charset=utf-8") for path in SCRIPTS],
-        ("/favicon.svg", "favicon.svg", "image/svg+xml"),
+        ("/favicon.svg", "favicon.svg", "image/svg+xml; charset=utf-8"),
     ],
 )
 async def test_a_browser_gets_each_file_as_what_it_is(
@@ -102,6 +102,14 @@ async def test_pages_run_nothing_but_our_scripts_and_in_nobodys_frame(client: ht
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "camera=()" in headers["permissions-policy"]
         assert "access-control-allow-origin" not in headers
+
+
+async def test_every_file_has_a_policy_for_content(client: httpx2.AsyncClient) -> None:
+    for path in ("/", "/admin", *SCRIPTS, "/favicon.svg"):
+        policy = (await client.get(path, headers=HTML)).headers.get_list("content-security-policy")
+        assert len(policy) == 1
+        parts = {part.strip() for part in policy[0].split(";")}
+        assert {"default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= parts
 
 
 async def test_pages_of_other_origins_may_load_the_scripts(client: httpx2.AsyncClient) -> None:
@@ -166,7 +174,7 @@ async def test_curl_gets_a_few_lines_of_text(client: httpx2.AsyncClient, accept:
 
 async def test_files_are_read_and_not_written(client: httpx2.AsyncClient) -> None:
     for path in ("/", "/admin", *SCRIPTS, "/favicon.svg"):
-        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
             answer = await client.request(method, path)
             assert answer.status_code == 405 and answer.headers["allow"] == "GET, HEAD"
 

@@ -21,9 +21,10 @@ async def test_unknown_paths_and_methods_are_problems(platform: Platform) -> Non
         for path in ("/api", "/api/", "/api/nothing", "/api/credentials/", "/api//credentials", "/nothing", "/docs"):
             answer = await ann.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown_path"), path
-        answer = await ann.delete("/api/credentials")
-        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-        assert answer.headers["allow"]
+        for method in ("DELETE", "TRACE"):
+            answer = await ann.send(method, "/api/credentials")
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), method
+            assert answer.headers["allow"]
 
 
 async def test_a_body_beyond_the_limit_is_refused_however_it_comes(platform: Platform) -> None:

@@ -174,6 +174,7 @@ async def test_a_token_without_the_gateways_scope_is_refused(
     ("method", "path", "status", "code"),
     [
         ("GET", CHAT, 405, "method_not_allowed"),
+        ("TRACE", CHAT, 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("POST", "/v1/nothing", 404, "unknown_path"),
         ("GET", "/v1/models/no-such-model", 404, "model_not_found"),

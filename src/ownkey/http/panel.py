@@ -52,7 +52,12 @@ _CLOSED_FEATURES: Final = (
     "geolocation", "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "picture-in-picture",
     "publickey-credentials-get", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking",
 )  # fmt: skip
-_EVERY_FILE: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+_EVERY_FILE: Final[Mapping[str, str]] = {
+    "cache-control": "no-cache",
+    # For whoever opens a script or a picture as if it were a page; pages have their own.
+    "content-security-policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
 _PAGE: Final[Mapping[str, str]] = {
     "content-type": "text/html; charset=utf-8",
     "content-security-policy": _CONTENT_SECURITY_POLICY,
@@ -68,7 +73,10 @@ _SCRIPT: Final[Mapping[str, str]] = {
     "access-control-allow-origin": "*",
     "cross-origin-resource-policy": "cross-origin",
 }
-_IMAGE: Final[Mapping[str, str]] = {"content-type": "image/svg+xml", "cross-origin-resource-policy": "same-origin"}
+_IMAGE: Final[Mapping[str, str]] = {
+    "content-type": "image/svg+xml; charset=utf-8",
+    "cross-origin-resource-policy": "same-origin",
+}
 _STYLE: Final[Mapping[str, str]] = {
     "content-type": "text/css; charset=utf-8",
     "cross-origin-resource-policy": "same-origin",
