@@ -208,3 +208,15 @@ def test_no_prefix_lets_the_rest_through(rest: str) -> None:
     redaction = LogRedaction("", {}, PREFIXES)
     for prefix in PREFIXES:
         assert rest not in redaction.scrub(f"key: {prefix}{rest}.")
+
+
+def test_nobody_else_begins_a_line(log: Callable[[], str]) -> None:
+    forged = "x\n2026-11-26T00:00:00.000Z WARNING ownkey.services.sign_in: all is well\r\nthe end"
+    logging.getLogger("a.library").warning("heard %s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        logging.getLogger("a.library").exception("failed")
+    lines = log().splitlines()
+    assert [line.split(": ")[1] for line in lines if not line.startswith(" ")] == ["heard x", "failed"]
+    assert "\r" not in log()

@@ -81,6 +81,8 @@ class LogRedaction(logging.Formatter):
             text = super().format(record)
         except Exception as error:  # noqa: BLE001  # too few arguments, or one that cannot be printed
             text = f"{record.levelname} {record.name}: {type(error).__name__} in the log line {_name(record.msg)}"
+        # Whatever somebody has put into it: a line that begins with a time is one of ours.
+        text = text.replace("\r", "\\r").replace("\n", "\n    ")
         try:
             return self.scrub(text)
         except Exception as error:  # noqa: BLE001
