@@ -19,7 +19,7 @@ export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup system panel panel-types demo test test-quick coverage judges sbom fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
-	types format bench bench-peers bench-usage screenshots lock clean clean-all
+	types format bench bench-peers bench-usage bench-memory screenshots lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -158,6 +158,9 @@ bench-peers: setup ## The same with other gateways, which it installs below benc
 
 bench-usage: setup ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
 	@$(RUN) -m bench.usage_queries $(ARGS)
+
+bench-memory: setup ## What a warm user with three keys takes of memory; ARGS='--users 3000' is quick
+	@$(RUN) -m bench.memory $(ARGS)
 
 screenshots: setup ## Pictures of every view into build/screenshots, and those of the README; ARGS=usage for some
 	@$(RUN) tools/take_screenshots $(ARGS)
