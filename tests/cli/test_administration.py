@@ -241,6 +241,9 @@ def test_a_route_that_leads_nowhere_says_so(running: Shell, alice: str) -> None:
     assert done.returncode == 1
     assert "Nothing could be tried." in done.stdout
     assert "Groq, the user's own key: the user has no API key there." in done.stdout
+    assert "run it with the server's variables" in done.stdout, "whose environment has the operator's keys"
+    lending = running.with_variables(OPENAI_API_KEY="sk-operator-0000000000000001")
+    assert "server's variables" not in lending.run("route", "explain", "--user", alice).stdout
     assert running.run("route", "explain", "--user", alice, "--needs", "wings").returncode == 2
     assert "task" in running.refuse(1, "route", "explain", "--user", alice, "--task", "9")
     assert "ownkey user create nobody" in running.refuse(1, "route", "explain", "--user", "nobody")

@@ -52,7 +52,7 @@ def explain(
     if unknown:
         raise typer.BadParameter(f"there is no {unknown[0]!r}: tools, images or json_schema", param_hint="--needs")
 
-    async def work(ok: Ownkey) -> tuple[RoutePreview, dict[str, Any]]:
+    async def work(ok: Ownkey) -> tuple[RoutePreview, dict[str, Any], bool]:
         from ownkey.domain.routing import Needs, RouteRequest
         from ownkey.domain.settings import check_task
 
@@ -66,13 +66,18 @@ def explain(
             max_output_tokens=max_output_tokens,
         )
         route = await ok.core.previews.preview(user, request)
-        return route, _describe(route, ok)
+        return route, _describe(route, ok), bool(ok.core.router.policy.shared)
 
-    route, described = with_ownkey(work)
+    route, described, lends = with_ownkey(work)
     if as_json:
         print_json(described)
     else:
         _print_route(route, described)
+        if not lends:
+            print(
+                "\nThe operator's keys are those in the environment of this command, and there are none: run it with "
+                "the server's variables to see what they would do."
+            )
     if not route.hops:
         raise typer.Exit(REFUSED)
 
