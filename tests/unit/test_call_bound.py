@@ -172,6 +172,32 @@ def test_names_of_ones_own_tools_may_be_there_twice() -> None:
     assert read({"max_tokens": 10, "n": 1, "tools": [tool, tool]}).output_tokens == 10
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mcp_servers": [{"url": "https://x"}]},
+        {"plugins": [{"id": "web"}]},
+        {"web_search_options": {}},
+        {"search_parameters": {}},
+        {"enable_search": True},
+        {"tools": [{"type": "mcp"}]},
+        {"tools": [{"type": "web_fetch_20250910"}]},
+        {"messages": [{"type": "video_url", "video_url": {"url": "https://x"}}]},
+        {"messages": [{"type": "document", "source": {"type": "url", "url": "https://x"}}]},
+    ],
+)
+def test_what_a_provider_fetches_by_itself_may_be_as_much_as_it_can_read(fields: dict[str, object]) -> None:
+    assert read({"messages": [], **fields}).input_tokens >= 100_000
+
+
+@pytest.mark.parametrize("fields", [{"n": 10**18}, {"max_tokens": 1e300, "n": 1e300}, {"max_tokens": 2**64 - 1}])
+def test_no_number_is_too_large_to_be_counted(fields: dict[str, object]) -> None:
+    found = price(Pricing(), attempt(), read(fields), NOW)
+    assert found.cost_microdollars is not None
+    assert 0 < found.cost_microdollars <= 2**53
+    assert 0 < found.tokens <= 2**53
+
+
 def test_the_price_is_that_of_the_dearest_kind() -> None:
     pricing = Pricing()
     # 15 and 60 cents a million; Claude's cache costs a quarter more to write than fresh input does.

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct, field
 
-from ownkey.domain.budget import Bound
+from ownkey.domain.budget import MICRODOLLARS_LIMIT, Bound
 from ownkey.domain.routing import Attempt
 from ownkey.providers.unreadable import UNREADABLE
 from ownkey.services.pricing import Pricing
@@ -26,7 +26,11 @@ _TOKENS_PER_PICTURE: Final = 50_000
 _ASSUMED_CONTEXT_TOKENS: Final = 200_000
 # Files that lie elsewhere, pages that are packed, tools that search: a model reads more than the body has.
 _FILES: Final = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"')
-_SEARCHES: Final = (b"search", b"Search", b"url_context", b"urlContext")
+_SEARCHES: Final = (
+    b"search", b"Search", b"url_context", b"urlContext", b"web_fetch", b"mcp", b"code_execution", b"codeExecution",
+    b"code_interpreter",
+)  # fmt: skip
+_ADDRESSES: Final = (b'"document_url"', b'"video_url"', b'"audio_url"')
 
 
 # A letter may be written by its number, and a slash behind a backslash: then a word is there and is not found.
@@ -65,6 +69,12 @@ class _Fields(Struct):
     previous: object = field(default=None, name="previous_response_id")
     conversation: object = None
     prompt: object = None
+    # Servers and searches that the provider asks by itself: Anthropic's, OpenRouter's, OpenAI's, xAI's, Alibaba's.
+    mcp_servers: object = None
+    plugins: object = None
+    web_search_options: object = None
+    search_parameters: object = None
+    enable_search: object = None
     cached: object = field(default=None, name="cachedContent")
     cached_too: object = field(default=None, name="cached_content")
     tools: Raw = _ABSENT
@@ -74,9 +84,12 @@ class _Fields(Struct):
 
     @property
     def points(self) -> bool:
-        """Whether something was said before that is not in the body, or may be found by a search."""
+        """Whether something was said before that is not in the body, or may be found by a search or a server."""
         before = self.previous or self.conversation or self.prompt or self.cached or self.cached_too
-        return bool(before) or any(word in bytes(self.tools) for word in _SEARCHES)
+        asked = self.mcp_servers or self.plugins or self.enable_search
+        # Of options, an empty object asks for them as well.
+        given = self.web_search_options is not None or self.search_parameters is not None
+        return bool(before or asked or given) or any(word in bytes(self.tools) for word in _SEARCHES)
 
     @property
     def has_other_prices(self) -> bool:
@@ -151,7 +164,11 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
     )
     if cost is None and attempt.provider.local:
         cost = 0
-    return Bound(cost_microdollars=cost, tokens=extent.input_tokens + extent.output_tokens)
+    # More than any limit can be is more than enough, and sums of it still fit into the database's numbers.
+    return Bound(
+        cost_microdollars=None if cost is None else min(cost, MICRODOLLARS_LIMIT),
+        tokens=min(extent.input_tokens + extent.output_tokens, MICRODOLLARS_LIMIT),
+    )
 
 
 def _undisguise(body: bytes) -> bytes:
@@ -168,9 +185,16 @@ def _read_input(attempt: Attempt, body: bytes, size: int, fields: _Fields, pictu
     taken, context = size + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
     if context is not None and taken >= context:
         return context
-    if fields.points or b"application/pdf" in body or (b'"file' in body and any(word in body for word in _FILES)):
+    if fields.points or b"application/pdf" in body or _leads_elsewhere(body):
         return context or max(taken, _ASSUMED_CONTEXT_TOKENS)
     return taken
+
+
+def _leads_elsewhere(body: bytes) -> bool:
+    """Whether it names a file that is kept, or gives the address of a document, a film or sound."""
+    if b'"file' in body and (any(word in body for word in _FILES) or b'"http' in body):
+        return True
+    return any(word in body for word in _ADDRESSES) or (b'"document"' in body and b'"url"' in body)
 
 
 def _count_pictures(body: bytes) -> int:
@@ -237,5 +261,5 @@ def _context_of(attempt: Attempt) -> int | None:
 
 def _largest(values: list[object]) -> int | None:
     """The largest that is a sensible number; a provider refuses the others."""
-    found = [int(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool) and one >= 1]
-    return max(found) if found else None
+    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool) and one >= 1]
+    return int(min(max(numbers), MICRODOLLARS_LIMIT)) if numbers else None

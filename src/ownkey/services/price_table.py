@@ -30,6 +30,8 @@ _TEXT: Final = BilledUsage()
 _PLAIN: Final = frozenset(
     {"input_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok", "output_mtok", "output_reasoning_mtok"}
 )
+# A model that has a price for pictures or films answers with them unasked.
+_BOUNDING: Final = _PLAIN | {"output_image_mtok", "output_video_mtok"}
 # What a usage object must name for a price of that key to count.
 _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "input_audio_mtok": ("input_audio", "cached_audio"),
@@ -160,7 +162,7 @@ class PriceTable:
         highest = {"input": _NONE, "output": _NONE}
         for key, value in (pair for one in prices for pair in vars(one).items()):
             direction = "output" if key.startswith("output") else "input"
-            if value is not None and key.endswith("_mtok") and (special or key in _PLAIN):
+            if value is not None and key.endswith("_mtok") and (special or key in _BOUNDING):
                 highest[direction] = max(highest[direction], _read_rate(value).highest(input_tokens))
         calls = max((vars(one).get("requests_kcount") or _NONE for one in prices), default=_NONE) * _CALL
         return highest["input"] * input_tokens + highest["output"] * output_tokens + calls
