@@ -213,3 +213,12 @@ def test_what_nobody_has_a_price_for_has_no_bound() -> None:
     assert price(pricing, attempt(prices=None), Extent(1, 1), NOW).cost_microdollars is None
     own_machine = attempt("llama3", prices=None, local=True)
     assert price(pricing, own_machine, Extent(10, 10), NOW).cost_microdollars == 0
+
+
+def test_a_model_that_answers_in_pictures_does_so_unasked() -> None:
+    drawing = attempt("gemini-2.5-flash-image", prices="google")
+    assert (price(Pricing(), drawing, Extent(0, 1_000), NOW).cost_microdollars or 0) >= 30_000
+
+
+def test_sound_is_charged_by_its_length_where_there_is_no_price_for_tokens() -> None:
+    assert price(Pricing(), attempt("whisper-1"), Extent(0, 0, audio_seconds=3_600), NOW).cost_microdollars == 360_000

@@ -104,11 +104,15 @@ class _Fields(Struct):
 
 
 class Extent(Struct, frozen=True):
-    """The most tokens that a call may take in and give out. `special`: some of them may have another price."""
+    """The most tokens that a call may take in and give out. `special`: some of them may have another price.
+
+    `audio_seconds`: sound that is charged by its length, where a model does that.
+    """
 
     input_tokens: int
     output_tokens: int
     special: bool = False
+    audio_seconds: int = 0
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
@@ -161,6 +165,7 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
         input_tokens=extent.input_tokens,
         output_tokens=extent.output_tokens,
         special=extent.special,
+        audio_seconds=extent.audio_seconds,
     )
     if cost is None and attempt.provider.local:
         cost = 0

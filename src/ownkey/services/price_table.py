@@ -32,6 +32,7 @@ _PLAIN: Final = frozenset(
 )
 # A model that has a price for pictures or films answers with them unasked.
 _BOUNDING: Final = _PLAIN | {"output_image_mtok", "output_video_mtok"}
+_HOURS: Final = ("audio_hours", "input_audio_hours")
 # What a usage object must name for a price of that key to count.
 _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "input_audio_mtok": ("input_audio", "cached_audio"),
@@ -148,11 +149,20 @@ class PriceTable:
             return self._ask_library(provider, model, tokens, at, _TEXT, context)
 
     def bound(
-        self, provider: str, model: str, at: datetime, *, input_tokens: int, output_tokens: int, special: bool = False
+        self,
+        provider: str,
+        model: str,
+        at: datetime,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        special: bool = False,
+        audio_seconds: int = 0,
     ) -> Decimal | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
+        `audio_seconds`: the length of the sound, for models that charge by it.
         """
         found = self._find_model(provider, model)
         if found is None or self._find(provider, model, at, {}) is None:
@@ -165,7 +175,9 @@ class PriceTable:
             if value is not None and key.endswith("_mtok") and (special or key in _BOUNDING):
                 highest[direction] = max(highest[direction], _read_rate(value).highest(input_tokens))
         calls = max((vars(one).get("requests_kcount") or _NONE for one in prices), default=_NONE) * _CALL
-        return highest["input"] * input_tokens + highest["output"] * output_tokens + calls
+        hours = max((vars(one).get(key) or _NONE for one in prices for key in _HOURS), default=_NONE)
+        sound = hours * _MILLION * audio_seconds / 3600
+        return highest["input"] * input_tokens + highest["output"] * output_tokens + calls + sound
 
     def list_price(self, provider: str, model: str, at: datetime) -> ListPrice | None:
         """What the table says of a model; None where it does not know it."""

@@ -80,10 +80,12 @@ class Pricing:
         input_tokens: int,
         output_tokens: int,
         special: bool = False,
+        audio_seconds: int = 0,
     ) -> int | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
+        `audio_seconds`: the length of the sound, for models that charge by it.
         """
         own = self._book.find(provider.id, model, payer, at)
         if own is not None and own.factor is None:
@@ -92,7 +94,13 @@ class Pricing:
             return None
         else:
             amount = self._table.bound(
-                provider.prices, model, at, input_tokens=input_tokens, output_tokens=output_tokens, special=special
+                provider.prices,
+                model,
+                at,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                special=special,
+                audio_seconds=audio_seconds,
             )
         if amount is None:
             return None

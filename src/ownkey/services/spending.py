@@ -29,7 +29,7 @@ from ownkey.domain.budget import (
     warn,
 )
 from ownkey.domain.policy import Policy
-from ownkey.domain.routing import Attempt, Operation, RouteRequest
+from ownkey.domain.routing import TEXT_OPERATIONS, Attempt, Operation, RouteRequest
 from ownkey.domain.settings import Payer, Snapshot
 from ownkey.domain.usage import TokensSource, UsageEvent
 from ownkey.errors import StorageError
@@ -39,6 +39,7 @@ from ownkey.services.metering import Metering
 from ownkey.services.policy_board import PolicyBoard
 from ownkey.services.pricing import Pricing
 from ownkey.services.rate_keeper import RateKeeper, RatesAway, Taken
+from ownkey.services.side_bound import read_side_extent
 from ownkey.services.spending_watch import SpendingWatch
 from ownkey.storage import spending as rows
 from ownkey.storage.database import Database
@@ -114,12 +115,11 @@ class SpendingService:
         if not ceilings:
             return None
         now, policy = utc_now(), self._policies.current
-        extent = read_extent(
-            attempt,
-            body,
-            embeddings=operation == "embeddings",
-            assumed_output_tokens=policy.budgets.assumed_output_tokens,
-        )
+        assumed = policy.budgets.assumed_output_tokens
+        if operation in TEXT_OPERATIONS:
+            extent = read_extent(attempt, body, embeddings=operation == "embeddings", assumed_output_tokens=assumed)
+        else:
+            extent = read_side_extent(attempt, operation, body, assumed_output_tokens=assumed)
         bound = price(self._pricing, attempt, extent, now)
         if _is_unpriced(ceilings, attempt, bound):
             return Refusal(reason=Reason.UNPRICED)
