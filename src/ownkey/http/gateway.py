@@ -12,9 +12,10 @@ from typing import Final
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
 from ownkey.errors import OwnkeyError, PermissionDenied
+from ownkey.http.answer_head import attempt_headers
 from ownkey.http.body_room import BodyRoom
 from ownkey.http.doors import Door, find_dialect, find_door, is_gateway_path
-from ownkey.http.exchange import CONNECTION, ClientGone, Exchange, Receive, Scope, Send, attempt_headers
+from ownkey.http.exchange import CONNECTION, ClientGone, Exchange, Receive, Scope, Send
 from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.model_forms import write_list, write_model
 from ownkey.http.wire_errors import internal_error

@@ -294,7 +294,8 @@ class Walk:
         """What the provider makes of it. The client may leave meanwhile; cancelling cuts the connection."""
         attempt = record.attempt
         response: UpstreamResponse | None = None
-        task = record.task = asyncio.current_task()
+        # Without a presence this is a task of its own.
+        task = record.task = asyncio.current_task() if self.presence is None else self.presence.task
         if record.revoked is not None:
             return record.fail(record.revoked)
         try:
@@ -306,7 +307,7 @@ class Walk:
             if not 200 <= response.status < 300:
                 body = await response.read()
                 return record.fail(adapter.read_failure(response.status, response.headers, body))
-            record.note_request_id(response.headers)
+            record.note_request_id(response)
             special = call.operation not in TEXT_OPERATIONS
             content_type = read_content_type(response.headers) if special else None
             if call.stream and not (special and not is_stream(call, response.headers)):

@@ -107,8 +107,9 @@ class Connection(asyncio.Protocol):
         self.parked_in: deque[Connection] | None = None
         # Whether no exchange is under way and nothing speaks against another one.
         self.clean = True
+        # Of one exchange after the other: each of them ends where its parser says that the next one may begin.
+        self._parser: Any = httptools.HttpResponseParser(self)
         # The state of the exchange; `start` sets it anew.
-        self._parser: Any = None
         self._chunks: list[bytes] = []
         self._buffered = self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
@@ -178,7 +179,6 @@ class Connection(asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        self._parser = None
         self._chunks, self._buffered = [], 0
         self.clean = True
         self._patience_until = self._loop.time() + self._deadlines.keep_alive
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self.clean = False
-        self._transport = None
+        self._transport = self._parser = None
         self._registry.discard(self)
 
     # What the event loop calls.
@@ -230,6 +230,7 @@ class Connection(asyncio.Protocol):
         elif self._fault is None:
             self._fault = Fault.CLOSED
         self._wake()
+        self._parser = None  # each holds the other
         self._registry.discard(self)
         if self.parked_in is not None:
             self.parked_in.remove(self)
@@ -341,7 +342,6 @@ class Connection(asyncio.Protocol):
         now = self._loop.time()
         self._patience_until = now + self._deadlines.first_byte
         self._total_until = now + self._deadlines.total
-        self._parser = httptools.HttpResponseParser(self)
         self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False

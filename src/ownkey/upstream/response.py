@@ -58,6 +58,14 @@ class UpstreamResponse:
             }
         return self._headers
 
+    def find_header(self, name: bytes) -> str:
+        """The value of a header, whose name is given in small letters; "" without one; of a repeated one, the last."""
+        length, found = len(name), b""
+        for given, value in self._raw_headers:
+            if len(given) == length and given.lower() == name:
+                found = value
+        return found.decode("latin-1")
+
     async def read(self) -> bytes:
         """The rest of the body. Raises TransportFailure; the connection is closed then."""
         chunk = await self.read_chunk()
