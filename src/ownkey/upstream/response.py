@@ -181,6 +181,7 @@ class UpstreamResponse:
             self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
 
     def _fail(self, what: str, outcome: Outcome = Outcome.STREAM_BROKEN) -> NoReturn:
+        self._connection.on_news = None  # whoever listens is told by the exception
         self._connection.cut()
         self._ended = True
         raise TransportFailure(outcome, f"The answer of {self._host} {what}.") from None
