@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import threading
 import tracemalloc
@@ -16,6 +17,7 @@ from tests.unit.spool.test_frames import call
 
 from ownkey.domain.usage import Outcome, TokensSource, UsageEvent, new_id
 from ownkey.errors import ConfigError
+from ownkey.spool.frames import HEAD
 from ownkey.spool.leftovers import QUARANTINE_SUFFIX, take_leftovers
 from ownkey.spool.segment import Segment
 from ownkey.spool.spool import Spool, SpoolFull
@@ -340,3 +342,17 @@ def test_however_much_there_is_only_what_is_under_way_is_in_memory(directory: Pa
     left.discard()
     assert count == 2001
     assert peak < 3_000_000, "of 16,000,000"
+
+
+def test_what_is_made_ready_ahead_overwrites_nothing(tmp_path: Path) -> None:
+    """Frames of all sizes, across the borders up to which a segment is made ready, and up to its last byte."""
+    segment = Segment(tmp_path / "one.seg", 300_000)
+    written = HEAD
+    sizes = itertools.cycle((1, 700, 24_000, 65_536, 3, 40_000))
+    while segment.room:
+        frame = os.urandom(min(next(sizes), segment.room))
+        segment.append(frame)
+        written += frame
+        assert (tmp_path / "one.seg").read_bytes()[: len(written)] == written
+    segment.close(remove=True)
+    assert len(written) == 300_000
