@@ -212,12 +212,14 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     catalog.follow(router.forget_all)
 
     def let_rest(user_id: str) -> None:
+        data_keys.let_rest(user_id)
         opener.forget(user_id)
         router.forget(user_id)
 
     def forget(user_id: str) -> None:
         data_keys.forget(user_id)
-        let_rest(user_id)
+        opener.forget(user_id)
+        router.forget(user_id)
 
     running = RunningCalls(policies)
     cache = SnapshotCache(
