@@ -2,7 +2,7 @@
 
 What serves a request is made for speed, and takes four times the memory of what it says. Most users who are warm wait
 for a next request that is minutes away: until then the same values lie here as arrays without the names of their
-fields. Packing takes 4 µs, and so does unpacking. Secrets and data keys are as sealed here as they were.
+fields. Packing takes 5 µs, unpacking 7. Secrets and data keys are as sealed here as they were.
 """
 
 from __future__ import annotations
