@@ -48,11 +48,11 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
 
 
-def memory_mib(pids: list[int]) -> float:
-    """Proportional set size of the processes, in MiB."""
-    total = 0
+def memory_mib(pids: list[int], *, files: bool = False) -> float:
+    """Proportional set size of the processes, in MiB; with `files` what of it are pages of files."""
+    total, name = 0, "Pss_File" if files else "Pss"
     for pid in pids:
-        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         total += int(found[1]) if found else 0
     return round(total / 1024, 1)
 

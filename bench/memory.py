@@ -48,7 +48,7 @@ async def _measure(directory: Path, users: int) -> None:
         async with Ownkey.open(Config.from_env(), environ={}) as ok:
             # What the first requests bring with them is nobody's own.
             await _serve(ok, tokens[:_FEW])
-            before = _memory()
+            before, files = _memory(), _files()
             # The first one changes their keys from unverified to good, and is read anew.
             for _ in range(2):
                 await _serve(ok, tokens[_FEW:])
@@ -56,6 +56,9 @@ async def _measure(directory: Path, users: int) -> None:
                 await ok.core.credential_health.flush()
             grown, count = _memory() - before, len(tokens) - _FEW
             print(f"{count:,} warm users with {len(PROVIDERS)} credentials each: {1024 * grown / count:.2f} KB a user")
+            print(
+                f"{1024 * (_files() - files) / count:.2f} KB of it are pages of files: the spool, which is one for all"
+            )
             print(f"{len(ok.core.cache):,} in memory, {_memory():.0f} MiB in all")
 
 
@@ -77,6 +80,10 @@ async def _serve(ok: Ownkey, tokens: list[str]) -> None:
 def _memory() -> float:
     gc.collect()
     return memory_mib([os.getpid()])
+
+
+def _files() -> float:
+    return memory_mib([os.getpid()], files=True)
 
 
 if __name__ == "__main__":

@@ -211,6 +211,11 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     router = Router(catalog=catalog, policies=policies, health=HealthBoard())
     catalog.follow(router.forget_all)
 
+    def let_rest(user_id: str) -> None:
+        data_keys.let_rest(user_id)
+        opener.forget(user_id)
+        router.forget(user_id)
+
     def forget(user_id: str) -> None:
         data_keys.forget(user_id)
         opener.forget(user_id)
@@ -222,6 +227,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         size=config.snapshot_cache_size,
         stale_seconds=max(config.stale_seconds, 4 * config.snapshot_max_age_seconds),
         on_drop=forget,
+        on_rest=let_rest,
         on_change=running.note_change,
         others=lambda: running.users,
     )

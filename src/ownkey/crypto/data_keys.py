@@ -146,6 +146,12 @@ class DataKeys:
         """Drop what is cached of this user: at sign-out, deletion and rotation."""
         self._opened.pop(user_id, None)
 
+    def let_rest(self, user_id: str) -> None:
+        """Drop what is cached of a user who is not asked for, unless a key service would have to open it again."""
+        opened = self._opened.get(user_id)
+        if opened is not None and self._wrapping.is_local(opened[0][0]):
+            del self._opened[user_id]
+
     async def _load(self, user_id: str, sealed: tuple[str, int, bytes]) -> bytes:
         try:
             data_key = await self._unwrap_anywhere(user_id, sealed)

@@ -88,12 +88,10 @@ class CredentialHealth:
             await self._write_all()
 
     async def _write_all(self) -> None:
-        if len(self._written) > _WAITING_LIMIT:
-            self._written.clear()
         while self._waiting:
             credential_id, change = next(iter(self._waiting.items()))
             del self._waiting[credential_id]
-            self._written[credential_id] = (change.finding.status, time.monotonic())
+            self._note_written(credential_id, change.finding.status)
             try:
                 async with self._database.transaction(change.user_id) as tx:
                     await users.lock_user(tx, change.user_id)
@@ -109,3 +107,14 @@ class CredentialHealth:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)
             except Exception:  # one row that PostgreSQL refuses must not end this for everybody
                 logger.exception("the status of credential %s was refused", credential_id)
+
+    def _note_written(self, credential_id: str, status: CredentialStatus) -> None:
+        """Those that were written longest ago stand first, and go when they no longer hold anything back."""
+        now = time.monotonic()
+        self._written.pop(credential_id, None)
+        while self._written:
+            oldest = next(iter(self._written))
+            if now - self._written[oldest][1] < _REPEAT_SECONDS:
+                break
+            del self._written[oldest]
+        self._written[credential_id] = (status, now)

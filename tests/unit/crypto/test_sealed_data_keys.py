@@ -106,6 +106,12 @@ def test_forgetting_a_user_asks_the_wrapping_key_again() -> None:
     assert keys.unwraps == 2
     data_keys.open("alice", made["alice"].wrapped, made["alice"].wrapping_key_id, 1)
     assert keys.unwraps == 3
+    data_keys.let_rest("alice")
+    data_keys.let_rest("nobody")
+    data_keys.open("bob", made["bob"].wrapped, made["bob"].wrapping_key_id, 1)
+    assert keys.unwraps == 3
+    data_keys.open("alice", made["alice"].wrapped, made["alice"].wrapping_key_id, 1)
+    assert keys.unwraps == 4, "a key of this process opens it again"
 
 
 async def test_rewrapping_moves_to_the_primary_key_and_keeps_the_data_key() -> None:
@@ -197,6 +203,8 @@ async def test_a_key_service_is_asked_once_for_all_who_wait_and_the_loop_goes_on
     assert isinstance(opened[0], asyncio.CancelledError)
     assert {*opened[1:]} == {data_keys.open(*form)}, "who leaves does not take the others' answer along"
     assert service.calls == 1
+    data_keys.let_rest("alice")
+    assert data_keys.open(*form) == opened[1], "who rests is not paid for once more"
     with pytest.raises(CredentialUnreadable):
         await data_keys.load("bob", made.wrapped, "far", 1)
     calls.close()
