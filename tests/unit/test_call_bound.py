@@ -222,3 +222,63 @@ def test_a_model_that_answers_in_pictures_does_so_unasked() -> None:
 
 def test_sound_is_charged_by_its_length_where_there_is_no_price_for_tokens() -> None:
     assert price(Pricing(), attempt("whisper-1"), Extent(0, 0, audio_seconds=3_600), NOW).cost_microdollars == 360_000
+
+
+def searches(fields: dict[str, object], model: str = "gpt-4o-mini") -> int:
+    return read({"messages": [], **fields}, attempt(model)).searches
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({}, 0),
+        ({"tools": [{"type": "function", "function": {"name": "web_search"}}]}, 0),
+        ({"tools": [{"type": "custom", "name": "search"}]}, 0),
+        ({"tools": [{"functionDeclarations": [{"name": "search_maps"}]}]}, 0),
+        ({"tools": [{"name": "search", "input_schema": {}}]}, 0),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}, 3),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 20),
+        ({"tools": [{"type": "web_search_20250305", "max_uses": 0}]}, 20),
+        ({"tools": [{"type": "web_search_20250305", "max_uses": True}]}, 20),
+        # Nobody else keeps that limit.
+        ({"tools": [{"type": "web_search", "max_uses": 1}]}, 20),
+        ({"tools": [{"type": "web_search_preview"}, {"type": "file_search"}]}, 40),
+        ({"tools": [{"type": "web_search"}, {"type": "code_interpreter"}], "max_tool_calls": 4}, 4),
+        ({"tools": [{"type": "web_search"}], "max_tool_calls": 90}, 90),
+        ({"tools": [{"google_search": {}}]}, 20),
+        ({"tools": [{"googleSearch": {}}, {"googleMaps": {}}]}, 40),
+        ({"tools": [{"googleSearchRetrieval": {}}], "generationConfig": {"candidateCount": 2}}, 40),
+        ({"tools": [{"type": "openrouter:web_search"}]}, 20),
+        ({"tools": "web_search"}, 20),
+        ({"web_search_options": {}}, 20),
+        ({"enable_search": True}, 20),
+        ({"search_parameters": {"mode": "auto", "max_search_results": 30}}, 30),
+        ({"plugins": [{"id": "web", "max_results": 50}]}, 50),
+        ({"plugins": [{"id": "web", "max_results": 10**30}]}, 1_000),
+    ],
+)
+def test_searches_are_counted_in(fields: dict[str, object], most: int) -> None:
+    assert searches(fields) == most
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [("gpt-4o-search-preview", 1), ("openai/gpt-6-luna:online", 20), ("o3-deep-research", 20), ("sonar", 0)],
+)
+def test_some_models_search_unasked(model: str, most: int) -> None:
+    assert searches({}, model) == most
+
+
+def test_a_search_costs_its_fee_besides() -> None:
+    pricing = Pricing()
+
+    def fee(one: Attempt) -> int:
+        plain, searching = (price(pricing, one, Extent(10, 10, searches=count), NOW) for count in (0, 3))
+        assert plain.cost_microdollars is not None and searching.cost_microdollars is not None
+        return searching.cost_microdollars - plain.cost_microdollars
+
+    assert fee(attempt()) == 30_000, "ten dollars a thousand"
+    assert fee(attempt("gemini-2.5-flash", prices="google")) == 105_000
+    assert fee(attempt("gpt-4o-search-preview")) == 105_000, "where nobody has its fee, the dearest of them"
+    absurd = price(pricing, attempt(), read({"tools": [{"type": "web_search_20250305", "max_uses": 10**25}]}), NOW)
+    assert absurd.cost_microdollars is not None and absurd.cost_microdollars <= 2**53

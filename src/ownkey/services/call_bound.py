@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 from ownkey.domain.budget import MICRODOLLARS_LIMIT, Bound
 from ownkey.domain.routing import Attempt
 from ownkey.providers.unreadable import UNREADABLE
 from ownkey.services.pricing import Pricing
+from ownkey.services.search_bound import ASSUMED_SEARCHES, SearchFields, count_searches, searches_unasked
 
 # A picture costs up to this much, at the highest resolution that any provider reads one at.
 _TOKENS_PER_PICTURE: Final = 50_000
@@ -44,8 +45,6 @@ _QUOTED: Final = tuple(f'"{name}"'.encode() for name in _BOUNDING)
 _LIMITS: Final = frozenset(_BOUNDING[:4])
 _ANSWERS: Final = frozenset(_BOUNDING[4:7])
 
-_ABSENT: Final = Raw(b"")
-
 
 class _Generation(Struct):
     """Gemini's settings, in both spellings that it takes."""
@@ -57,7 +56,7 @@ class _Generation(Struct):
     modalities: object = field(default=None, name="responseModalities")
 
 
-class _Fields(Struct):
+class _Fields(SearchFields):
     """The words in which the dialects limit an answer, point at what was said before, and ask for other prices."""
 
     max_tokens: object = None
@@ -69,15 +68,10 @@ class _Fields(Struct):
     previous: object = field(default=None, name="previous_response_id")
     conversation: object = None
     prompt: object = None
-    # Servers and searches that the provider asks by itself: Anthropic's, OpenRouter's, OpenAI's, xAI's, Alibaba's.
+    # Servers that the provider asks by itself, beside the searches.
     mcp_servers: object = None
-    plugins: object = None
-    web_search_options: object = None
-    search_parameters: object = None
-    enable_search: object = None
     cached: object = field(default=None, name="cachedContent")
     cached_too: object = field(default=None, name="cached_content")
-    tools: Raw = _ABSENT
     modalities: object = None
     service_tier: object = None
     speed: object = None
@@ -106,13 +100,15 @@ class _Fields(Struct):
 class Extent(Struct, frozen=True):
     """The most tokens that a call may take in and give out. `special`: some of them may have another price.
 
-    `audio_seconds`: sound that is charged by its length, where a model does that.
+    `audio_seconds`: sound that is charged by its length, where a model does that. `searches`: what the provider looks
+    up, for a fee.
     """
 
     input_tokens: int
     output_tokens: int
     special: bool = False
     audio_seconds: int = 0
+    searches: int = 0
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
@@ -129,11 +125,14 @@ def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_outp
     named = _read_all(body) if any(body.count(name) > 1 for name in _QUOTED) else None
     if named is not None:
         context = _context_of(attempt) or max(size + _TOKENS_PER_PICTURE * pictures, _ASSUMED_CONTEXT_TOKENS)
-        return Extent(context, 0 if embeddings else _longest_of(attempt, named, assumed_output_tokens), special=True)
+        longest = 0 if embeddings else _longest_of(attempt, named, assumed_output_tokens)
+        return Extent(context, longest, special=True, searches=ASSUMED_SEARCHES if fields.points else 0)
+    searches = 0 if embeddings else count_searches(fields, attempt.model) * _count_answers(fields)
     return Extent(
         _read_input(attempt, body, size, fields, pictures),
         0 if embeddings else _read_output(attempt, fields, assumed_output_tokens),
         special=pictures > 0 or fields.has_other_prices or b"audio" in body,
+        searches=min(searches, MICRODOLLARS_LIMIT),
     )
 
 
@@ -166,6 +165,7 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
         output_tokens=extent.output_tokens,
         special=extent.special,
         audio_seconds=extent.audio_seconds,
+        searches=extent.searches,
     )
     if cost is None and attempt.provider.local:
         cost = 0
@@ -190,7 +190,7 @@ def _read_input(attempt: Attempt, body: bytes, size: int, fields: _Fields, pictu
     taken, context = size + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
     if context is not None and taken >= context:
         return context
-    if fields.points or b"application/pdf" in body or _leads_elsewhere(body):
+    if fields.points or searches_unasked(attempt.model) or b"application/pdf" in body or _leads_elsewhere(body):
         return context or max(taken, _ASSUMED_CONTEXT_TOKENS)
     return taken
 
@@ -213,14 +213,19 @@ def _read_output(attempt: Attempt, fields: _Fields, assumed: int) -> int:
     generations = [one for one in (fields.generation, fields.generation_too) if one is not None]
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
     limits += [limit for one in generations for limit in (one.max_output_tokens, one.max_output_tokens_too)]
-    answers = [fields.n, *(count for one in generations for count in (one.candidates, one.candidates_too))]
     longest = _largest(limits)
     known = _known_output(attempt)
     if longest is None:
         longest = _longest_answer(attempt, assumed)
     elif known is not None:
         longest = min(longest, known)
-    return longest * (_largest(answers) or 1)
+    return longest * _count_answers(fields)
+
+
+def _count_answers(fields: _Fields) -> int:
+    generations = [one for one in (fields.generation, fields.generation_too) if one is not None]
+    counts = [count for one in generations for count in (one.candidates, one.candidates_too)]
+    return _largest([fields.n, *counts]) or 1
 
 
 def _read_all(body: bytes) -> list[tuple[str, object]] | None:

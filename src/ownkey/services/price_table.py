@@ -32,6 +32,9 @@ _PLAIN: Final = frozenset(
 )
 # A model that has a price for pictures or films answers with them unasked.
 _BOUNDING: Final = _PLAIN | {"output_image_mtok", "output_video_mtok"}
+_SEARCHES: Final = ("web_searches_kcount", "storage_searches_kcount", "social_searches_kcount")
+# Dollars for a thousand: Google's, of what is not in the table.
+_DEAREST_SEARCH: Final = Decimal(35)
 _HOURS: Final = ("audio_hours", "input_audio_hours")
 # What a usage object must name for a price of that key to count.
 _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,8 +49,8 @@ _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "output_video_mtok": ("output_video",),
     "output_citation_mtok": ("output_citation",),
     "web_searches_kcount": ("web_searches",),
+    "storage_searches_kcount": ("storage_searches",),
     # What no usage object tells of, and what is charged on top of the tokens.
-    "storage_searches_kcount": (),
     "social_searches_kcount": (),
     "code_executions_kcount": (),
 }
@@ -158,11 +161,13 @@ class PriceTable:
         output_tokens: int,
         special: bool = False,
         audio_seconds: int = 0,
+        searches: int = 0,
     ) -> Decimal | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
-        `audio_seconds`: the length of the sound, for models that charge by it.
+        `audio_seconds`: the length of the sound, for models that charge by it. `searches`: how often the provider may
+        look something up; where the table has no fee for that, the dearest of them all.
         """
         found = self._find_model(provider, model)
         if found is None or self._find(provider, model, at, {}) is None:
@@ -177,7 +182,11 @@ class PriceTable:
         calls = max((vars(one).get("requests_kcount") or _NONE for one in prices), default=_NONE) * _CALL
         hours = max((vars(one).get(key) or _NONE for one in prices for key in _HOURS), default=_NONE)
         sound = hours * _MILLION * audio_seconds / 3600
-        return highest["input"] * input_tokens + highest["output"] * output_tokens + calls + sound
+        fee = (
+            max((vars(one).get(key) or _NONE for one in prices for key in _SEARCHES), default=_NONE) or _DEAREST_SEARCH
+        )
+        looked_up = fee * _CALL * searches
+        return highest["input"] * input_tokens + highest["output"] * output_tokens + calls + sound + looked_up
 
     def list_price(self, provider: str, model: str, at: datetime) -> ListPrice | None:
         """What the table says of a model; None where it does not know it."""
@@ -304,6 +313,7 @@ def _library_usage(tokens: Tokens, billed: BilledUsage) -> dict[str, int]:
         "output_reasoning_tokens": tokens.output_reasoning,
         "output_citation_tokens": billed.output_citation,
         "web_searches": billed.web_searches,
+        "storage_searches": billed.storage_searches,
         "audio_seconds": billed.audio_seconds,
         "input_audio_seconds": billed.audio_seconds,
     }

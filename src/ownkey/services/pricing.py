@@ -81,15 +81,17 @@ class Pricing:
         output_tokens: int,
         special: bool = False,
         audio_seconds: int = 0,
+        searches: int = 0,
     ) -> int | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
-        `audio_seconds`: the length of the sound, for models that charge by it.
+        `audio_seconds`: the length of the sound, for models that charge by it. `searches`: how often the provider may
+        look something up, for a fee.
         """
         own = self._book.find(provider.id, model, payer, at)
         if own is not None and own.factor is None:
-            amount: Decimal | None = own.bound(input_tokens, output_tokens)
+            amount: Decimal | None = own.bound(input_tokens, output_tokens, searches)
         elif provider.prices is None:
             return None
         else:
@@ -101,6 +103,7 @@ class Pricing:
                 output_tokens=output_tokens,
                 special=special,
                 audio_seconds=audio_seconds,
+                searches=searches,
             )
         if amount is None:
             return None
@@ -172,7 +175,9 @@ class Pricing:
     ) -> tuple[Decimal, str] | None:
         """What these tokens cost, and by which price."""
         if own is not None and own.factor is None:
-            return own.charge(tokens, billed.cache_write_hour), own.version
+            return own.charge(
+                tokens, billed.cache_write_hour, billed.web_searches + billed.storage_searches
+            ), own.version
         if price_provider is None:
             return None
         amount = self._table.charge(price_provider, model, tokens, at, billed)
