@@ -52,6 +52,13 @@ def test_pictures_to_edit_count_by_number_and_answers_too() -> None:
     )
 
 
+@pytest.mark.parametrize("body", [b'{"input": "\\u00e4bb\\u00e4"}', '{"input": "äbbä"}'.encode()])
+def test_speech_that_is_charged_by_its_text_is_bounded_by_it(body: bytes) -> None:
+    found = read_side_extent(attempt("tts-1"), "speech", body, assumed_output_tokens=ASSUMED)
+    assert found.characters == 4
+    assert price(Pricing(), attempt("tts-1"), found, NOW).cost_microdollars == 60
+
+
 def test_speech_is_as_long_as_its_text() -> None:
     found = read_side_extent(
         attempt("gpt-4o-mini-tts"), "speech", b'{"input": "Hello", "voice": "alloy"}', assumed_output_tokens=ASSUMED

@@ -10,7 +10,7 @@ of that name mean the same wherever they occur.
 * Anthropic: writes to the cache that last an hour cost more than the others (`cache_creation`); `service_tier`, `speed`
   and searches (`server_tool_use`) have prices of their own.
 * Perplexity counts its searches (`num_search_queries`, `tool_calls_details`); those of OpenAI and Google are added to
-  the usage when it is read (`counted_searches`).
+  the usage when it is read (`counted_searches`). So are the characters of what was to be spoken (`spoken_text`).
 * OpenAI: tokens of sound and of pictures in the details; Gemini: the same in lists by modality.
 """
 
@@ -52,6 +52,7 @@ class BilledUsage(Struct, frozen=True, kw_only=True):
     web_searches: int = 0
     storage_searches: int = 0
     audio_seconds: int = 0
+    input_characters: int = 0
     service_tier: str | None = None
     speed: str | None = None
 
@@ -111,6 +112,7 @@ class _Usage(Struct):
     num_search_queries: Count = None
     tool_calls_details: _ToolCalls | None = None
     ownkey_searches: _Counted | None = None
+    ownkey_characters: Count = None
     citation_tokens: Count = None
     seconds: Count = None
     service_tier: str | None = None
@@ -167,6 +169,7 @@ def read_billed_usage(raw: bytes) -> BilledUsage:
         storage_searches=read_count(said.ownkey_searches.files) if said.ownkey_searches else 0,
         # Sound is charged by the second that has begun.
         audio_seconds=ceil(max(0.0, min(said.seconds, COUNT_LIMIT))) if said.seconds else 0,
+        input_characters=read_count(said.ownkey_characters),
         service_tier=said.service_tier,
         speed=said.speed,
     )

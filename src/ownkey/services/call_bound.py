@@ -101,7 +101,7 @@ class Extent(Struct, frozen=True):
     """The most tokens that a call may take in and give out. `special`: some of them may have another price.
 
     `audio_seconds`: sound that is charged by its length, where a model does that. `searches`: what the provider looks
-    up, for a fee.
+    up, for a fee. `characters`: text to be spoken, where a model is charged by that.
     """
 
     input_tokens: int
@@ -109,6 +109,7 @@ class Extent(Struct, frozen=True):
     special: bool = False
     audio_seconds: int = 0
     searches: int = 0
+    characters: int = 0
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
@@ -166,6 +167,7 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
         special=extent.special,
         audio_seconds=extent.audio_seconds,
         searches=extent.searches,
+        characters=extent.characters,
     )
     if cost is None and attempt.provider.local:
         cost = 0

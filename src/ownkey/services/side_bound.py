@@ -12,6 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ownkey.domain.routing import Attempt, Operation
+from ownkey.providers.spoken_text import count_characters
 from ownkey.services.call_bound import Extent, assume_extent, read_extent
 
 # 4 kbit/s, less than the slowest that a provider reads.
@@ -42,7 +43,7 @@ def read_side_extent(attempt: Attempt, operation: Operation, body: bytes, *, ass
     found = read_extent(attempt, body, embeddings=False, assumed_output_tokens=assumed_output_tokens)
     if operation == "speech":
         spoken = min(found.output_tokens, _SPOKEN_PER_BYTE * len(body))
-        return replace(found, output_tokens=spoken, special=True)
+        return replace(found, output_tokens=spoken, special=True, characters=count_characters(body))
     return replace(found, special=True) if operation == "images" else found
 
 
