@@ -11,7 +11,7 @@ import pytest
 from ownkey.domain.provider import Dialect, Model, Provider
 from ownkey.domain.routing import Attempt
 from ownkey.domain.settings import Payer
-from ownkey.services.call_bound import Extent, assume_extent, price, read_extent
+from ownkey.services.call_bound import HIDDEN_TOKENS, TOOL_TOKENS, Extent, assume_extent, price, read_extent
 from ownkey.services.pricing import Pricing
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -53,6 +53,8 @@ def read(content: object, one: Attempt | None = None, *, embeddings: bool = Fals
         ({"max_tokens": -5, "n": -1}, ASSUMED),
         ({"n": [5]}, ASSUMED),
         ({"generationConfig": "long"}, ASSUMED),
+        ({"generationConfig": "long", "max_tokens": 90_000, "n": 2}, 180_000),
+        ({"generation_config": [], "generationConfig": {"maxOutputTokens": 40}}, 40),
     ],
 )
 def test_an_answer_is_as_long_as_the_request_allows(fields: dict[str, object], expected: int) -> None:
@@ -60,7 +62,7 @@ def test_an_answer_is_as_long_as_the_request_allows(fields: dict[str, object], e
 
 
 def test_what_cannot_be_read_is_bounded_all_the_same() -> None:
-    assert read(b"not JSON") == Extent(8, ASSUMED)
+    assert read(b"not JSON") == Extent(8 + HIDDEN_TOKENS, ASSUMED)
     assert read(b"[" * 100_000).output_tokens == ASSUMED
     assert read(b'{"max_tokens": 1e400}').output_tokens == ASSUMED
 
@@ -88,7 +90,7 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
     claude = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
     for part in (chat, responses, claude):
         found = read({"messages": [{"content": [part, part]}]})
-        assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500
+        assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500 + HIDDEN_TOKENS
         assert found.special
     assert not read({"messages": [{"content": "an image of a cat"}]}).special
     for field in (
@@ -111,7 +113,20 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
     ):
         assert read(field, window).input_tokens == 128_000
         assert read(field).input_tokens == 200_000
-    assert read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens < 200
+    assert (
+        read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens
+        < 200 + HIDDEN_TOKENS + TOOL_TOKENS
+    )
+
+
+def test_what_a_provider_adds_unseen_is_counted_in() -> None:
+    """Some hundred tokens before each conversation, as many again with tools, and more with those it describes."""
+    plain = {"messages": [{"role": "user", "content": "Hi"}]}
+    own = {**plain, "tools": [{"name": "f", "input_schema": {}}]}
+    described = {**plain, "tools": [{"type": "computer_20250124"}, {"type": "bash_20250124"}]}
+    for content, added in ((plain, 700), (own, 700 + 530), (described, 700 + 530 + 735 + 245)):
+        assert read(content).input_tokens >= len(json.dumps(content)) + added
+    assert read({"input": "x"}, embeddings=True).input_tokens == len(json.dumps({"input": "x"}))
 
 
 def hide(text: bytes, word: bytes) -> bytes:

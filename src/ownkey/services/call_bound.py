@@ -1,6 +1,7 @@
 """The most that a call may cost, from the client's body and before anything is sent.
 
-A token is at least one byte of text, and JSON only adds to it: as many tokens as the body has bytes is never too few.
+A token is at least one byte of text, and JSON only adds to it: as many tokens as the body has bytes, and as a provider
+adds unseen, is never too few.
 What a body merely points at (a picture's address, a file's name, an earlier answer) is taken as the most that the
 model can read. An answer is as long as the request allows, or as the model can make it, or as the policy assumes.
 """
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from ownkey.domain.budget import MICRODOLLARS_LIMIT, Bound
 from ownkey.domain.routing import Attempt
@@ -25,12 +26,19 @@ from ownkey.services.search_bound import ASSUMED_SEARCHES, SearchFields, count_s
 _TOKENS_PER_PICTURE: Final = 50_000
 # Where nobody knows how much a model can read.
 _ASSUMED_CONTEXT_TOKENS: Final = 200_000
+# What providers put in front of a conversation unseen: templates say what day it is, some have a prompt of their own
+# (Mistral some hundred tokens, xAI some seven hundred).
+HIDDEN_TOKENS: Final = 1_000
+# And where there are tools: how to call them (Anthropic up to 530 tokens); for each dated tool of Anthropic's, which is
+# described there and not in the request, up to 735 more.
+TOOL_TOKENS: Final = 1_000
 # Files that lie elsewhere, pages that are packed, tools that search: a model reads more than the body has.
 _FILES: Final = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"')
 _SEARCHES: Final = (
     b"search", b"Search", b"url_context", b"urlContext", b"web_fetch", b"mcp", b"code_execution", b"codeExecution",
     b"code_interpreter",
 )  # fmt: skip
+_DATED: Final = b"_20"
 _ADDRESSES: Final = (b'"document_url"', b'"video_url"', b'"audio_url"')
 
 
@@ -44,6 +52,9 @@ _BOUNDING: Final = (
 _QUOTED: Final = tuple(f'"{name}"'.encode() for name in _BOUNDING)
 _LIMITS: Final = frozenset(_BOUNDING[:4])
 _ANSWERS: Final = frozenset(_BOUNDING[4:7])
+
+
+_ABSENT: Final = Raw(b"null")
 
 
 class _Generation(Struct):
@@ -63,8 +74,8 @@ class _Fields(SearchFields):
     max_completion_tokens: object = None
     max_output_tokens: object = None
     n: object = None
-    generation: _Generation | None = field(default=None, name="generationConfig")
-    generation_too: _Generation | None = field(default=None, name="generation_config")
+    generation: Raw = field(default=_ABSENT, name="generationConfig")
+    generation_too: Raw = field(default=_ABSENT, name="generation_config")
     previous: object = field(default=None, name="previous_response_id")
     conversation: object = None
     prompt: object = None
@@ -88,13 +99,20 @@ class _Fields(SearchFields):
     @property
     def has_other_prices(self) -> bool:
         """Whether answers in pictures or sound, or another class of service, are asked for."""
-        generations = (self.generation, self.generation_too)
-        return bool(
-            self.modalities
-            or self.service_tier
-            or self.speed
-            or any(one.modalities for one in generations if one is not None)
-        )
+        asked = self.modalities or self.service_tier or self.speed
+        return bool(asked) or any(one.modalities for one in self.generations)
+
+    @property
+    def generations(self) -> list[_Generation]:
+        """Gemini's settings. What cannot be read as those is no reason to overlook the rest: others ignore it."""
+        found = []
+        for raw in (self.generation, self.generation_too):
+            if bytes(raw) != b"null":
+                try:
+                    found.append(_GENERATION.decode(raw))
+                except UNREADABLE:
+                    continue
+        return found
 
 
 class Extent(Struct, frozen=True):
@@ -113,6 +131,7 @@ class Extent(Struct, frozen=True):
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
+_GENERATION: Final = msgspec.json.Decoder(_Generation)
 
 
 def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_output_tokens: int) -> Extent:
@@ -122,6 +141,8 @@ def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_outp
         fields = _FIELDS.decode(body)
     except UNREADABLE:
         fields = _Fields()
+    if not embeddings:
+        size += _count_hidden(bytes(fields.tools))
     pictures = _count_pictures(body)
     named = _read_all(body) if any(body.count(name) > 1 for name in _QUOTED) else None
     if named is not None:
@@ -197,6 +218,13 @@ def _read_input(attempt: Attempt, body: bytes, size: int, fields: _Fields, pictu
     return taken
 
 
+def _count_hidden(tools: bytes) -> int:
+    """The most that a provider adds to a conversation with these tools."""
+    if not tools:
+        return HIDDEN_TOKENS
+    return HIDDEN_TOKENS + TOOL_TOKENS * (1 + tools.count(_DATED))
+
+
 def _leads_elsewhere(body: bytes) -> bool:
     """Whether it names a file that is kept, or gives the address of a document, a film or sound."""
     if b'"file' in body and (any(word in body for word in _FILES) or b'"http' in body):
@@ -212,9 +240,8 @@ def _count_pictures(body: bytes) -> int:
 
 
 def _read_output(attempt: Attempt, fields: _Fields, assumed: int) -> int:
-    generations = [one for one in (fields.generation, fields.generation_too) if one is not None]
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
-    limits += [limit for one in generations for limit in (one.max_output_tokens, one.max_output_tokens_too)]
+    limits += [limit for one in fields.generations for limit in (one.max_output_tokens, one.max_output_tokens_too)]
     longest = _largest(limits)
     known = _known_output(attempt)
     if longest is None:
@@ -225,8 +252,7 @@ def _read_output(attempt: Attempt, fields: _Fields, assumed: int) -> int:
 
 
 def _count_answers(fields: _Fields) -> int:
-    generations = [one for one in (fields.generation, fields.generation_too) if one is not None]
-    counts = [count for one in generations for count in (one.candidates, one.candidates_too)]
+    counts = [count for one in fields.generations for count in (one.candidates, one.candidates_too)]
     return _largest([fields.n, *counts]) or 1
 
 
