@@ -267,6 +267,18 @@ async def test_embeddings_have_no_answer_to_pay_for(platform: Platform) -> None:
         assert [one.status_code for one in answers] == [200, 200, 429]
 
 
+async def test_speech_is_paid_for_by_its_letters(platform: Platform) -> None:
+    # tts-1: 15 dollars for a million of them.
+    await decide(platform, budgets={"per_user": {"day_microdollars": 2 * 1_500}})
+    content = {"model": "openai/tts-1", "voice": "alloy", "input": "ä" * 100}
+    async with caller(platform.ok) as ann:
+        for status in (200, 200, 429):
+            assert (await ann._client.post("/v1/audio/speech", json=content)).status_code == status
+            left = line(await budget_of(platform, ann), "user")
+            assert left["reserved_microdollars"] == 0
+        assert left["spent_microdollars"] == 2 * 1_500
+
+
 async def in_one_minute(attempt: Callable[[], Awaitable[None]]) -> None:
     """Again, if a new minute began meanwhile: its counters begin at nothing."""
     while True:
