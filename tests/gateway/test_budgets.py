@@ -279,6 +279,18 @@ async def test_speech_is_paid_for_by_its_letters(platform: Platform) -> None:
         assert left["spent_microdollars"] == 2 * 1_500
 
 
+async def test_a_recording_that_lies_elsewhere_may_be_a_long_one(platform: Platform) -> None:
+    """An address has a few bytes, and Groq fetches a hundred megabytes from it."""
+    await decide(platform, budgets={"per_user": {"day_microdollars": 1_000_000}})
+    fields = {"model": "groq/whisper-large-v3-turbo"}
+    async with caller(platform.ok) as ann:
+        sent = await ann._client.post("/v1/audio/transcriptions", data=fields, files={"file": ("a.wav", b"RIFF")})
+        assert sent.status_code == 200, sent.text
+        named = {"url": (None, "https://recordings.example/two-days.ogg")}
+        refused = await ann._client.post("/v1/audio/transcriptions", data=fields, files=named)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
+
+
 async def in_one_minute(attempt: Callable[[], Awaitable[None]]) -> None:
     """Again, if a new minute began meanwhile: its counters begin at nothing."""
     while True:
