@@ -16,13 +16,16 @@ from collections.abc import Callable
 from os import dup
 from socket import SHUT_WR, socket
 from typing import Any, Final, NoReturn
+from urllib.parse import unquote
 
 import httptools
 import msgspec
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ownkey.cli.request_cycle import RequestCycle
 from ownkey.http.exchange import CONNECTION
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -44,7 +47,7 @@ QUIET_SECONDS: Final = 1.0
 # Connections beyond the limit that are there to hear so; the others are closed as they come.
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
-_BODY_HEADERS: Final = (b"content-length", b"transfer-encoding")
+_CODING: Final = b"transfer-encoding"
 _HEAD_WORDS: Final = "The head of the request is larger than this server accepts."
 
 
@@ -107,10 +110,13 @@ class ClientConnection(HttpToolsProtocol):
     """One connection."""
 
     server_state: Clients
+    cycle: RequestCycle
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._running: RequestResponseCycle | None = None
+        self._running: RequestCycle | None = None
+        # What all requests of this connection have in common.
+        self._scope: dict[str, Any] = {}
         self._in_head = self._in_body = self._deaf = False
         # Since when: the connection is idle, or the request has been arriving.
         self._since = self._stalled_since = self._cut_at = 0.0
@@ -121,6 +127,11 @@ class ClientConnection(HttpToolsProtocol):
         self._welcome = True
         self._lost = False
         self._on_lost: Callable[[], None] | None = None
+        self._length: tuple[bytes, bytes] | None = None  # the header of the request that is arriving
+        # How was asked last, but for the length, and what the gateway made of that.
+        self._last_asked: tuple[Any, ...] = ()
+        self.heading: Any = None
+        self.task: asyncio.Task[None] | None = None
         self._head = b""  # of an answer that has been begun, until its first part
 
     # What the event loop calls.
@@ -128,6 +139,16 @@ class ClientConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = self.loop.time()
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            CONNECTION: self,
+        }
         clients = self.server_state
         self._welcome = clients.admit(self._address)
         if not self._welcome:
@@ -142,9 +163,10 @@ class ClientConnection(HttpToolsProtocol):
         if running is not None and running is not self.cycle and not running.response_complete:
             # uvicorn tells only the request that came last.
             running.disconnected = True
-            running.message_event.set()
+            running.notify()
         super().connection_lost(exc)
         self._lost = True
+        self._scope = {}  # it holds this connection
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost()
@@ -163,7 +185,7 @@ class ClientConnection(HttpToolsProtocol):
         cycle = self._running
         if cycle is None or cycle.more_body or cycle.disconnected:
             return None
-        body, cycle.body = bytes(cycle.body), bytearray()
+        body, cycle.body = cycle.body, b""
         self.flow.resume_reading()
         return body
 
@@ -192,11 +214,17 @@ class ClientConnection(HttpToolsProtocol):
         """A part of an answer without a known length, at the client's pace."""
         if self.flow.write_paused:
             await self.flow.drain()
-        if data and not self._lost:
+        if data:
+            self.write_piece(data)
+
+    def write_piece(self, data: bytes) -> bool:
+        """A part, which is not empty, at once. Whether the client takes more."""
+        if not self._lost:
             head, self._head = self._head, b""
             if head:
                 head += b"transfer-encoding: chunked\r\n\r\n"
             self.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        return not self.flow.write_paused
 
     def end_parts(self) -> None:
         """That was the last part."""
@@ -209,7 +237,7 @@ class ClientConnection(HttpToolsProtocol):
         cycle = self._running
         if cycle is not None:
             cycle.response_complete = True
-            cycle.message_event.set()
+            cycle.notify()
             if not cycle.keep_alive:
                 self.transport.close()
             cycle.on_response()
@@ -246,8 +274,8 @@ class ClientConnection(HttpToolsProtocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._length = None
         self._in_head = True
         self._since = self.loop.time()
         self._first_bytes = self._piece_bytes
@@ -261,26 +289,60 @@ class ClientConnection(HttpToolsProtocol):
             self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"content-length":
+            # What differs between two requests that ask in the same way.
+            self._length = (name, value)
+            return
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._check_head()
-        super().on_headers_complete()
         self._in_head, self._in_body = False, True
+        parser, url, headers = self.parser, self.url, self.headers
+        method = parser.get_method()
+        asked = (method, url, headers)
+        if asked != self._last_asked:
+            self._last_asked, self.heading = asked, None
+        headers = [*headers] if self._length is None else [*headers, self._length]
+        path, _, query = url.partition(b"?")
+        if url.find(b"#") >= 0:
+            parts = httptools.parse_url(url)
+            path, query = parts.path, parts.query or b""
+        scope = self._scope.copy()
+        scope["headers"], scope["method"] = headers, method.decode("ascii")
+        scope["raw_path"], scope["query_string"], scope["state"] = path, query, {}
+        text = path.decode("ascii")
+        scope["path"] = unquote(text) if "%" in text else text
+        version = parser.get_http_version()
+        if version != "1.1":
+            scope["http_version"] = version
+        earlier = self._newest
+        self.cycle = cycle = RequestCycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        if earlier is None or earlier.response_complete:
+            self._start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete and cycle.take(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.notify()
 
     # What a request's end and the server's end do.
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start(self, cycle: RequestCycle) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        cycle.task = self.task = task = self.loop.create_task(cycle.answer(self.app))
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -288,8 +350,8 @@ class ClientConnection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            cycle, _ = self.pipeline.pop()
+            self._start(cycle)  # type: ignore[arg-type]
         elif not self._in_body:
             self._since = self.loop.time()
 
@@ -335,7 +397,7 @@ class ClientConnection(HttpToolsProtocol):
     # Within.
 
     @property
-    def _newest(self) -> RequestResponseCycle | None:
+    def _newest(self) -> RequestCycle | None:
         """The request that came last; uvicorn declares that there always is one."""
         return self.cycle
 
@@ -366,11 +428,11 @@ class ClientConnection(HttpToolsProtocol):
         if version != "1.1":
             if version != "1.0":
                 self._reject(505, "invalid_request", "This server speaks HTTP/1.1.")
-            if any(name == b"transfer-encoding" for name, _ in self.headers):
+            if any(name == _CODING for name, _ in self.headers):
                 self._reject(400, "invalid_request", "HTTP/1.0 has no Transfer-Encoding.")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             self._reject(400, "invalid_request", "A request has exactly one Host header.")
-        if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
+        if self.parser.should_upgrade() and (self._length or any(name == _CODING for name, _ in self.headers)):
             # The parser would take the body for what comes after the upgrade, and uvicorn for the next request.
             self._reject(400, "invalid_request", "This server speaks HTTP/1.1 only: send no Upgrade with a body.")
         if not self.url.startswith(b"/"):
@@ -407,7 +469,7 @@ class ClientConnection(HttpToolsProtocol):
                     earlier.keep_alive = False
                 return
             cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.notify()
             if not cycle.response_started:
                 self._write_refusal(status, code, text)
             elif not cycle.response_complete:

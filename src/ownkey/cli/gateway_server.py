@@ -121,7 +121,8 @@ class GatewayServer(uvicorn.Server):
             logger.warning("%d requests were cut when the server ended", len(running))
             for task in running:
                 task.cancel()
-            await asyncio.wait(running, timeout=_LAST_WORDS_SECONDS)
+            ended, _ = await asyncio.wait(running, timeout=_LAST_WORDS_SECONDS)
+            clients.tasks -= ended  # those that had not begun say nothing of their end
             # Their last words are on their way.
             await self._wait_for_clients(1.0, until=lambda: False)
         for connection in list(clients.connections):

@@ -76,7 +76,7 @@ class CostSource(StrEnum):
     UNPRICED = "unpriced"
 
 
-class Tokens(Struct, frozen=True, kw_only=True):
+class Tokens(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Five disjoint counters; their sum is what the provider billed for."""
 
     input_uncached: int = 0
@@ -104,7 +104,7 @@ class SkippedHop(Struct, frozen=True):
     reason: str
 
 
-class UsageEvent(Struct, kw_only=True):
+class UsageEvent(Struct, kw_only=True, omit_defaults=True):
     """One upstream call. It gets its id before dispatch; the rest is filled in as it becomes known.
 
     `cost_microdollars` is None where no price is known ("unpriced", never 0); `cost_source` is None until it is priced,
@@ -145,6 +145,11 @@ class UsageEvent(Struct, kw_only=True):
 
 # The two bits 10, and the two lowest of a random digit.
 _VARIANT: Final = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
+# The random ends of the next ids: to ask the system for each of them would take longer than all the rest.
+_ends: Final[list[str]] = []
+_ENDS_AT_ONCE: Final = 128
+# What is still there after a fork would be given out twice.
+os.register_at_fork(after_in_child=_ends.clear)
 
 
 def new_id(moment: datetime | None = None) -> str:
@@ -153,10 +158,20 @@ def new_id(moment: datetime | None = None) -> str:
     Unique, and ordered by time, so that B-tree inserts stay at the right edge (RFC 9562).
     """
     milliseconds = time.time_ns() // 1_000_000 if moment is None else int(moment.timestamp() * 1000)
-    time_part, random_part = f"{milliseconds & 0xFFFFFFFFFFFF:012x}", os.urandom(10).hex()
-    # The version and the variant take six bits of the eighty.
-    variant = _VARIANT[random_part[3]]
-    return f"{time_part[:8]}-{time_part[8:]}-7{random_part[:3]}-{variant}{random_part[4:7]}-{random_part[7:19]}"
+    time_part = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
+    try:
+        end = _ends.pop()  # at once, whatever other threads do
+    except IndexError:
+        _ends.extend(_make_ends())
+        end = _ends.pop()
+    return f"{time_part[:8]}-{time_part[8:]}-{end}"
+
+
+def _make_ends() -> list[str]:
+    """What follows the time: version and variant take six bits of the eighty."""
+    digits = os.urandom(10 * _ENDS_AT_ONCE).hex()
+    parts = [digits[begin : begin + 20] for begin in range(0, len(digits), 20)]
+    return [f"7{part[:3]}-{_VARIANT[part[3]]}{part[4:7]}-{part[7:19]}" for part in parts]
 
 
 def first_id(moment: datetime) -> str:

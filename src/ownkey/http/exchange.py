@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.provider import Dialect
-from ownkey.domain.routing import Attempt, Skipped
 from ownkey.domain.usage import Outcome
-from ownkey.errors import OwnkeyError, RequestError, ServerEnding, TooLarge
+from ownkey.errors import OwnkeyError, ServerEnding, TooLarge
+from ownkey.http.answer_head import ID_HEADERS, PRIVATE, read_head, write_head
 from ownkey.http.body_room import BodyRoom
-from ownkey.http.limit_headers import hold_headers
 from ownkey.http.wire_errors import error_body, error_headers, error_status
 from ownkey.providers.gemini.json_array import JSONArrayStream
 from ownkey.services.answer import Answer, AnswerStream
@@ -26,24 +25,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-_JSON: Final[Header] = (b"content-type", b"application/json")
+_JSON: Final = "application/json"
+_EVENTS: Final = "text/event-stream; charset=utf-8"
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
-_EVENTS: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
-# An answer is one person's: no cache between here and there may keep it. And it is what it says that it is.
-_PRIVATE: Final[tuple[Header, ...]] = (
-    (b"cache-control", b"no-store"),
-    (b"vary", b"authorization"),
-    (b"x-content-type-options", b"nosniff"),
-)
-# As many as a person reads; a header has to fit into every proxy between here and there.
-_SKIPPED_LIMIT: Final = 16
-# Where each dialect's own library looks for the name of a request.
-_ID_HEADERS: Final = {
-    Dialect.OPENAI_CHAT: b"x-request-id",
-    Dialect.OPENAI_RESPONSES: b"x-request-id",
-    Dialect.ANTHROPIC_MESSAGES: b"request-id",
-}
-
 
 _ENDING: Final = Failure(
     outcome=Outcome.INTERNAL,
@@ -57,7 +41,13 @@ CONNECTION: Final = "ownkey.connection"
 
 
 class Connection(Protocol):
-    """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages."""
+    """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages.
+
+    `heading` is what was read of the last head, as long as the next one says the same. `task` answers the request.
+    """
+
+    heading: Any
+    task: asyncio.Task[None] | None
 
     def attend(self, on_lost: Callable[[], None] | None) -> None:
         """Call this when the client is gone, soon if it is already; None: not any more."""
@@ -77,6 +67,10 @@ class Connection(Protocol):
 
     async def write_part(self, data: bytes) -> None:
         """A part of an answer without a known length, at the client's pace."""
+        ...
+
+    def write_piece(self, data: bytes) -> bool:
+        """A part, at once. Whether the client takes more."""
         ...
 
     def end_parts(self) -> None:
@@ -124,16 +118,14 @@ class Exchange:
 
     async def read_body(self, headers: list[Header], limit: int, room: BodyRoom) -> bytes:
         """The request's body. Raises TooLarge, before reading where the length is announced, and ServerFull."""
-        for name, value in headers:
-            # The length of the number is compared first: int() refuses more than 4,300 digits.
-            if name == b"content-length" and (len(value) > 18 or int(value) > limit):
-                raise _too_large(limit)
-            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
         if self._connection is not None and (whole := self._connection.take_body()) is not None:
             if len(whole) > limit:
                 raise _too_large(limit)
             return whole
+        for name, value in headers:
+            # The length of the number is compared first: int() refuses more than 4,300 digits.
+            if name == b"content-length" and (len(value) > 18 or int(value) > limit):
+                raise _too_large(limit)
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -159,11 +151,13 @@ class Exchange:
 
     def watch(self) -> Presence:
         """From now on the current task is cancelled when the client leaves, unless somebody wants it to go on."""
-        presence = self._presence = Presence(asyncio.current_task())
-        if self._connection is not None:
-            self._attended = self._connection
-            self._attended.attend(presence.leave)
+        connection = self._connection
+        if connection is not None:
+            presence = self._presence = Presence(connection.task)
+            self._attended = connection
+            connection.attend(presence.leave)
         else:
+            presence = self._presence = Presence(asyncio.current_task())
             # Another server than ours tells only who asks, and asking takes a task of its own.
             self._watcher = asyncio.create_task(self._wait_for_disconnect(presence))
         return presence
@@ -187,8 +181,11 @@ class Exchange:
         """A whole answer."""
         body = answer.body or b""
         self.stop_watching()
-        kind = _JSON if answer.content_type is None else (b"content-type", answer.content_type.encode())
-        await self._begin(200, [kind, (b"content-length", b"%d" % len(body)), *_meta(answer)])
+        kind = (answer.content_type or _JSON).encode()
+        await self._begin_answer(answer, b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(body)))
+        await self._send_whole(body)
+
+    async def _send_whole(self, body: bytes) -> None:
         if self._direct and self._connection is not None:
             self._connection.write_whole(body)
         else:
@@ -208,9 +205,9 @@ class Exchange:
 
     async def send_stream(self, answer: Answer, stream: AnswerStream, array: JSONArrayStream | None = None) -> None:
         """A stream, at the pace of the slower side: `send` waits while the client's buffer is full."""
-        kind = _EVENTS if answer.content_type is None else (b"content-type", answer.content_type.encode())
+        kind = (_JSON if array else answer.content_type or _EVENTS).encode()
         try:
-            await self._begin(200, [_JSON if array else kind, (b"x-accel-buffering", b"no"), *_meta(answer)])
+            await self._begin_answer(answer, b"content-type: %b\r\nx-accel-buffering: no\r\n" % kind)
             data: bytes | None = b""  # what is not sent yet
             try:
                 while (data := await stream.read()) is not None:
@@ -218,6 +215,8 @@ class Exchange:
                         data = array.feed(data)
                     await self._send_part(data)
                     data = b""
+                    if self._direct and self._connection is not None and array is None:
+                        await stream.flow(self._connection.write_piece)
             except asyncio.CancelledError:
                 if self.client_left:
                     raise
@@ -264,54 +263,23 @@ class Exchange:
 
     async def send_bytes(self, status: int, body: bytes, headers: list[Header]) -> None:
         """A small answer in JSON."""
-        request_id = (b"x-ownkey-request-id", self.request_id.encode())
-        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(body)), request_id, *headers])
-        if self._direct and self._connection is not None:
-            self._connection.write_whole(body)
-        else:
-            await self._send({"type": "http.response.body", "body": body})
-
-    async def _begin(self, status: int, headers: list[Header]) -> None:
         self._started = True
-        name = _ID_HEADERS.get(self.dialect)
+        request_id = self.request_id.encode()
+        headers = [(b"content-type", _JSON.encode()), (b"content-length", b"%d" % len(body)), *headers, *PRIVATE]
+        headers.append((b"x-ownkey-request-id", request_id))
+        name = ID_HEADERS.get(self.dialect)
         if name is not None:
-            headers.append((name, self.request_id.encode()))
-        headers += _PRIVATE
-        # Errors go the ordinary way: they are few, and a refused body may still be on its way.
-        if status == 200 and self._connection is not None:
-            head = b"".join([_OK, *[b"%b: %b\r\n" % header for header in headers]])
-            # Nothing in a header may end its line: then there would be more ends than lines.
-            if head.count(b"\n") == head.count(b"\r") == len(headers) + 1:
-                self._direct = self._connection.begin_answer(head)
+            headers.append((name, request_id))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _begin_answer(self, answer: Answer, first: bytes) -> None:
+        self._started = True
+        lines = write_head(answer, self.dialect, first)
+        if self._connection is not None:
+            self._direct = self._connection.begin_answer(_OK + lines)
         if not self._direct:
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-def attempt_headers(attempt: Attempt) -> list[Header]:
-    """Who answers, and on whose key."""
-    return [
-        (b"x-ownkey-provider", attempt.provider.id.encode()),
-        (b"x-ownkey-model", attempt.model.encode()),
-        (b"x-ownkey-credential", attempt.payer.encode()),
-    ]
-
-
-def _meta(answer: Answer) -> list[Header]:
-    limits = [] if answer.hold is None else hold_headers(answer.hold)
-    if answer.skipped:
-        limits.append((b"x-ownkey-skipped", _name_skipped(answer.skipped)))
-    return [
-        *limits,
-        *attempt_headers(answer.attempt),
-        (b"x-ownkey-attempts", b"%d" % answer.attempts),
-        (b"x-ownkey-request-id", answer.request_id.encode()),
-    ]
-
-
-def _name_skipped(skipped: Sequence[Skipped]) -> bytes:
-    """Structured as RFC 9651 has it: `groq;payer=own;reason=no_credential, …`."""
-    hops = [f"{hop.provider};payer={hop.payer};reason={hop.reason}" for hop in skipped[:_SKIPPED_LIMIT]]
-    return ", ".join(dict.fromkeys(hops)).encode()
+            await self._send({"type": "http.response.start", "status": 200, "headers": read_head(lines)})
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -150,6 +150,8 @@ def read_billed_usage(raw: bytes) -> BilledUsage:
         return _NOTHING
     taken = said.prompt_tokens_details or said.input_tokens_details or said.input_token_details or _NO_PARTS
     given = said.completion_tokens_details or said.output_tokens_details or _NO_PARTS
+    if not _is_special(said, taken, given):
+        return _NOTHING if said.service_tier is said.speed is None else _name_class(said)
     cached = taken.cached_tokens_details or _NO_PARTS
     heard = _sum_kinds(said.prompt, said.tool_use)
     kept, made = _sum_kinds(said.cache), _sum_kinds(said.candidates)
@@ -184,6 +186,35 @@ def _count_searches(said: _Usage) -> int:
         read_count(called.invocation) if called is not None else 0,
         read_count(said.ownkey_searches.web) if said.ownkey_searches else 0,
     )
+
+
+def _is_special(said: _Usage, taken: _Parts, given: _Parts) -> bool:
+    """Whether there is more than text; most often there is not."""
+    return bool(
+        taken.audio_tokens
+        or taken.image_tokens
+        or taken.video_tokens
+        or taken.cached_tokens_details
+        or given.audio_tokens
+        or given.image_tokens
+        or given.video_tokens
+        or said.cache_creation
+        or said.server_tool_use
+        or said.num_search_queries
+        or said.tool_calls_details
+        or said.ownkey_searches
+        or said.ownkey_characters
+        or said.citation_tokens
+        or said.seconds
+        or said.prompt
+        or said.tool_use
+        or said.cache
+        or said.candidates
+    )
+
+
+def _name_class(said: _Usage) -> BilledUsage:
+    return BilledUsage(service_tier=said.service_tier, speed=said.speed)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:

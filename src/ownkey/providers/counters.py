@@ -14,4 +14,8 @@ USAGE_LIMIT_BYTES: Final = 16 * 1024
 
 def read_count(value: Count) -> int:
     """A number of tokens, from 0 to COUNT_LIMIT."""
-    return min(max(int(value), 0), COUNT_LIMIT) if value is not None else 0
+    if value is None:
+        return 0
+    if value.__class__ is int and 0 <= value <= COUNT_LIMIT:
+        return value  # as nearly always
+    return min(max(int(value), 0), COUNT_LIMIT)

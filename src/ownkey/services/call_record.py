@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -122,10 +121,10 @@ class CallRecord:
         if self._tier_in and names_tier(chunk):
             self._tier_in = chunk
 
-    def note_request_id(self, headers: Mapping[str, str]) -> None:
+    def note_request_id(self, response: UpstreamResponse) -> None:
         """Keep the provider's own name for this call, if it looks like one."""
-        name = headers.get("x-request-id") or headers.get("request-id") or ""
-        if _REQUEST_ID.fullmatch(name):
+        name = response.find_header(b"x-request-id") or response.find_header(b"request-id")
+        if name and _REQUEST_ID.fullmatch(name):
             self.event.provider_request_id = name if self.secret is None else self.secret.scrub(name)
 
     def clean(self, failure: Failure) -> Failure:

@@ -10,10 +10,11 @@ from typing import Any
 class Presence:
     """Of one client during one request. `on_leave` says whether the request goes on without it; if not, it ends."""
 
-    __slots__ = ("_task", "left", "on_leave")
+    __slots__ = ("left", "on_leave", "task")
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
-        self._task, self.left = task, False
+        """`task` is the one that answers the request."""
+        self.task, self.left = task, False
         self.on_leave: Callable[[asyncio.Task[Any]], bool] | None = None
 
     def leave(self) -> None:
@@ -21,6 +22,6 @@ class Presence:
         if self.left:
             return
         self.left = True
-        task = self._task
+        task = self.task
         if task is not None and (self.on_leave is None or not self.on_leave(task)):
             task.cancel()

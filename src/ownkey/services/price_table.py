@@ -146,7 +146,7 @@ class PriceTable:
         if priced is None or (tokens is None and not priced.needed):
             return None
         tokens = tokens or Tokens()
-        if priced.rates is not None and not any(getattr(billed, name) for name in priced.named):
+        if priced.rates is not None and not (priced.named and any(getattr(billed, name) for name in priced.named)):
             return priced.rates.charge(tokens, billed.cache_write_hour)
         if priced.needed and not any(getattr(billed, name) for name in priced.needed):
             return None
@@ -298,6 +298,8 @@ def _per_million(rate: Any) -> int | None:
 
 
 def _in_utc(at: datetime) -> datetime:
+    if at.tzinfo is UTC:
+        return at
     return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
@@ -309,6 +311,8 @@ def _depends_on_the_hour(model: Any) -> bool:
 
 def _context(billed: BilledUsage) -> dict[str, str]:
     """What the table chooses prices by, where an answer says it."""
+    if billed.service_tier is billed.speed is None:
+        return {}
     given = {"service_tier": billed.service_tier, "speed": billed.speed}
     return {name: value for name, value in given.items() if value}
 

@@ -235,7 +235,8 @@ class Walk:
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
-        until = self.service.router.health.provider_down_until(attempt.base_url)
+        health = self.service.router.health
+        until = None if health.calm else health.provider_down_until(attempt.base_url)
         if until is not None:
             self.late_skips.append(skipped_as_down(attempt, until))
         return until is None
@@ -276,20 +277,22 @@ class Walk:
             # This dialect cannot carry the request; another one of the chain may.
             return self._fail(attempt, Failure(outcome=Outcome.CANNOT_CARRY, message=error.message))
         event_id = new_id()
-        hold = await self.service.spending.reserve(
-            self._latest, attempt, self.request.route.operation, self.request.body, event_id
-        )
+        spending = self.service.spending
+        hold = None
+        # The snapshot that is known last: its caps and its group are those that hold.
+        if spending.ceilings(self._latest, attempt.payer):
+            hold = await spending.reserve(self._latest, attempt, request.route.operation, request.body, event_id)
         if isinstance(hold, Refusal):
             self.refusals.append(hold)
             self.late_skips.append(skipped_as_refused(attempt, hold))
             return None
         if not self._may_try(attempt):
             if hold is not None:
-                self.service.spending.release(hold)
+                spending.release(hold)
             return None
         if self._was_withdrawn() or not self._may_use(attempt):  # while the money was asked for
             if hold is not None:
-                self.service.spending.release(hold)
+                spending.release(hold)
             return None
         self.dispatched += 1
         record = self._record = CallRecord(self, attempt, secret, event_id, hold)
@@ -313,7 +316,8 @@ class Walk:
         """What the provider makes of it. The client may leave meanwhile; cancelling cuts the connection."""
         attempt = record.attempt
         response: UpstreamResponse | None = None
-        task = record.task = asyncio.current_task()
+        # Without a presence this is a task of its own.
+        task = record.task = asyncio.current_task() if self.presence is None else self.presence.task
         if record.revoked is not None:
             return record.fail(record.revoked)
         try:
@@ -325,7 +329,7 @@ class Walk:
             if not 200 <= response.status < 300:
                 body = await response.read()
                 return record.fail(adapter.read_failure(response.status, response.headers, body))
-            record.note_request_id(response.headers)
+            record.note_request_id(response)
             special = call.operation not in TEXT_OPERATIONS
             content_type = read_content_type(response.headers) if special else None
             if call.stream and not (special and not is_stream(call, response.headers)):

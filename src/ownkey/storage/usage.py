@@ -7,9 +7,9 @@ Writing takes an event as it comes: what PostgreSQL could not store (NUL, half a
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -36,6 +36,30 @@ _SKIPPED: Final = msgspec.json.Decoder(tuple[SkippedHop, ...])
 _SPAN_DAYS: Final = (8, 1)
 _EPOCH: Final = date(1970, 1, 1)
 _NO_TOKENS: Final = Tokens()
+# The columns of a row that hold what others said.
+_TEXTS: Final = (
+    "request_id",
+    "user_id",
+    "task",
+    "provider",
+    "model",
+    "requested_model",
+    "operation",
+    "service_tier",
+    "price_version",
+    "provider_request_id",
+    "finish_reason",
+)
+_SMALL_NUMBERS: Final = ("attempt", "http_status")
+_NUMBERS: Final = (
+    *_SMALL_NUMBERS,
+    *Tokens.__struct_fields__,
+    "cost_microdollars",
+    "duration_ms",
+    "first_byte_ms",
+)
+
+_take_texts, _take_numbers = itemgetter(*_TEXTS), itemgetter(*_NUMBERS)
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -297,40 +321,66 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
     occurred_at = event.occurred_at
     if occurred_at.tzinfo is None:
         occurred_at = occurred_at.replace(tzinfo=UTC)
-    return {
+    row: dict[str, Any] = {
         "id": event.id,
         "occurred_at": occurred_at,
-        "request_id": _text(event.request_id),
-        "user_id": _text(event.user_id),
-        "attempt": _number(event.attempt, _SMALL_LIMIT),
-        "task": _optional_text(event.task),
-        "provider": _text(event.provider),
-        "model": _text(event.model),
-        "requested_model": _text(event.requested_model),
+        "request_id": event.request_id,
+        "user_id": event.user_id,
+        "attempt": event.attempt,
+        "task": event.task,
+        "provider": event.provider,
+        "model": event.model,
+        "requested_model": event.requested_model,
         "credential_id": event.credential_id if event.credential_id and is_record_id(event.credential_id) else None,
         "payer": event.payer,
-        "operation": _text(event.operation),
+        "operation": event.operation,
         "streamed": event.streamed,
         "outcome": event.outcome,
-        "http_status": _optional_number(event.http_status, _SMALL_LIMIT),
-        "input_uncached": _number(tokens.input_uncached),
-        "cache_read": _number(tokens.cache_read),
-        "cache_write": _number(tokens.cache_write),
-        "output_text": _number(tokens.output_text),
-        "output_reasoning": _number(tokens.output_reasoning),
+        "http_status": event.http_status,
+        "input_uncached": tokens.input_uncached,
+        "cache_read": tokens.cache_read,
+        "cache_write": tokens.cache_write,
+        "output_text": tokens.output_text,
+        "output_reasoning": tokens.output_reasoning,
         "tokens_source": event.tokens_source,
-        "raw_usage": b64encode(event.raw_usage[:_RAW_LIMIT]).decode() if event.raw_usage is not None else None,
-        "service_tier": _optional_text(event.service_tier),
+        "raw_usage": event.raw_usage[:_RAW_LIMIT] if event.raw_usage is not None else None,  # Base64 in JSON
+        "service_tier": event.service_tier,
         "fallback": event.fallback,
-        "cost_microdollars": _optional_number(event.cost_microdollars),
+        "cost_microdollars": event.cost_microdollars,
         "cost_source": event.cost_source,
-        "price_version": _optional_text(event.price_version),
-        "duration_ms": _number(event.duration_ms),
-        "first_byte_ms": _optional_number(event.first_byte_ms),
-        "provider_request_id": _optional_text(event.provider_request_id),
-        "finish_reason": _optional_text(event.finish_reason),
+        "price_version": event.price_version,
+        "duration_ms": event.duration_ms,
+        "first_byte_ms": event.first_byte_ms,
+        "provider_request_id": event.provider_request_id,
+        "finish_reason": event.finish_reason,
         "skipped": event.skipped or None,
     }
+    if not _fits(row):
+        _cut(row)
+    return row
+
+
+def _fits(row: dict[str, Any]) -> bool:
+    """Whether PostgreSQL can store a row as it is. All at once: most often there is nothing to cut."""
+    texts = "".join(filter(None, _take_texts(row)))
+    numbers = [*filter(None, _take_numbers(row)), 0]
+    return (
+        len(texts) <= _TEXT_LIMIT
+        and texts.isascii()
+        and "\x00" not in texts
+        and min(numbers) >= 0
+        and max(numbers) <= _SMALL_LIMIT
+    )
+
+
+def _cut(row: dict[str, Any]) -> None:
+    for name in _TEXTS:
+        if row[name] is not None:
+            row[name] = row[name][:_TEXT_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
+    for name in _NUMBERS:
+        if row[name] is not None:
+            limit = _SMALL_LIMIT if name in _SMALL_NUMBERS else _COUNT_LIMIT
+            row[name] = max(0, min(row[name], limit))
 
 
 def _event(row: Any) -> UsageEvent:
@@ -353,21 +403,3 @@ def _event(row: Any) -> UsageEvent:
 def read_skipped(stored: str | None) -> tuple[SkippedHop, ...]:
     """The hops that an event tells were left out."""
     return () if stored is None else _SKIPPED.decode(stored)
-
-
-def _text(value: str) -> str:
-    if len(value) <= _TEXT_LIMIT and value.isascii() and "\x00" not in value:
-        return value  # as nearly always
-    return value[:_TEXT_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
-
-
-def _optional_text(value: str | None) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _number(value: int, limit: int = _COUNT_LIMIT) -> int:
-    return value if 0 <= value <= limit else max(0, min(value, limit))
-
-
-def _optional_number(value: int | None, limit: int = _COUNT_LIMIT) -> int | None:
-    return None if value is None else _number(value, limit)

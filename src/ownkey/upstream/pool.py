@@ -45,6 +45,7 @@ _KEEP_ALIVE_SECONDS: Final = 50.0
 _NAMES_SECONDS: Final = 30.0
 _MAX_IDLE_PER_HOST: Final = 512
 _MAX_TARGETS: Final = 4096
+_MAX_OPENINGS: Final = 1024
 # Set here and nowhere else: two of a kind would let a request be read in two ways.
 _OWN_HEADERS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 _HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
@@ -52,13 +53,23 @@ _NO_URL: Final = "The provider's address is not a valid http or https URL."
 
 
 class _Target(Struct, frozen=True):
-    """A URL, read once. `head` is what every request to it begins with, after the method; it has `ends` line ends."""
+    """A URL, read once. `lines` is what every request to it begins with, after the method."""
 
     destination: Destination
     label: str
-    head: str
-    ends: int
+    lines: tuple[str, ...]
     idle: deque[Connection]
+
+
+class _Opening(Struct, frozen=True):
+    """What requests of one kind have in common: where they go, and their heads up to the secret."""
+
+    target: _Target
+    head: str
+
+
+# Method, URL, headers, and the header for the secret where there is one.
+_Kind = tuple[str, str, tuple[tuple[str, str], ...], tuple[str, str] | None]
 
 
 class UpstreamPool:
@@ -95,6 +106,7 @@ class UpstreamPool:
         self._names = CachedNames(resolve_by_system, _NAMES_SECONDS)
         self._guarded_names = CachedNames(guard.resolve, _NAMES_SECONDS) if guard is not None else None
         self._targets: dict[str, _Target] = {}
+        self._openings: dict[_Kind, _Opening] = {}
         self._idle: dict[Destination, deque[Connection]] = {}
         self._connections: set[Connection] = set()
         self._closed = False
@@ -117,17 +129,20 @@ class UpstreamPool:
         """Cut all connections. May be called again."""
         self._closed = True
         self._targets.clear()
+        self._openings.clear()
         for connection in list(self._connections):
             connection.cut()
         if self._guard is not None:
             self._guard.close()
 
     async def _try(self, request: UpstreamRequest, secret: Secret | None) -> UpstreamResponse | TransportFailure:
+        kind = (request.method, request.url, request.headers, request.auth_header if secret is not None else None)
         try:
-            target = self._targets.get(request.url) or self._add_target(request.url)
-            head = _build_head(request, target, secret)
+            opening = self._openings.get(kind) or self._open(kind)
+            head = _build_head(opening.head, request, secret)
         except TransportFailure as failure:
             return failure
+        target = opening.target
         while target.idle:
             connection = target.idle.pop()
             connection.parked_in = None
@@ -172,6 +187,16 @@ class UpstreamPool:
                 return None
             return head_failure(target.label, error.fault, self._deadlines.first_byte)
 
+    def _open(self, kind: _Kind) -> _Opening:
+        """What requests of this kind begin with. Raises TransportFailure for what cannot be reached or said."""
+        method, url, headers, auth_header = kind
+        target = self._targets.get(url) or self._add_target(url)
+        opening = _Opening(target, _begin_head(method, headers, auth_header, target.lines))
+        if len(self._openings) >= _MAX_OPENINGS:
+            self._openings.clear()
+        self._openings[kind] = opening
+        return opening
+
     def _open_connection(self) -> Connection:
         return Connection(self._deadlines, self._connections)
 
@@ -201,9 +226,10 @@ class UpstreamPool:
             lines += proxy_authorization(destination.proxy)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
+            self._openings.clear()
             self._idle = {where: idle for where, idle in self._idle.items() if idle}
         idle = self._idle.setdefault(destination, deque())
-        target = self._targets[url] = _Target(destination, destination.label, "\r\n".join(lines), len(lines) - 1, idle)
+        target = self._targets[url] = _Target(destination, destination.label, tuple(lines), idle)
         return target
 
 
@@ -218,26 +244,32 @@ def _put_back(connection: Connection, idle: deque[Connection]) -> None:
             oldest.cut()
 
 
-def _build_head(request: UpstreamRequest, target: _Target, secret: Secret | None) -> bytes:
-    """The request's head. Raises TransportFailure for what cannot be put into one."""
-    lines = [request.method + target.head]
-    lines += [f"{name}: {value}" for name, value in request.headers if name.lower() not in _OWN_HEADERS]
+def _begin_head(
+    method: str, headers: Iterable[tuple[str, str]], auth_header: tuple[str, str] | None, target: tuple[str, ...]
+) -> str:
+    """A head up to the secret. Raises TransportFailure for what cannot be put into one."""
+    lines = [method + target[0], *target[1:]]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _OWN_HEADERS]
+    if auth_header is not None:
+        lines.append(f"{auth_header[0]}: {auth_header[1]}")
+    # Nothing in a header may end its line.
+    if any("\r" in line or "\n" in line or "\0" in line or not line.isascii() for line in lines):
+        raise TransportFailure(Outcome.INTERNAL, "The request does not fit into HTTP.", unsent=True)
+    return "\r\n".join(lines)
+
+
+def _build_head(begin: str, request: UpstreamRequest, secret: Secret | None) -> bytes:
+    """The request's head. Raises TransportFailure for a secret that cannot be put into one."""
+    value = ""
     if request.auth_header is not None and secret is not None:
-        name, prefix = request.auth_header
         value = secret.reveal()
         if not (value.isascii() and value.isprintable()):
             raise TransportFailure(
                 Outcome.UNREADABLE, "The stored key holds a character that no header may hold.", unsent=True
             )
-        lines.append(f"{name}: {prefix}{value}")
     if request.body or request.method not in ("GET", "DELETE"):
-        lines.append(f"content-length: {request.body_bytes}")
-    head = "\r\n".join(lines)
-    ends = target.ends + len(lines) - 1
-    # Nothing in a header may end its line: then there would be more ends than lines.
-    if head.count("\n") != ends or head.count("\r") != ends or "\0" in head or not head.isascii():
-        raise TransportFailure(Outcome.INTERNAL, "The request does not fit into HTTP.", unsent=True)
-    return head.encode("ascii") + b"\r\n\r\n"
+        return f"{begin}{value}\r\ncontent-length: {request.body_bytes}\r\n\r\n".encode("ascii")
+    return f"{begin}{value}\r\n\r\n".encode("ascii")
 
 
 def _read_url(url: str) -> SplitResult | None:
