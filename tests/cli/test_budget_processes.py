@@ -24,8 +24,9 @@ from ownkey.testing import SimulatedProviders
 from tests.cli.shell import Serving, Shell
 from tests.cli.test_serve import get, wait_until_refused
 
-# gpt-4o-mini: 15 cents and 60 cents a million. A body of 200 bytes and an answer of 100 tokens: 30 + 60 micro-dollars.
-SIZE, ANSWER, COST = 200, 100, 90
+# gpt-4o-mini: 15 cents and 60 cents a million. A body of 200 bytes, a thousand tokens that a provider may put in front
+# of it unseen, and an answer of 100 tokens: 180 + 60 micro-dollars.
+SIZE, TAKEN, ANSWER, COST = 200, 1_200, 100, 240
 PROCESSES, REQUESTS, ROOM = 4, 50, 10
 
 
@@ -33,7 +34,7 @@ PROCESSES, REQUESTS, ROOM = 4, 50, 10
 def providers() -> Iterator[SimulatedProviders]:
     """Every call uses exactly what it may."""
     with SimulatedProviders() as simulated:
-        simulated.set_usage("openai", prompt_tokens=SIZE, completion_tokens=ANSWER, total_tokens=SIZE + ANSWER)
+        simulated.set_usage("openai", prompt_tokens=TAKEN, completion_tokens=ANSWER, total_tokens=TAKEN + ANSWER)
         yield simulated
 
 

@@ -18,8 +18,9 @@ from ownkey.testing import SimulatedProviders
 from tests.gateway.api_client import ApiClient, administrator, caller
 from tests.gateway.conftest import Platform
 
-# gpt-4o-mini: 15 cents and 60 cents a million. A body of 200 bytes and an answer of 100 tokens: 30 + 60 micro-dollars.
-SIZE, ANSWER, COST = 200, 100, 90
+# gpt-4o-mini: 15 cents and 60 cents a million. A body of 200 bytes, a thousand tokens that a provider may put in front
+# of it unseen, and an answer of 100 tokens: 180 + 60 micro-dollars.
+SIZE, TAKEN, ANSWER, COST = 200, 1_200, 100, 240
 OWN_KEY = "gsk_ann_00000000000000001"
 
 
@@ -35,7 +36,7 @@ async def open_policy(platform: Platform) -> AsyncIterator[None]:
 def costly(platform: Platform) -> SimulatedProviders:
     """Every call uses exactly what it may."""
     for provider in ("openai", "groq"):
-        report(platform, provider, SIZE, ANSWER)
+        report(platform, provider, TAKEN, ANSWER)
     return platform.providers
 
 
@@ -232,8 +233,8 @@ async def test_a_request_that_could_cost_too_much_is_told_so(platform: Platform)
         refused = await send(ann, body(max_tokens=10_000))
         assert refused.status_code == 429
         message = refused.json()["error"]["message"]
-        assert "may cost up to $0.00603" in message
-        assert "$0.00009 is left" in message
+        assert "may cost up to $0.00618" in message
+        assert "$0.00024 is left" in message
         assert (await send(ann, body(max_completion_tokens=ANSWER))).status_code == 200
 
 
@@ -266,6 +267,30 @@ async def test_embeddings_have_no_answer_to_pay_for(platform: Platform) -> None:
         assert [one.status_code for one in answers] == [200, 200, 429]
 
 
+async def test_speech_is_paid_for_by_its_letters(platform: Platform) -> None:
+    # tts-1: 15 dollars for a million of them.
+    await decide(platform, budgets={"per_user": {"day_microdollars": 2 * 1_500}})
+    content = {"model": "openai/tts-1", "voice": "alloy", "input": "ä" * 100}
+    async with caller(platform.ok) as ann:
+        for status in (200, 200, 429):
+            assert (await ann._client.post("/v1/audio/speech", json=content)).status_code == status
+            left = line(await budget_of(platform, ann), "user")
+            assert left["reserved_microdollars"] == 0
+        assert left["spent_microdollars"] == 2 * 1_500
+
+
+async def test_a_recording_that_lies_elsewhere_may_be_a_long_one(platform: Platform) -> None:
+    """An address has a few bytes, and Groq fetches a hundred megabytes from it."""
+    await decide(platform, budgets={"per_user": {"day_microdollars": 1_000_000}})
+    fields = {"model": "groq/whisper-large-v3-turbo"}
+    async with caller(platform.ok) as ann:
+        sent = await ann._client.post("/v1/audio/transcriptions", data=fields, files={"file": ("a.wav", b"RIFF")})
+        assert sent.status_code == 200, sent.text
+        named = {"url": (None, "https://recordings.example/two-days.ogg")}
+        refused = await ann._client.post("/v1/audio/transcriptions", data=fields, files=named)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
+
+
 async def in_one_minute(attempt: Callable[[], Awaitable[None]]) -> None:
     """Again, if a new minute began meanwhile: its counters begin at nothing."""
     while True:
@@ -295,12 +320,12 @@ async def test_calls_and_tokens_per_minute(platform: Platform) -> None:
             assert (await send(ann, body("auto"))).status_code == 200
 
     async def tokens() -> None:
-        await decide(platform, limits={"tokens_per_minute": 650})
+        await decide(platform, limits={"tokens_per_minute": 2_650})
         async with caller(platform.ok) as ann:
             assert [(await send(ann)).status_code for _ in range(3)] == [200, 200, 429]
             await budget_of(platform, ann)
             [rate] = (await ann.get("/api/budget")).json()["rates"]
-            assert (rate["unit"], rate["limit_per_minute"], rate["used"], rate["left"]) == ("tokens", 650, 600, 50)
+            assert (rate["unit"], rate["limit_per_minute"], rate["used"], rate["left"]) == ("tokens", 2_650, 2_600, 50)
 
     await in_one_minute(calls)
     await in_one_minute(tokens)

@@ -178,6 +178,22 @@ async def test_one_process_tries_a_key_at_a_time(deployment: Deployment, provide
     assert sorted(tried) == sorted(f"gsk_of_{number:020d}" for number in range(12))
 
 
+async def test_what_would_outlast_its_claim_is_left_to_others(
+    deployment: Deployment, providers: SimulatedProviders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a provider that hangs, each key of a batch takes minutes: the claims of the last would be over."""
+    users = [unique("user") for _ in range(4)]
+    for number, user_id in enumerate(users):
+        await deployment.add_key(user_id, f"gsk_of_{number:020d}")
+    await deployment.connection.execute("update ownkey.credentials set status = 'invalid', probe_at = now()")
+    providers.clear_ledger()
+    passed = iter(range(0, 10_000, 80))
+    monkeypatch.setattr("ownkey.services.recovery.elapsed_seconds", lambda: next(passed))
+    assert await deployment.first.core.recovery.run_due() == 4
+    assert len(providers.ledger("groq")) == 2, "a third would begin 240 seconds into a claim of 300"
+    assert await deployment.second.core.recovery.run_due() == 0
+
+
 async def test_a_try_whose_process_died_is_made_by_another(
     deployment: Deployment, providers: SimulatedProviders
 ) -> None:

@@ -60,6 +60,28 @@ async def test_speech_is_streamed_as_it_comes(platform: Platform, user: User) ->
     assert event["tokens_source"] == "none" and event["cost_microdollars"] is None
 
 
+@pytest.mark.parametrize(
+    ("model", "microdollars"),
+    [("openai/tts-1", 15 * 200), ("openai/tts-1-hd", 30 * 200), ("groq/canopylabs/orpheus-v1-english", 22 * 200)],
+)
+async def test_speech_that_is_charged_by_its_text_costs_what_was_to_be_spoken(
+    platform: Platform, user: User, model: str, microdollars: int
+) -> None:
+    """No answer says so; a letter is one character, whatever number of bytes it has."""
+    await user.client.audio.speech.create(model=model, voice="alloy", input="Ebbe – " * 25 + "ä" * 25)
+    [event] = await events_of(platform, user)
+    assert (event["cost_microdollars"], event["cost_source"]) == (microdollars, "computed")
+    assert event["tokens_source"] == "none" and json.loads(event["raw_usage"]) == {"ownkey_characters": 200}
+
+
+async def test_speech_that_fails_costs_nothing(platform: Platform, user: User) -> None:
+    platform.providers.break_provider("openai", "bad_request", times=1)
+    with pytest.raises(openai.BadRequestError):
+        await user.client.audio.speech.create(model="openai/tts-1", voice="alloy", input="Ebb")
+    [event] = await events_of(platform, user)
+    assert event["cost_microdollars"] is None and event["raw_usage"] is None
+
+
 async def test_transcripts(platform: Platform, user: User) -> None:
     heard = await user.client.audio.transcriptions.create(model="auto", file=("note.wav", SOUND), language="de")
     assert "note.wav" in heard.text

@@ -11,13 +11,13 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from ownkey.domain.budget import Allowance, Budgets, CapAction, Caps, Limits, Refusal, Scope
+from ownkey.domain.budget import Allowance, Budgets, CapAction, Caps, Limits, Period, Refusal, Scope
 from ownkey.domain.credential import CredentialStatus, SealedCredential
 from ownkey.domain.policy import Policy
 from ownkey.domain.provider import Dialect, Provider
 from ownkey.domain.routing import Attempt, RouteRequest
 from ownkey.domain.settings import Payer, Settings, Snapshot
-from ownkey.domain.usage import Tokens, TokensSource, UsageEvent, new_id
+from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent, new_id
 from ownkey.errors import StorageError
 from ownkey.services.expiry import utc_now
 from ownkey.services.metering import Metering
@@ -32,9 +32,9 @@ from ownkey.storage.embedded import EmbeddedPostgres
 from tests.servers import RedisServer, start_redis
 from tests.services.stand import unique
 
-# 15 and 60 cents a million: 200 bytes and 100 tokens are 90 micro-dollars.
+# 15 and 60 cents a million: 200 bytes, a thousand tokens that nobody sees and 100 of an answer.
 BODY = (b'{"max_tokens":100,"messages":[{"role":"user","content":"' + b"x" * 200)[:196] + b'"}]}'
-COST = 90
+COST, TOKENS = 240, 1_300
 OPENAI = Provider(
     id="openai", label="OpenAI", dialect=Dialect.OPENAI_CHAT, base_url="https://api.openai.test/v1", prices="openai"
 )
@@ -84,7 +84,14 @@ class Till:
         async with self.database.transaction(snapshot.user_id) as tx:
             return sum(one.reserved for one in await rows.look(tx) if one.scope is scope)
 
-    def end(self, snapshot: Snapshot, hold: Hold, tokens: Tokens | None) -> None:
+    async def counted(self, snapshot: Snapshot) -> dict[Scope, int]:
+        """Calls and tokens of this user's minute, wherever they are counted."""
+        async with self.database.transaction(snapshot.user_id) as tx:
+            states = await rows.look(tx)
+        found = await self.spending.look_at_rates(snapshot.user_id, states)
+        return {one.scope: one.spent + one.reserved for one in found if one.period is Period.MINUTE}
+
+    def end(self, snapshot: Snapshot, hold: Hold, tokens: Tokens | None, outcome: Outcome = Outcome.INTERNAL) -> None:
         """The call is over, as the completion service says it."""
         event = UsageEvent(
             id=hold.event_id,
@@ -100,6 +107,7 @@ class Till:
             payer=Payer.SHARED,
             operation="chat",
             streamed=False,
+            outcome=outcome,
             tokens=tokens,
             tokens_source=TokensSource.NONE if tokens is None else TokensSource.REPORTED,
         )
@@ -174,7 +182,7 @@ async def test_the_bound_is_promised_and_the_cost_takes_its_place(database: Data
     till.end(ann, hold, Tokens(input_uncached=100))
     again = await till.reserve(ann)
     assert isinstance(again, Refusal)
-    assert not again.in_flight, "15 are spent, and 75 are not enough"
+    assert not again.in_flight, "15 are spent, and the rest is not enough"
     assert await till.promised(ann) == 0
 
 
@@ -224,7 +232,7 @@ async def test_a_group_counts_where_the_snapshot_says(database: Database, ann: S
 
 async def test_redis_counts_calls_and_the_database_money(database: Database, ann: Snapshot, redis: RedisServer) -> None:
     rates = RateKeeper.open(redis.url, unique("d"))
-    till = Till(database, budget(2 * COST, limits=Limits(requests_per_minute=3, tokens_per_minute=1_000)), rates)
+    till = Till(database, budget(2 * COST, limits=Limits(requests_per_minute=3, tokens_per_minute=9_000)), rates)
     first = await till.reserve(ann)
     assert isinstance(first, Hold)
     assert {one.scope for one in first.counters} == {Scope.REQUESTS, Scope.TOKENS, Scope.USER}
@@ -239,7 +247,7 @@ async def test_redis_counts_calls_and_the_database_money(database: Database, ann
     while till.spending._background:
         await asyncio.sleep(0)
     known = {one.scope: one.spent for one in await till.spending.look_at_rates(ann.user_id, states)}
-    assert (known[Scope.REQUESTS], known[Scope.TOKENS]) == (2, 10 + 300), "who was refused gave back what they took"
+    assert (known[Scope.REQUESTS], known[Scope.TOKENS]) == (2, 10 + TOKENS), "who was refused gave back what they took"
     till.spending.release(second)
     while till.spending._background:
         await asyncio.sleep(0)
@@ -254,4 +262,53 @@ async def test_without_redis_the_database_counts_calls(database: Database, ann: 
     refused = await till.reserve(ann)
     assert isinstance(refused, Refusal)
     assert refused.reason == "rate_limited"
+    await till.spending.close()
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+async def test_a_call_that_reported_nothing_counts_the_same_in_redis_and_in_the_database(
+    database: Database, ann: Snapshot, redis: RedisServer, outcome: Outcome
+) -> None:
+    """What surely used no tokens gives them back; what may have used them keeps them."""
+    found = []
+    for rates in (None, RateKeeper.open(redis.url, unique("d"))):
+        till = Till(database, Policy(limits=Limits(requests_per_minute=9, tokens_per_minute=9_000)), rates)
+        hold = await till.reserve(ann)
+        assert isinstance(hold, Hold)
+        assert await till.counted(ann) == {Scope.REQUESTS: 1, Scope.TOKENS: TOKENS}
+        till.end(ann, hold, None, outcome)
+        await till.metering.flush()
+        while till.spending._background:
+            await asyncio.sleep(0)
+        found.append(await till.counted(ann))
+        await till.spending.close()
+    assert found[0] == found[1]
+    assert found[0][Scope.TOKENS] in (0, TOKENS)
+
+
+async def test_who_leaves_while_redis_counts_gives_back_what_was_taken(
+    database: Database, ann: Snapshot, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = RateKeeper.open(redis.url, unique("d"))
+    till = Till(database, Policy(limits=Limits(requests_per_minute=9, tokens_per_minute=9_000)), rates)
+    count, counted, answered = rates._storage.incr, asyncio.Event(), asyncio.Event()
+
+    async def answer_late(*arguments: Any) -> int:
+        total: int = await count(*arguments)
+        counted.set()
+        await answered.wait()
+        return total
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rates._storage, "incr", answer_late)
+        leaving = asyncio.ensure_future(till.reserve(ann))
+        await counted.wait()
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        assert leaving.cancelled(), "nobody waits for Redis who has left"
+        assert sum((await till.counted(ann)).values()) == 1
+        answered.set()
+        while till.spending._background:
+            await asyncio.sleep(0)
+    assert await till.counted(ann) == {Scope.REQUESTS: 0, Scope.TOKENS: 0}
     await till.spending.close()

@@ -11,7 +11,7 @@ import pytest
 from ownkey.domain.provider import Dialect, Model, Provider
 from ownkey.domain.routing import Attempt
 from ownkey.domain.settings import Payer
-from ownkey.services.call_bound import Extent, assume_extent, price, read_extent
+from ownkey.services.call_bound import HIDDEN_TOKENS, TOOL_TOKENS, Extent, assume_extent, price, read_extent
 from ownkey.services.pricing import Pricing
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -53,6 +53,8 @@ def read(content: object, one: Attempt | None = None, *, embeddings: bool = Fals
         ({"max_tokens": -5, "n": -1}, ASSUMED),
         ({"n": [5]}, ASSUMED),
         ({"generationConfig": "long"}, ASSUMED),
+        ({"generationConfig": "long", "max_tokens": 90_000, "n": 2}, 180_000),
+        ({"generation_config": [], "generationConfig": {"maxOutputTokens": 40}}, 40),
     ],
 )
 def test_an_answer_is_as_long_as_the_request_allows(fields: dict[str, object], expected: int) -> None:
@@ -60,7 +62,7 @@ def test_an_answer_is_as_long_as_the_request_allows(fields: dict[str, object], e
 
 
 def test_what_cannot_be_read_is_bounded_all_the_same() -> None:
-    assert read(b"not JSON") == Extent(8, ASSUMED)
+    assert read(b"not JSON") == Extent(8 + HIDDEN_TOKENS, ASSUMED)
     assert read(b"[" * 100_000).output_tokens == ASSUMED
     assert read(b'{"max_tokens": 1e400}').output_tokens == ASSUMED
 
@@ -88,7 +90,7 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
     claude = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
     for part in (chat, responses, claude):
         found = read({"messages": [{"content": [part, part]}]})
-        assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500
+        assert 2 * PICTURE < found.input_tokens < 2 * PICTURE + 500 + HIDDEN_TOKENS
         assert found.special
     assert not read({"messages": [{"content": "an image of a cat"}]}).special
     for field in (
@@ -111,7 +113,20 @@ def test_pictures_and_what_lies_elsewhere_are_counted_in() -> None:
     ):
         assert read(field, window).input_tokens == 128_000
         assert read(field).input_tokens == 200_000
-    assert read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens < 200
+    assert (
+        read({"tools": [{"parameters": {"properties": {"container": {}}}}]}).input_tokens
+        < 200 + HIDDEN_TOKENS + TOOL_TOKENS
+    )
+
+
+def test_what_a_provider_adds_unseen_is_counted_in() -> None:
+    """Some hundred tokens before each conversation, as many again with tools, and more with those it describes."""
+    plain = {"messages": [{"role": "user", "content": "Hi"}]}
+    own = {**plain, "tools": [{"name": "f", "input_schema": {}}]}
+    described = {**plain, "tools": [{"type": "computer_20250124"}, {"type": "bash_20250124"}]}
+    for content, added in ((plain, 700), (own, 700 + 530), (described, 700 + 530 + 735 + 245)):
+        assert read(content).input_tokens >= len(json.dumps(content)) + added
+    assert read({"input": "x"}, embeddings=True).input_tokens == len(json.dumps({"input": "x"}))
 
 
 def hide(text: bytes, word: bytes) -> bytes:
@@ -222,3 +237,63 @@ def test_a_model_that_answers_in_pictures_does_so_unasked() -> None:
 
 def test_sound_is_charged_by_its_length_where_there_is_no_price_for_tokens() -> None:
     assert price(Pricing(), attempt("whisper-1"), Extent(0, 0, audio_seconds=3_600), NOW).cost_microdollars == 360_000
+
+
+def searches(fields: dict[str, object], model: str = "gpt-4o-mini") -> int:
+    return read({"messages": [], **fields}, attempt(model)).searches
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({}, 0),
+        ({"tools": [{"type": "function", "function": {"name": "web_search"}}]}, 0),
+        ({"tools": [{"type": "custom", "name": "search"}]}, 0),
+        ({"tools": [{"functionDeclarations": [{"name": "search_maps"}]}]}, 0),
+        ({"tools": [{"name": "search", "input_schema": {}}]}, 0),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}, 3),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 20),
+        ({"tools": [{"type": "web_search_20250305", "max_uses": 0}]}, 20),
+        ({"tools": [{"type": "web_search_20250305", "max_uses": True}]}, 20),
+        # Nobody else keeps that limit.
+        ({"tools": [{"type": "web_search", "max_uses": 1}]}, 20),
+        ({"tools": [{"type": "web_search_preview"}, {"type": "file_search"}]}, 40),
+        ({"tools": [{"type": "web_search"}, {"type": "code_interpreter"}], "max_tool_calls": 4}, 4),
+        ({"tools": [{"type": "web_search"}], "max_tool_calls": 90}, 90),
+        ({"tools": [{"google_search": {}}]}, 20),
+        ({"tools": [{"googleSearch": {}}, {"googleMaps": {}}]}, 40),
+        ({"tools": [{"googleSearchRetrieval": {}}], "generationConfig": {"candidateCount": 2}}, 40),
+        ({"tools": [{"type": "openrouter:web_search"}]}, 20),
+        ({"tools": "web_search"}, 20),
+        ({"web_search_options": {}}, 20),
+        ({"enable_search": True}, 20),
+        ({"search_parameters": {"mode": "auto", "max_search_results": 30}}, 30),
+        ({"plugins": [{"id": "web", "max_results": 50}]}, 50),
+        ({"plugins": [{"id": "web", "max_results": 10**30}]}, 1_000),
+    ],
+)
+def test_searches_are_counted_in(fields: dict[str, object], most: int) -> None:
+    assert searches(fields) == most
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [("gpt-4o-search-preview", 1), ("openai/gpt-6-luna:online", 20), ("o3-deep-research", 20), ("sonar", 0)],
+)
+def test_some_models_search_unasked(model: str, most: int) -> None:
+    assert searches({}, model) == most
+
+
+def test_a_search_costs_its_fee_besides() -> None:
+    pricing = Pricing()
+
+    def fee(one: Attempt) -> int:
+        plain, searching = (price(pricing, one, Extent(10, 10, searches=count), NOW) for count in (0, 3))
+        assert plain.cost_microdollars is not None and searching.cost_microdollars is not None
+        return searching.cost_microdollars - plain.cost_microdollars
+
+    assert fee(attempt()) == 30_000, "ten dollars a thousand"
+    assert fee(attempt("gemini-2.5-flash", prices="google")) == 105_000
+    assert fee(attempt("gpt-4o-search-preview")) == 105_000, "where nobody has its fee, the dearest of them"
+    absurd = price(pricing, attempt(), read({"tools": [{"type": "web_search_20250305", "max_uses": 10**25}]}), NOW)
+    assert absurd.cost_microdollars is not None and absurd.cost_microdollars <= 2**53

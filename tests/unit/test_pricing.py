@@ -268,6 +268,37 @@ def test_the_operators_own_prices(tmp_path: Path, fields: dict[str, Any], expect
     assert "own price of" in (one.price_version or "")
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        # Two searches and a file's at $4 a thousand, besides the tokens.
+        ({"raw_usage": b'{"ownkey_searches":{"web":2,"files":1}}'}, (1_100 + 3 * 4_000, CostSource.COMPUTED)),
+        ({"tokens": None, "raw_usage": b'{"ownkey_characters":1000}'}, (20_000, CostSource.COMPUTED)),
+        # Of what it is charged by in the table nothing is known then.
+        ({"tokens": None, "raw_usage": b'{"ownkey_characters":1000}', "model": "gpt-4o-mini-tts"}, (None, None)),
+        ({"tokens": None, "model": "tts-1"}, (None, None)),
+    ],
+)
+def test_an_own_price_for_searches_and_for_text_to_be_spoken(
+    tmp_path: Path, fields: dict[str, Any], expected: tuple[int | None, CostSource | None]
+) -> None:
+    book = """
+[[price]]
+provider = "openai"
+input = 1
+output = 1
+search = 4
+characters = 20
+
+[[price]]
+provider = "openai"
+model = "*-mini-tts"
+input = 1
+output = 1
+"""
+    assert price(event(**fields), provider(), book, tmp_path) == expected
+
+
 def test_the_reference_pages_example_is_a_file_of_prices(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/reference/usage.md").read_text()
     example = page.split("```toml\n")[1].split("```")[0]

@@ -21,7 +21,7 @@ def test_sound_is_bounded_by_how_long_it_can_be(operation: str) -> None:
     found = read_side_extent(
         attempt("whisper-1"),
         operation,
-        bytes(MEGABYTE),
+        form(b'name="file"; filename="a.wav"\r\n\r\n' + bytes(MEGABYTE)),
         assumed_output_tokens=ASSUMED,  # type: ignore[arg-type]
     )
     assert found.audio_seconds >= MEGABYTE / 600, "as long as the slowest codec makes of so many bytes"
@@ -32,8 +32,28 @@ def test_sound_is_bounded_by_how_long_it_can_be(operation: str) -> None:
 
 
 def test_the_shortest_sound_costs_ten_seconds() -> None:
-    found = read_side_extent(attempt("whisper-1"), "transcriptions", b"x", assumed_output_tokens=ASSUMED)
+    sound = form(b'name="file"; filename="a.wav"\r\n\r\nx')
+    found = read_side_extent(attempt("whisper-1"), "transcriptions", sound, assumed_output_tokens=ASSUMED)
     assert found.audio_seconds == 10
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b'name="url"\r\n\r\nhttps://x.test/a.mp3',
+        b"name=url\r\n\r\nhttps://x.test/a.mp3",
+        b'NAME="file_url"; x=y\r\n\r\nhttps://x.test/a.mp3',
+        b'name="file_id"\r\n\r\nfile-1',
+        b'name="language"\r\n\r\nde',
+        b'name="file"; filename="a.mp3"\r\n\r\n\0--x\0\r\n--x\r\nContent-Disposition: form-data; name="url"\r\n\r\nhttps://x',
+    ],
+)
+def test_sound_that_lies_elsewhere_may_be_the_longest_that_is_fetched(field: bytes) -> None:
+    found = read_side_extent(attempt("whisper-1"), "transcriptions", form(field), assumed_output_tokens=ASSUMED)
+    assert found.audio_seconds > 200_000
+    named = form(b'name="file"; filename="my url.mp3"\r\n\r\n' + bytes(100), b'name="language"\r\n\r\nurl')
+    near = read_side_extent(attempt("whisper-1"), "transcriptions", named, assumed_output_tokens=ASSUMED)
+    assert near.audio_seconds == 10
 
 
 def test_pictures_to_edit_count_by_number_and_answers_too() -> None:
@@ -50,6 +70,13 @@ def test_pictures_to_edit_count_by_number_and_answers_too() -> None:
         read_side_extent(attempt("gpt-image-1"), "image_edits", twice, assumed_output_tokens=ASSUMED).output_tokens
         == 9 * ASSUMED
     )
+
+
+@pytest.mark.parametrize("body", [b'{"input": "\\u00e4bb\\u00e4"}', '{"input": "äbbä"}'.encode()])
+def test_speech_that_is_charged_by_its_text_is_bounded_by_it(body: bytes) -> None:
+    found = read_side_extent(attempt("tts-1"), "speech", body, assumed_output_tokens=ASSUMED)
+    assert found.characters == 4
+    assert price(Pricing(), attempt("tts-1"), found, NOW).cost_microdollars == 60
 
 
 def test_speech_is_as_long_as_its_text() -> None:

@@ -152,6 +152,26 @@ def test_claude_speaks_messages(sim: SimulatedProviders) -> None:
     assert sim.ledger()[1].usage is not None and sim.ledger()[1].usage["output_tokens"] == 33
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("chat/completions", {"messages": MESSAGES, "n": 10**18}),
+        ("chat/completions", {"messages": MESSAGES, "n": 10**18, "stream": True}),
+        ("chat/completions", {"messages": MESSAGES, "n": 1e300}),
+        ("images/generations", {"prompt": "A tide", "n": 10**18}),
+        ("embeddings", {"input": "tide", "dimensions": 10**18}),
+        ("models/m:embedContent", {"content": {}, "outputDimensionality": 10**18}),
+        ("models/m:generateContent", {"contents": [], "generationConfig": {"candidateCount": 10**18}}),
+    ],
+)
+def test_more_answers_than_anybody_makes_are_refused(
+    sim: SimulatedProviders, path: str, fields: dict[str, Any]
+) -> None:
+    body = {"model": "m", **fields}
+    status, answer = post(sim, f"/openai/v1/{path}", body, {"authorization": "Bearer sk-good-key"})
+    assert (status, answer["error"]["code"]) == (400, "integer_above_max_value")
+
+
 def test_claude_wants_its_version_header(sim: SimulatedProviders) -> None:
     body = {"model": "m", "max_tokens": 5, "messages": MESSAGES}
     status, answer = post(sim, "/anthropic/v1/messages", body, {"x-api-key": "sk-ant"})

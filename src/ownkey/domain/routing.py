@@ -246,6 +246,25 @@ def _last_resorts(order: list[Provider], catalog: Mapping[str, Provider], policy
     return [catalog[name] for name in names if name in catalog and name in policy.shared and name not in taken]
 
 
+def find_objection(route: Route, attempt: Attempt, label: str | None) -> Skipped | None:
+    """Why a route that was made anew has no such attempt any more; None where it has, or where something only broke.
+
+    `label` is what the attempt's credential is called now.
+    """
+    provider, payer = attempt.provider.id, attempt.payer
+    wanted = None if attempt.credential is None else attempt.credential.id
+    for one in route.attempts:
+        held = None if one.credential is None else one.credential.id
+        if (one.provider.id, one.payer, held) == (provider, payer, wanted):
+            return None
+    hops = [hop for hop in route.skipped if (hop.provider, hop.payer) == (provider, payer)]
+    hop = next((hop for hop in hops if hop.credential in (None, label)), None)
+    if hop is None:
+        reason = SkipReason.SHARED_REFUSED if payer is Payer.SHARED else SkipReason.NO_CREDENTIAL
+        return _leave_out(attempt, reason, None)
+    return None if hop.reason in (SkipReason.COOLING_DOWN, SkipReason.PROVIDER_DOWN) else hop
+
+
 def skipped_as_down(attempt: Attempt, until: datetime) -> Skipped:
     """An attempt that was in the chain, but whose endpoint broke, or is being tried by another request, since."""
     return _leave_out(attempt, SkipReason.PROVIDER_DOWN, until)

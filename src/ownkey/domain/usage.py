@@ -40,6 +40,21 @@ class Outcome(StrEnum):
     INTERNAL = "internal"
 
 
+# The provider may have charged for such a call, whether or not it said for how much. `settle_spending` in the database
+# goes by the same list.
+MAY_HAVE_CHARGED: Final = frozenset(
+    {
+        Outcome.OK,
+        Outcome.CLIENT_GONE,
+        Outcome.ACCESS_WITHDRAWN,
+        Outcome.STREAM_BROKEN,
+        Outcome.ANSWER_TOO_LARGE,
+        Outcome.TIMEOUT,
+        Outcome.INTERNAL,
+    }
+)
+
+
 class TokensSource(StrEnum):
     """Where token counts come from."""
 

@@ -9,6 +9,8 @@ of that name mean the same wherever they occur.
 * xAI (https://docs.x.ai/developers/cost-tracking): `cost_in_usd_ticks`, of which a dollar has 10^10.
 * Anthropic: writes to the cache that last an hour cost more than the others (`cache_creation`); `service_tier`, `speed`
   and searches (`server_tool_use`) have prices of their own.
+* Perplexity counts its searches (`num_search_queries`, `tool_calls_details`); those of OpenAI and Google are added to
+  the usage when it is read (`counted_searches`). So are the characters of what was to be spoken (`spoken_text`).
 * OpenAI: tokens of sound and of pictures in the details; Gemini: the same in lists by modality.
 """
 
@@ -48,7 +50,9 @@ class BilledUsage(Struct, frozen=True, kw_only=True):
     output_video: int = 0
     output_citation: int = 0
     web_searches: int = 0
+    storage_searches: int = 0
     audio_seconds: int = 0
+    input_characters: int = 0
     service_tier: str | None = None
     speed: str | None = None
 
@@ -79,6 +83,19 @@ class _Searches(Struct):
     web_search_requests: Count = None
 
 
+class _Invocations(Struct):
+    invocation: Count = None
+
+
+class _ToolCalls(Struct):
+    search_web: _Invocations | None = None
+
+
+class _Counted(Struct):
+    web: Count = None
+    files: Count = None
+
+
 class _Modality(Struct):
     modality: str = ""
     token_count: Count = field(default=None, name="tokenCount")
@@ -92,6 +109,10 @@ class _Usage(Struct):
     input_token_details: _Parts | None = None  # OpenAI's transcriptions
     cache_creation: _CacheCreation | None = None
     server_tool_use: _Searches | None = None
+    num_search_queries: Count = None
+    tool_calls_details: _ToolCalls | None = None
+    ownkey_searches: _Counted | None = None
+    ownkey_characters: Count = None
     citation_tokens: Count = None
     seconds: Count = None
     service_tier: str | None = None
@@ -146,11 +167,24 @@ def read_billed_usage(raw: bytes) -> BilledUsage:
         output_image=read_count(given.image_tokens) + made[1],
         output_video=read_count(given.video_tokens) + made[2],
         output_citation=read_count(said.citation_tokens),
-        web_searches=read_count(said.server_tool_use.web_search_requests) if said.server_tool_use else 0,
+        web_searches=_count_searches(said),
+        storage_searches=read_count(said.ownkey_searches.files) if said.ownkey_searches else 0,
         # Sound is charged by the second that has begun.
         audio_seconds=ceil(max(0.0, min(said.seconds, COUNT_LIMIT))) if said.seconds else 0,
+        input_characters=read_count(said.ownkey_characters),
         service_tier=said.service_tier,
         speed=said.speed,
+    )
+
+
+def _count_searches(said: _Usage) -> int:
+    """Each provider counts them in one place."""
+    called = said.tool_calls_details.search_web if said.tool_calls_details is not None else None
+    return max(
+        read_count(said.server_tool_use.web_search_requests) if said.server_tool_use else 0,
+        read_count(said.num_search_queries),
+        read_count(called.invocation) if called is not None else 0,
+        read_count(said.ownkey_searches.web) if said.ownkey_searches else 0,
     )
 
 
@@ -166,6 +200,10 @@ def _is_special(said: _Usage, taken: _Parts, given: _Parts) -> bool:
         or given.video_tokens
         or said.cache_creation
         or said.server_tool_use
+        or said.num_search_queries
+        or said.tool_calls_details
+        or said.ownkey_searches
+        or said.ownkey_characters
         or said.citation_tokens
         or said.seconds
         or said.prompt

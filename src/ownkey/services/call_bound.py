@@ -1,6 +1,7 @@
 """The most that a call may cost, from the client's body and before anything is sent.
 
-A token is at least one byte of text, and JSON only adds to it: as many tokens as the body has bytes is never too few.
+A token is at least one byte of text, and JSON only adds to it: as many tokens as the body has bytes, and as a provider
+adds unseen, is never too few.
 What a body merely points at (a picture's address, a file's name, an earlier answer) is taken as the most that the
 model can read. An answer is as long as the request allows, or as the model can make it, or as the policy assumes.
 """
@@ -19,17 +20,25 @@ from ownkey.domain.budget import MICRODOLLARS_LIMIT, Bound
 from ownkey.domain.routing import Attempt
 from ownkey.providers.unreadable import UNREADABLE
 from ownkey.services.pricing import Pricing
+from ownkey.services.search_bound import ASSUMED_SEARCHES, SearchFields, count_searches, searches_unasked
 
 # A picture costs up to this much, at the highest resolution that any provider reads one at.
 _TOKENS_PER_PICTURE: Final = 50_000
 # Where nobody knows how much a model can read.
 _ASSUMED_CONTEXT_TOKENS: Final = 200_000
+# What providers put in front of a conversation unseen: templates say what day it is, some have a prompt of their own
+# (Mistral some hundred tokens, xAI some seven hundred).
+HIDDEN_TOKENS: Final = 1_000
+# And where there are tools: how to call them (Anthropic up to 530 tokens); for each dated tool of Anthropic's, which is
+# described there and not in the request, up to 735 more.
+TOOL_TOKENS: Final = 1_000
 # Files that lie elsewhere, pages that are packed, tools that search: a model reads more than the body has.
 _FILES: Final = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"')
 _SEARCHES: Final = (
     b"search", b"Search", b"url_context", b"urlContext", b"web_fetch", b"mcp", b"code_execution", b"codeExecution",
     b"code_interpreter",
 )  # fmt: skip
+_DATED: Final = b"_20"
 _ADDRESSES: Final = (b'"document_url"', b'"video_url"', b'"audio_url"')
 
 
@@ -44,7 +53,8 @@ _QUOTED: Final = tuple(f'"{name}"'.encode() for name in _BOUNDING)
 _LIMITS: Final = frozenset(_BOUNDING[:4])
 _ANSWERS: Final = frozenset(_BOUNDING[4:7])
 
-_ABSENT: Final = Raw(b"")
+
+_ABSENT: Final = Raw(b"null")
 
 
 class _Generation(Struct):
@@ -57,27 +67,22 @@ class _Generation(Struct):
     modalities: object = field(default=None, name="responseModalities")
 
 
-class _Fields(Struct):
+class _Fields(SearchFields):
     """The words in which the dialects limit an answer, point at what was said before, and ask for other prices."""
 
     max_tokens: object = None
     max_completion_tokens: object = None
     max_output_tokens: object = None
     n: object = None
-    generation: _Generation | None = field(default=None, name="generationConfig")
-    generation_too: _Generation | None = field(default=None, name="generation_config")
+    generation: Raw = field(default=_ABSENT, name="generationConfig")
+    generation_too: Raw = field(default=_ABSENT, name="generation_config")
     previous: object = field(default=None, name="previous_response_id")
     conversation: object = None
     prompt: object = None
-    # Servers and searches that the provider asks by itself: Anthropic's, OpenRouter's, OpenAI's, xAI's, Alibaba's.
+    # Servers that the provider asks by itself, beside the searches.
     mcp_servers: object = None
-    plugins: object = None
-    web_search_options: object = None
-    search_parameters: object = None
-    enable_search: object = None
     cached: object = field(default=None, name="cachedContent")
     cached_too: object = field(default=None, name="cached_content")
-    tools: Raw = _ABSENT
     modalities: object = None
     service_tier: object = None
     speed: object = None
@@ -94,28 +99,39 @@ class _Fields(Struct):
     @property
     def has_other_prices(self) -> bool:
         """Whether answers in pictures or sound, or another class of service, are asked for."""
-        generations = (self.generation, self.generation_too)
-        return bool(
-            self.modalities
-            or self.service_tier
-            or self.speed
-            or any(one.modalities for one in generations if one is not None)
-        )
+        asked = self.modalities or self.service_tier or self.speed
+        return bool(asked) or any(one.modalities for one in self.generations)
+
+    @property
+    def generations(self) -> list[_Generation]:
+        """Gemini's settings. What cannot be read as those is no reason to overlook the rest: others ignore it."""
+        found = []
+        for raw in (self.generation, self.generation_too):
+            if bytes(raw) != b"null":
+                try:
+                    found.append(_GENERATION.decode(raw))
+                except UNREADABLE:
+                    continue
+        return found
 
 
 class Extent(Struct, frozen=True):
     """The most tokens that a call may take in and give out. `special`: some of them may have another price.
 
-    `audio_seconds`: sound that is charged by its length, where a model does that.
+    `audio_seconds`: sound that is charged by its length, where a model does that. `searches`: what the provider looks
+    up, for a fee. `characters`: text to be spoken, where a model is charged by that.
     """
 
     input_tokens: int
     output_tokens: int
     special: bool = False
     audio_seconds: int = 0
+    searches: int = 0
+    characters: int = 0
 
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
+_GENERATION: Final = msgspec.json.Decoder(_Generation)
 
 
 def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_output_tokens: int) -> Extent:
@@ -125,15 +141,20 @@ def read_extent(attempt: Attempt, body: bytes, *, embeddings: bool, assumed_outp
         fields = _FIELDS.decode(body)
     except UNREADABLE:
         fields = _Fields()
+    if not embeddings:
+        size += _count_hidden(bytes(fields.tools))
     pictures = _count_pictures(body)
     named = _read_all(body) if any(body.count(name) > 1 for name in _QUOTED) else None
     if named is not None:
         context = _context_of(attempt) or max(size + _TOKENS_PER_PICTURE * pictures, _ASSUMED_CONTEXT_TOKENS)
-        return Extent(context, 0 if embeddings else _longest_of(attempt, named, assumed_output_tokens), special=True)
+        longest = 0 if embeddings else _longest_of(attempt, named, assumed_output_tokens)
+        return Extent(context, longest, special=True, searches=ASSUMED_SEARCHES if fields.points else 0)
+    searches = 0 if embeddings else count_searches(fields, attempt.model) * _count_answers(fields)
     return Extent(
         _read_input(attempt, body, size, fields, pictures),
         0 if embeddings else _read_output(attempt, fields, assumed_output_tokens),
         special=pictures > 0 or fields.has_other_prices or b"audio" in body,
+        searches=min(searches, MICRODOLLARS_LIMIT),
     )
 
 
@@ -166,6 +187,8 @@ def price(pricing: Pricing, attempt: Attempt, extent: Extent, at: datetime) -> B
         output_tokens=extent.output_tokens,
         special=extent.special,
         audio_seconds=extent.audio_seconds,
+        searches=extent.searches,
+        characters=extent.characters,
     )
     if cost is None and attempt.provider.local:
         cost = 0
@@ -190,9 +213,16 @@ def _read_input(attempt: Attempt, body: bytes, size: int, fields: _Fields, pictu
     taken, context = size + _TOKENS_PER_PICTURE * pictures, _context_of(attempt)
     if context is not None and taken >= context:
         return context
-    if fields.points or b"application/pdf" in body or _leads_elsewhere(body):
+    if fields.points or searches_unasked(attempt.model) or b"application/pdf" in body or _leads_elsewhere(body):
         return context or max(taken, _ASSUMED_CONTEXT_TOKENS)
     return taken
+
+
+def _count_hidden(tools: bytes) -> int:
+    """The most that a provider adds to a conversation with these tools."""
+    if not tools:
+        return HIDDEN_TOKENS
+    return HIDDEN_TOKENS + TOOL_TOKENS * (1 + tools.count(_DATED))
 
 
 def _leads_elsewhere(body: bytes) -> bool:
@@ -210,17 +240,20 @@ def _count_pictures(body: bytes) -> int:
 
 
 def _read_output(attempt: Attempt, fields: _Fields, assumed: int) -> int:
-    generations = [one for one in (fields.generation, fields.generation_too) if one is not None]
     limits = [fields.max_tokens, fields.max_completion_tokens, fields.max_output_tokens]
-    limits += [limit for one in generations for limit in (one.max_output_tokens, one.max_output_tokens_too)]
-    answers = [fields.n, *(count for one in generations for count in (one.candidates, one.candidates_too))]
+    limits += [limit for one in fields.generations for limit in (one.max_output_tokens, one.max_output_tokens_too)]
     longest = _largest(limits)
     known = _known_output(attempt)
     if longest is None:
         longest = _longest_answer(attempt, assumed)
     elif known is not None:
         longest = min(longest, known)
-    return longest * (_largest(answers) or 1)
+    return longest * _count_answers(fields)
+
+
+def _count_answers(fields: _Fields) -> int:
+    counts = [count for one in fields.generations for count in (one.candidates, one.candidates_too)]
+    return _largest([fields.n, *counts]) or 1
 
 
 def _read_all(body: bytes) -> list[tuple[str, object]] | None:

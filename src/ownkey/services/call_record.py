@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from ownkey.domain.credential import Secret
 from ownkey.domain.exchange import Failure
 from ownkey.domain.routing import TEXT_OPERATIONS, Attempt
-from ownkey.domain.usage import Outcome, Tokens, TokensSource, UsageEvent
+from ownkey.domain.usage import MAY_HAVE_CHARGED, Outcome, Tokens, TokensSource, UsageEvent
 from ownkey.providers.dialect import AnswerFailed, StreamDecoder
+from ownkey.providers.spoken_text import write_characters
 from ownkey.services.answer import AnswerStream
 from ownkey.services.attempt_report import FailedAttempt
 from ownkey.services.estimate import Received, estimate_tokens
@@ -175,6 +176,8 @@ class CallRecord:
         event.http_status = 200 if failure is None else failure.http_status
         event.tokens, event.raw_usage, event.finish_reason = tokens, self._clean_usage(raw_usage), finish_reason
         event.tokens_source = TokensSource.NONE if tokens is None else TokensSource.REPORTED
+        if event.operation == "speech" and raw_usage is None and self._was_spoken():
+            event.raw_usage = write_characters(self.walk.request.body)
         cut_short = not whole or self._is_unreported(tokens)
         if cut_short and event.operation in TEXT_OPERATIONS:
             event.tokens = estimate_tokens(self.walk.request.body, self._received, tokens)
@@ -195,6 +198,10 @@ class CallRecord:
         """Whether the provider will charge for what it served, and has not said for how much."""
         served = self.event.outcome in (Outcome.OK, Outcome.CLIENT_GONE, Outcome.ACCESS_WITHDRAWN)
         return tokens is None and served and self.event.operation in TEXT_OPERATIONS
+
+    def _was_spoken(self) -> bool:
+        """Whether sound has come: then all of the text is charged for, however much of it was heard."""
+        return self.event.outcome in MAY_HAVE_CHARGED and self._response is not None
 
     def _clean_usage(self, raw_usage: bytes | None) -> bytes | None:
         if raw_usage is None or len(raw_usage) > _RAW_USAGE_LIMIT:

@@ -13,6 +13,8 @@
     output = 10.00
     reasoning = 10.00        # where left out: as output
     request = 0.001          # dollars per call, besides
+    search = 10.00           # dollars per thousand searches that the provider reports, besides
+    characters = 15.00       # dollars per million characters of a text to be spoken
     factor = 0.8             # in place of all these: so many times what would be charged otherwise
 
 Of several entries that fit a call, the last one in the file holds. Numbers are decimal and exact.
@@ -33,18 +35,21 @@ from msgspec import Struct
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import Tokens
 from ownkey.errors import ConfigError
+from ownkey.providers.billed_usage import BilledUsage
 from ownkey.services.price_table import Rate, Rates
 
 _MILLION: Final = Decimal(1_000_000)
+# Dollars for a thousand are so many micro-dollars for one.
+_THOUSAND: Final = Decimal(1_000)
 _ZERO: Final = Decimal(0)
 _LIMIT: Final = Decimal(1_000_000)
 _PER_TOKEN: Final = ("input", "cache_read", "cache_write", "cache_write_hour", "output", "reasoning")
-_NUMBERS: Final = (*_PER_TOKEN, "request", "factor")
+_NUMBERS: Final = (*_PER_TOKEN, "request", "search", "characters", "factor")
 _FIELDS: Final = frozenset({"provider", "model", "from", "until", "payer", *_NUMBERS})
 
 
 class OwnPrice(Struct, frozen=True, kw_only=True):
-    """One entry. Either `factor` is set, or `rates` with `request` (micro-dollars per call)."""
+    """One entry. Either `factor` is set, or `rates` with the others (micro-dollars for one)."""
 
     provider: str
     model: str = "*"
@@ -53,6 +58,8 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
     payer: Payer | None = None
     rates: Rates | None = None
     request: Decimal = _ZERO
+    search: Decimal = _ZERO
+    characters: Decimal = _ZERO
     factor: Decimal | None = None
 
     @property
@@ -72,17 +79,23 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
             and fnmatchcase(model, self.model)
         )
 
-    def charge(self, tokens: Tokens, hour: int = 0) -> Decimal:
-        """Micro-dollars for a call; only where there are rates."""
-        return (_ZERO if self.rates is None else self.rates.charge(tokens, hour)) + self.request
+    def charge(self, tokens: Tokens | None, billed: BilledUsage) -> Decimal | None:
+        """Micro-dollars for a call; only where there are rates. None: it is charged by what nobody has counted."""
+        used = self.characters * billed.input_characters
+        if tokens is None and not used:
+            return None
+        if tokens is not None and self.rates is not None:
+            used += self.rates.charge(tokens, billed.cache_write_hour)
+        return used + self.request + self.search * (billed.web_searches + billed.storage_searches)
 
-    def bound(self, input_tokens: int, output_tokens: int) -> Decimal:
+    def bound(self, input_tokens: int, output_tokens: int, searches: int = 0, characters: int = 0) -> Decimal:
         """The most that a call can cost, in micro-dollars; only where there are rates."""
+        besides = self.request + self.search * searches + self.characters * characters
         if self.rates is None:
-            return self.request
+            return besides
         rates = self.rates
         dearest = max(one.base for one in (rates.fresh, rates.cache_read, rates.cache_write, rates.cache_write_hour))
-        return dearest * input_tokens + max(rates.text.base, rates.reasoning.base) * output_tokens + self.request
+        return dearest * input_tokens + max(rates.text.base, rates.reasoning.base) * output_tokens + besides
 
 
 class PriceBook:
@@ -148,6 +161,8 @@ def _read(entry: Any, place: str) -> OwnPrice:
         payer=None if payer is None else Payer(payer),
         rates=None if factor is not None else _make_rates(numbers),
         request=numbers.get("request", _ZERO) * _MILLION,
+        search=numbers.get("search", _ZERO) * _THOUSAND,
+        characters=numbers.get("characters", _ZERO),
         factor=factor,
     )
 

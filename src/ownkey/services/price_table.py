@@ -32,6 +32,10 @@ _PLAIN: Final = frozenset(
 )
 # A model that has a price for pictures or films answers with them unasked.
 _BOUNDING: Final = _PLAIN | {"output_image_mtok", "output_video_mtok"}
+_SEARCHES: Final = ("web_searches_kcount", "storage_searches_kcount", "social_searches_kcount")
+# Dollars for a thousand: Google's, of what is not in the table.
+_DEAREST_SEARCH: Final = Decimal(35)
+_CHARACTERS: Final = "input_mchars"
 _HOURS: Final = ("audio_hours", "input_audio_hours")
 # What a usage object must name for a price of that key to count.
 _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,13 +50,13 @@ _NAMED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "output_video_mtok": ("output_video",),
     "output_citation_mtok": ("output_citation",),
     "web_searches_kcount": ("web_searches",),
+    "storage_searches_kcount": ("storage_searches",),
     # What no usage object tells of, and what is charged on top of the tokens.
-    "storage_searches_kcount": (),
     "social_searches_kcount": (),
     "code_executions_kcount": (),
 }
 # What the library can count by itself, or with a usage object that names it.
-_COUNTED: Final = frozenset({"requests_kcount", "audio_hours", "input_audio_hours"})
+_COUNTED: Final = frozenset({"requests_kcount", "audio_hours", "input_audio_hours", _CHARACTERS})
 
 
 class ListPrice(Struct, frozen=True):
@@ -131,13 +135,17 @@ class PriceTable:
         return f"genai-prices {version('genai-prices')}"
 
     def charge(
-        self, provider: str, model: str, tokens: Tokens, at: datetime, billed: BilledUsage = _TEXT
+        self, provider: str, model: str, tokens: Tokens | None, at: datetime, billed: BilledUsage = _TEXT
     ) -> Decimal | None:
-        """Micro-dollars for a call, not rounded; None where no price is known: "unpriced" is not free."""
+        """Micro-dollars for a call, not rounded; None where no price is known: "unpriced" is not free.
+
+        `tokens` None: nobody knows them, so that only what is charged by something else has a price.
+        """
         context = _context(billed)
         priced = self._find(provider, model, at, context)
-        if priced is None:
+        if priced is None or (tokens is None and not priced.needed):
             return None
+        tokens = tokens or Tokens()
         if priced.rates is not None and not (priced.named and any(getattr(billed, name) for name in priced.named)):
             return priced.rates.charge(tokens, billed.cache_write_hour)
         if priced.needed and not any(getattr(billed, name) for name in priced.needed):
@@ -158,11 +166,15 @@ class PriceTable:
         output_tokens: int,
         special: bool = False,
         audio_seconds: int = 0,
+        searches: int = 0,
+        characters: int = 0,
     ) -> Decimal | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
-        `audio_seconds`: the length of the sound, for models that charge by it.
+        `audio_seconds`: the length of the sound, for models that charge by it. `searches`: how often the provider may
+        look something up; where the table has no fee for that, the dearest of them all. `characters`: text to be
+        spoken, for models that charge by that.
         """
         found = self._find_model(provider, model)
         if found is None or self._find(provider, model, at, {}) is None:
@@ -177,7 +189,13 @@ class PriceTable:
         calls = max((vars(one).get("requests_kcount") or _NONE for one in prices), default=_NONE) * _CALL
         hours = max((vars(one).get(key) or _NONE for one in prices for key in _HOURS), default=_NONE)
         sound = hours * _MILLION * audio_seconds / 3600
-        return highest["input"] * input_tokens + highest["output"] * output_tokens + calls + sound
+        fee = (
+            max((vars(one).get(key) or _NONE for one in prices for key in _SEARCHES), default=_NONE) or _DEAREST_SEARCH
+        )
+        looked_up = fee * _CALL * searches
+        spoken = max((vars(one).get(_CHARACTERS) or _NONE for one in prices), default=_NONE) * characters
+        tokens = highest["input"] * input_tokens + highest["output"] * output_tokens
+        return tokens + calls + sound + looked_up + spoken
 
     def list_price(self, provider: str, model: str, at: datetime) -> ListPrice | None:
         """What the table says of a model; None where it does not know it."""
@@ -240,6 +258,8 @@ def _read_prices(prices: Any, *, free: bool) -> _Priced | None:
     if others - _NAMED_BY.keys():
         if others - _NAMED_BY.keys() - _COUNTED:
             return None
+        if _CHARACTERS in others:
+            return _Priced(needed=("input_characters",))
         by_time = others & {"audio_hours", "input_audio_hours"}
         return _Priced(needed=("audio_seconds",) if by_time and not held.keys() & _PLAIN else ())
     rates = {key: _read_rate(held[key]) for key in held.keys() & _PLAIN}
@@ -308,6 +328,8 @@ def _library_usage(tokens: Tokens, billed: BilledUsage) -> dict[str, int]:
         "output_reasoning_tokens": tokens.output_reasoning,
         "output_citation_tokens": billed.output_citation,
         "web_searches": billed.web_searches,
+        "storage_searches": billed.storage_searches,
+        "input_characters": billed.input_characters,
         "audio_seconds": billed.audio_seconds,
         "input_audio_seconds": billed.audio_seconds,
     }

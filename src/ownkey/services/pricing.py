@@ -81,15 +81,18 @@ class Pricing:
         output_tokens: int,
         special: bool = False,
         audio_seconds: int = 0,
+        searches: int = 0,
+        characters: int = 0,
     ) -> int | None:
         """The most that a call can cost, in micro-dollars; None where no price is known.
 
         `special`: sound, pictures, or another class of service than usual may be part of it, at whatever price.
-        `audio_seconds`: the length of the sound, for models that charge by it.
+        `audio_seconds`: the length of the sound, for models that charge by it. `searches`: how often the provider may
+        look something up, for a fee. `characters`: text to be spoken, for models that charge by that.
         """
         own = self._book.find(provider.id, model, payer, at)
         if own is not None and own.factor is None:
-            amount: Decimal | None = own.bound(input_tokens, output_tokens)
+            amount: Decimal | None = own.bound(input_tokens, output_tokens, searches, characters)
         elif provider.prices is None:
             return None
         else:
@@ -101,6 +104,8 @@ class Pricing:
                 output_tokens=output_tokens,
                 special=special,
                 audio_seconds=audio_seconds,
+                searches=searches,
+                characters=characters,
             )
         if amount is None:
             return None
@@ -152,7 +157,7 @@ class Pricing:
         tokens = event.tokens
         if tokens is None and billed.audio_seconds:
             tokens = Tokens()  # charged by time, and not counted in tokens
-        if tokens is None:
+        if tokens is None and not billed.input_characters:
             return None
         prices = None if provider is None else provider.prices
         computed = self._compute(prices, event.model, event.occurred_at, tokens, billed, own)
@@ -166,13 +171,14 @@ class Pricing:
         price_provider: str | None,
         model: str,
         at: datetime,
-        tokens: Tokens,
+        tokens: Tokens | None,
         billed: BilledUsage,
         own: OwnPrice | None,
     ) -> tuple[Decimal, str] | None:
         """What these tokens cost, and by which price."""
         if own is not None and own.factor is None:
-            return own.charge(tokens, billed.cache_write_hour), own.version
+            charged = own.charge(tokens, billed)
+            return None if charged is None else (charged, own.version)
         if price_provider is None:
             return None
         amount = self._table.charge(price_provider, model, tokens, at, billed)

@@ -1,6 +1,9 @@
 """Calls and tokens per minute in Redis or Valkey, by the `limits` library: for deployments that have one.
 
-Without it, and while it does not answer, PostgreSQL counts: slower, and just as exact.
+Without it, and while it does not answer, PostgreSQL counts: slower, and just as exact. Some differences are left, since
+Redis counts first and looks then. Of calls that ask at the very same moment, one that is refused may for an instant
+stand in the way of another. What a call took when Redis goes away stays taken until its minute is over. And a call that
+is not made after all gives its place in the minute back here, too; the database gives back its tokens only.
 """
 
 from __future__ import annotations

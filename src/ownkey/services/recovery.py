@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from ownkey.background import end_task
+from ownkey.domain.clock import elapsed_seconds
 from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.provider import Provider
 from ownkey.domain.recovery import Finding, Standing
@@ -85,6 +86,7 @@ class RecoveryProber:
 
     async def run_due(self) -> int:
         """Try what is due now, a batch at most; says how much that was. Raises StorageError."""
+        begun = elapsed_seconds()
         claimed = await rows.claim_probes(self._database, limit=_BATCH, lease_seconds=_LEASE_SECONDS)
         tried = [(one, await self._open(one)) for one in claimed]
         # A provider meets one of these at a time.
@@ -97,6 +99,9 @@ class RecoveryProber:
         async def take_turns(batch: list[tuple[ClaimedProbe, _Tried]]) -> None:
             async with turns:
                 for one, opened in batch:
+                    # What would outlast its claim is left to whoever takes it up next: two would try it at once.
+                    if elapsed_seconds() - begun > _LEASE_SECONDS - _PROBE_LIMIT_SECONDS:
+                        break
                     await self._try(one, opened)
 
         async with asyncio.TaskGroup() as group:

@@ -31,7 +31,7 @@ from ownkey.domain.budget import (
 from ownkey.domain.policy import Policy
 from ownkey.domain.routing import TEXT_OPERATIONS, Attempt, Operation, RouteRequest
 from ownkey.domain.settings import Payer, Snapshot
-from ownkey.domain.usage import TokensSource, UsageEvent
+from ownkey.domain.usage import MAY_HAVE_CHARGED, TokensSource, UsageEvent
 from ownkey.errors import StorageError
 from ownkey.services.call_bound import assume_extent, price, read_extent
 from ownkey.services.expiry import utc_now
@@ -128,7 +128,7 @@ class SpendingService:
         if self._rates is not None:
             fast = [one for one in ceilings if one.scope in RATES]
             with suppress(RatesAway):
-                counters, taken = await self._rates.take(snapshot.user_id, fast, bound, now)
+                counters, taken = await self._take(self._rates, snapshot.user_id, fast, bound, now)
                 refusal = judge(counters, now)
                 if refusal is not None:
                     return refusal
@@ -153,7 +153,8 @@ class SpendingService:
         """The call is over and its usage event handed over: what it cost takes the promise's place. No I/O."""
         if hold.promised:
             self._metering.flush_soon()
-        if hold.taken is not None and self._rates is not None and event.tokens_source is not TokensSource.NONE:
+        unsaid = event.tokens_source is TokensSource.NONE and event.outcome in MAY_HAVE_CHARGED
+        if hold.taken is not None and self._rates is not None and not unsaid:
             tokens = event.tokens
             used = tokens.input_total + tokens.output_total if tokens is not None else 0
             self._run(self._rates.correct(hold.taken, used))
@@ -221,6 +222,18 @@ class SpendingService:
             self._run(self._release_when_known(asking, event_id))
             raise
 
+    async def _take(
+        self, rates: RateKeeper, user_id: str, fast: Sequence[Ceiling], bound: Bound, now: datetime
+    ) -> tuple[tuple[Counter, ...], Taken | None]:
+        """A place in this minute. Raises RatesAway."""
+        taking = asyncio.ensure_future(rates.take(user_id, fast, bound, now))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # As with a promise of money: the client is gone, and Redis may have counted the call already.
+            self._run(self._give_back_when_known(taking))
+            raise
+
     async def _settle_what_is_over(self) -> None:
         flushing = asyncio.ensure_future(self._metering.flush())
         self._keep(flushing)
@@ -232,6 +245,11 @@ class SpendingService:
         with suppress(Exception):
             await asking
         await self._release(event_id)
+
+    async def _give_back_when_known(self, taking: asyncio.Future[tuple[tuple[Counter, ...], Taken | None]]) -> None:
+        with suppress(RatesAway):
+            _, taken = await taking
+            self._give_back(taken)
 
     async def _release(self, event_id: str) -> None:
         try:

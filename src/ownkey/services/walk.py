@@ -10,6 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from ownkey.crypto.data_keys import DataKeyCold
 from ownkey.domain.budget import Refusal
 from ownkey.domain.credential import Secret
@@ -20,6 +22,7 @@ from ownkey.domain.routing import (
     Attempt,
     Route,
     Skipped,
+    find_objection,
     skipped_as_down,
     skipped_as_refused,
     skipped_as_unshareable,
@@ -145,9 +148,25 @@ class Walk:
         """Whether this attempt, which was planned earlier, is still one. Raises AuthError(access_withdrawn)."""
         if self._withdrawn is not None:
             raise withdrawn(self._withdrawn)
-        return (self._latest is self.snapshot or self._holds(attempt)) and (
-            self._policy is self.route_policy or self._allows(attempt)
-        )
+        if self._latest is self.snapshot and self._policy is self.route_policy:
+            return True
+        return self._holds(attempt) and self._is_wanted(attempt)
+
+    def _is_wanted(self, attempt: Attempt) -> bool:
+        """Whether what the user and the administrators have decided since leads to this attempt, too.
+
+        What is on its way already may come to its end; nothing more is begun.
+        """
+        held = attempt.credential
+        label = None if held is None else next(one.label for one in self._latest.credentials if one.id == held.id)
+        try:
+            objection = find_objection(self.service.router.route(self._latest, self.request.route), attempt, label)
+        except RequestError:  # its task was taken away
+            return False
+        if objection is None:
+            return True
+        self.late_skips.append(replace(objection, before=0))
+        return False
 
     async def run(self) -> Answer:
         """The first answer.
@@ -260,8 +279,9 @@ class Walk:
         event_id = new_id()
         spending = self.service.spending
         hold = None
-        if spending.ceilings(self.snapshot, attempt.payer):
-            hold = await spending.reserve(self.snapshot, attempt, request.route.operation, request.body, event_id)
+        # The snapshot that is known last: its caps and its group are those that hold.
+        if spending.ceilings(self._latest, attempt.payer):
+            hold = await spending.reserve(self._latest, attempt, request.route.operation, request.body, event_id)
         if isinstance(hold, Refusal):
             self.refusals.append(hold)
             self.late_skips.append(skipped_as_refused(attempt, hold))

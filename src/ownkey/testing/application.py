@@ -179,8 +179,10 @@ class _Exchange:
             await self._cut(reset=True)
         if fault.kind == "hold":
             await self._stage.gates.wait(self._provider.id)
-            return False
-        if fault.kind == "not_json":
+            if fault.status is None:
+                return False
+            await self._finish(fault.status, _JSON, b'{"error":{"message":"It was held, and failed."}}')
+        elif fault.kind == "not_json":
             await self._finish(fault.status or 200, [(b"content-type", b"text/html")], b"<html>Gateway page</html>")
         elif fault.kind == "redirect":
             target = f"/{self._provider.id}/elsewhere".encode()

@@ -44,7 +44,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     `key` limits it to requests that show this key. `times` None: until `fix`. `status` None: the provider's own.
     `stream_cut` drops the connection, `stream_truncated` ends the answer cleanly without a terminator; both and
     `stream_error`, `stream_hold` act after `after_events` events. `hold` and `stream_hold` wait for `release`
-    or for the client to leave.
+    or for the client to leave; a `hold` with a `status` fails with it then.
     """
 
     kind: Kind

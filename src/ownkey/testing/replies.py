@@ -24,7 +24,8 @@ class Reply(Struct, frozen=True, kw_only=True):
 
     `seal` is what the provider wants back with the thinking. `finish` None follows from the parts. `pieces`: in how
     many deltas a stream says each part; with `interleave` the arguments of parallel calls come in turns, where the
-    dialect can do that. The counters are disjoint, as `domain.usage.Tokens` has them. `citations` are (url, title).
+    dialect can do that. The counters are disjoint, as `domain.usage.Tokens` has them. `citations` are (url, title), and
+    `searches` what the provider looked up for a fee.
     """
 
     text: str | None = "A simulated answer."
@@ -35,6 +36,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     finish: Finish | None = None
     stop_sequence: str | None = None
     citations: tuple[tuple[str, str], ...] = ()
+    searches: tuple[str, ...] = ()
     logprobs: bool = False
     interleave: bool = False
     pieces: int = 3

@@ -29,6 +29,11 @@ _OPENAI_DETAILS: Final = {
 }
 _ANTHROPIC_DETAILS: Final = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 
+# As many as OpenAI makes of one request; Google makes fewer.
+_MOST: Final = {
+    "n": 128, "candidateCount": 128, "candidate_count": 128, "dimensions": 4096, "outputDimensionality": 4096,
+}  # fmt: skip
+
 
 def reports_usage_unasked(provider: Provider) -> bool:
     """Whether a stream ends with usage even though nobody asked."""
@@ -54,10 +59,29 @@ def find_request_fault(provider: Provider, headers: dict[str, str], body: Any) -
     ):
         refused = {"type": "invalid_request_error", "param": "input", "code": "missing_required_parameter"}
         return 400, json.dumps({"error": {"message": "Missing required parameter: 'input'.", **refused}}).encode()
+    excess = _find_excess(body)
+    if excess is not None:
+        rest = {"type": "invalid_request_error", "param": None, "code": "integer_above_max_value"}
+        return 400, json.dumps({"error": {"message": excess, **rest}}).encode()
     if provider.id == "mistral" and isinstance(body, dict) and "stream_options" in body:
         detail = {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}
         refusal = {"object": "error", "message": {"detail": [detail]}, "type": "invalid_request_error"}
         return 422, json.dumps({**refusal, "param": None, "code": None}).encode()
+    return None
+
+
+def _find_excess(body: Any) -> str | None:
+    """The complaint about a number of answers or of dimensions that nobody makes, in JSON or in a form."""
+    fields = body if isinstance(body, dict) else {}
+    inner = [one for name in ("generationConfig", "generation_config") if isinstance(one := fields.get(name), dict)]
+    for one in (fields, *inner):
+        for name, most in _MOST.items():
+            try:
+                number = float(one.get(name) or 0)
+            except (TypeError, ValueError, OverflowError):
+                continue  # whatever that is, nothing is counted out by it
+            if not number <= most:
+                return f"Invalid '{name}': integer above maximum value. Expected a value <= {most}."
     return None
 
 

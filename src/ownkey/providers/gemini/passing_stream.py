@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from ownkey.domain.exchange import Failure
 from ownkey.domain.usage import Outcome, Tokens
+from ownkey.providers.counted_searches import add_searches, count_queries, read_queries
 from ownkey.providers.dialect import Call
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.gemini.error_event import write_error_event
@@ -27,7 +28,7 @@ from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 _HELD_LIMIT_BYTES: Final = 1024 * 1024
 _ABSENT: Final = Raw(b"null")
 _CALL: Final = b'"functionCall"'
-_MARKS: Final = (b'"error"', b'"finishReason"', b'"blockReason"')
+_MARKS: Final = (b'"error"', b'"finishReason"', b'"blockReason"', b'"webSearchQueries"')
 
 
 class _Part(Struct, rename="camel"):
@@ -46,6 +47,7 @@ class _Candidate(Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
     index: int | None = None
+    grounding_metadata: Raw = _ABSENT
 
 
 class _Feedback(Struct, rename="camel"):
@@ -88,6 +90,7 @@ class GeminiPassingStream:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._called = False
+        self._queries: set[str] = set()
         self._finished: set[int] = set()
         self._blocked = False
         self._last = b""  # the last block that was passed on unread
@@ -100,9 +103,9 @@ class GeminiPassingStream:
 
     @property
     def raw_usage(self) -> bytes | None:
-        """That usage in the provider's words."""
+        """That usage in the provider's words, and the searches that the answer shows."""
         self._read_last()
-        return self._raw_usage
+        return add_searches(self._raw_usage, count_queries(self._queries, self._call.model))
 
     def feed(self, data: bytes) -> bytes:
         """The client's bytes for these provider bytes."""
@@ -202,6 +205,7 @@ class GeminiPassingStream:
             for part in parts:
                 self._called = self._called or bytes(part.function_call) != b"null"
             self.committed = self.committed or any(_has_content(part) for part in parts)
+            self._queries.update(read_queries(candidate.grounding_metadata))
             reason = candidate.finish_reason
             if reason is not None and has_ended(reason):
                 self._finished.add(candidate.index or 0)

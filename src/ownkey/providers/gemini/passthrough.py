@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from ownkey.domain.exchange import Failure, UpstreamRequest
 from ownkey.domain.provider import Provider
 from ownkey.errors import RequestError
+from ownkey.providers.counted_searches import add_searches, count_queries, read_queries
 from ownkey.providers.dialect import AnswerFailed, Call, Decoded, StreamDecoder
 from ownkey.providers.failures import read_failure, read_failure_in_answer
 from ownkey.providers.gemini import response as wire
@@ -63,7 +64,7 @@ class GeminiPassthrough:
                 case "count_tokens":
                     read_counted(body)
                     return Decoded(body=body)
-            return _decode_answer(body)
+            return _decode_answer(body, call.model)
         except UNREADABLE:
             raise ValueError("not an answer in Gemini's form") from None
 
@@ -102,7 +103,7 @@ def _name_model(body: bytes, model: str) -> bytes:
         raise RequestError("The body is not a request in Gemini's form.") from None
 
 
-def _decode_answer(body: bytes) -> Decoded:
+def _decode_answer(body: bytes, model: str) -> Decoded:
     response = wire.RESPONSE.decode(body)
     _refuse_error(response.error, body)
     feedback = response.prompt_feedback
@@ -110,10 +111,11 @@ def _decode_answer(body: bytes) -> Decoded:
     if response.candidates is None and not blocked and wire.present(response.usage_metadata) is None:
         raise ValueError("an answer without candidates")
     raw_usage = wire.present(response.usage_metadata)
+    queries = [one for candidate in response.candidates or () for one in read_queries(candidate.grounding_metadata)]
     return Decoded(
         body=body,
         tokens=read_usage(raw_usage) if raw_usage else None,
-        raw_usage=raw_usage,
+        raw_usage=add_searches(raw_usage, count_queries(queries, model)),
         finish_reason=_finish_word(response, blocked),
     )
 

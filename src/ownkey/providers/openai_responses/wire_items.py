@@ -11,6 +11,7 @@ from ownkey.domain.exchange import Failure
 from ownkey.domain.provider import Dialect
 from ownkey.domain.usage import Outcome, Tokens
 from ownkey.providers.conversation import Citation, Finish, Logprob, Part, Refusal, Seal, Text, Thinking, ToolCall
+from ownkey.providers.counted_searches import add_searches, count_items
 from ownkey.providers.failures import read_failure_in_answer
 from ownkey.providers.openai_responses.usage import read_usage
 
@@ -149,8 +150,8 @@ class WireEnd(Struct):
     @property
     def tokens(self) -> Tokens | None:
         """The usage, if it says any."""
-        raw = self.raw_usage
-        return read_usage(raw) if raw is not None else None
+        raw = bytes(self.usage)
+        return None if raw == b"null" else read_usage(raw)
 
     @property
     def raw_usage(self) -> bytes | None:
@@ -191,6 +192,11 @@ class WireResponse(WireEnd):
     """A whole response."""
 
     output: list[Raw] | None = None
+
+    @property
+    def raw_usage(self) -> bytes | None:
+        """The usage in the provider's words, and the searches that the answer shows."""
+        return add_searches(super().raw_usage, *count_items(self.output or ()))
 
 
 RESPONSE: Final = msgspec.json.Decoder(WireResponse)

@@ -19,7 +19,9 @@ _FINISH: Final = {
 
 def usage(reply: Reply) -> dict[str, Any]:
     """Input excludes both kinds of cached input; thinking is inside the output."""
+    searched = {"server_tool_use": {"web_search_requests": len(reply.searches)}} if reply.searches else {}
     return {
+        **searched,
         "input_tokens": reply.input_uncached,
         "cache_creation_input_tokens": reply.cache_write,
         "cache_read_input_tokens": reply.cache_read,
@@ -40,6 +42,7 @@ def stream(reply: Reply, request: dict[str, Any], model: str) -> list[Spoken]:
     """Blocks one after the other; input is told at the start, output at the end."""
     told = {**usage(reply), "output_tokens": 1}
     del told["output_tokens_details"]
+    told.pop("server_tool_use", None)
     events = [named({"type": "message_start", "message": _message(model, [], told)}, told), named({"type": "ping"})]
     for index, block in enumerate(_blocks(reply)):
         deltas = _deltas(block, reply.pieces)
@@ -47,7 +50,8 @@ def stream(reply: Reply, request: dict[str, Any], model: str) -> list[Spoken]:
         events += [named({"type": "content_block_delta", "index": index, "delta": delta}) for delta in deltas]
         events.append(named({"type": "content_block_stop", "index": index}))
     delta = {"stop_reason": _FINISH[reply.ending], "stop_sequence": reply.stop_sequence}
-    final = {"output_tokens": reply.output_total, "output_tokens_details": usage(reply)["output_tokens_details"]}
+    late = ("output_tokens", "output_tokens_details", "server_tool_use")
+    final = {name: value for name, value in usage(reply).items() if name in late}
     events.append(named({"type": "message_delta", "delta": delta, "usage": final}, {**told, **final}))
     return [*events, named({"type": "message_stop"})]
 

@@ -51,7 +51,7 @@ def _response(model: str, parts: list[dict[str, Any]], told: dict[str, Any], end
     candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
     if ended is not None:
         candidate["finishReason"] = _FINISH[ended.ending]
-        if ended.citations:
+        if ended.citations or ended.searches:
             candidate["groundingMetadata"] = _grounding(ended)
         if ended.logprobs:
             candidate["logprobsResult"] = _logprobs(cut(ended.text or "", ended.pieces))
@@ -83,7 +83,8 @@ def _grounding(reply: Reply) -> dict[str, Any]:
         "segment": {"startIndex": 0, "endIndex": length, "text": reply.text or ""},
         "groundingChunkIndices": list(range(len(chunks))),
     }
-    return {"groundingChunks": chunks, "groundingSupports": [support]}
+    searched = {"webSearchQueries": list(reply.searches)} if reply.searches else {}
+    return {"groundingChunks": chunks, "groundingSupports": [support], **searched}
 
 
 def _logprobs(words: list[str]) -> dict[str, Any]:

@@ -87,6 +87,9 @@ def _items(reply: Reply) -> list[dict[str, Any]]:
         summary = [{"type": "summary_text", "text": reply.thinking}] if reply.thinking else []
         seal = reply.seal or "c2ltdWxhdGVkLXNlYWw="
         items.append({"id": "rs_simulated", "type": "reasoning", "summary": summary, "encrypted_content": seal})
+    for position, query in enumerate(reply.searches):
+        action = {"type": "search", "query": query}
+        items.append({"id": f"ws_{position}", "type": "web_search_call", "status": "completed", "action": action})
     content: list[dict[str, Any]] = []
     if reply.text:
         logprobs = _logprobs(cut(reply.text, reply.pieces)) if reply.logprobs else []
@@ -111,6 +114,7 @@ def _item_events(item: dict[str, Any], index: int, reply: Reply) -> Iterator[dic
         "reasoning": {"summary": []},
         "message": {"content": []},
         "function_call": {"arguments": ""},
+        "web_search_call": {},
     }
     opened = {**item, **empty[item["type"]]}
     if "status" in opened:
@@ -128,7 +132,7 @@ def _item_events(item: dict[str, Any], index: int, reply: Reply) -> Iterator[dic
     elif item["type"] == "message":
         for part, content in enumerate(item["content"]):
             yield from _content_events(content, {**at, "content_index": part}, reply)
-    else:
+    elif item["type"] == "function_call":
         for piece in cut(item["arguments"], reply.pieces):
             yield {"type": "response.function_call_arguments.delta", **at, "delta": piece}
         done = {"name": item["name"], "arguments": item["arguments"]}
