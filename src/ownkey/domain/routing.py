@@ -77,8 +77,10 @@ class SkipReason:
     SHARED_NOT_GRANTED = "shared_not_granted"
     CONSENT_NEEDED = "consent_needed"
     BUDGET_SPENT = Reason.BUDGET_SPENT
+    REQUEST_OVER_BUDGET = Reason.REQUEST_OVER_BUDGET
     RATE_LIMITED = Reason.RATE_LIMITED
     OWN_CAP_REACHED = Reason.OWN_CAP_REACHED
+    REQUEST_OVER_CAP = Reason.REQUEST_OVER_CAP
     UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
