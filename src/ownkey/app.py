@@ -230,6 +230,18 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(running.close)
     events = HostEvents(database.pool, catalog, webhook)
 
+    keeper = StatusKeeper()
+    credential_health = CredentialHealth(database.pool, keeper)
+
+    def note_recovery(health_key: str) -> None:
+        router.health.forgive(health_key)
+        credential_health.forget(health_key)
+
+    def note_gap() -> None:
+        # Among what was not heard may be that credentials work again.
+        router.health.forgive_all()
+        credential_health.forget_all()
+
     def note_sync(moment: float) -> None:
         cache.note_sync(moment)
         running.note_sync()
@@ -238,10 +250,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         database.listen_dsn,
         snapshots.Hearer(
             on_change=cache.drop,
-            # Among what was not heard may be that credentials work again.
-            on_gap=router.health.forgive_all,
+            on_gap=note_gap,
             on_deployment=deployment.wake,
-            on_recovery=router.health.forgive,
+            on_recovery=note_recovery,
             on_event=events.wake,
             check_all=cache.check_generations,
             on_sync=note_sync,
@@ -261,8 +272,6 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     upkeep = UsageUpkeep(database.pool, retention_months=config.usage_retention_months)
     upkeep.start()
     stack.push_async_callback(upkeep.close)
-    keeper = StatusKeeper()
-    credential_health = CredentialHealth(database.pool, keeper)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
     token_uses = TokenUses(database.pool)
