@@ -194,6 +194,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     wrapping = startup.load_wrapping_keys(config)
     startup.check_provider_names(config, catalog)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
+    prices = startup.read_prices(config, catalog)
     database = await startup.open_database(config, stack)
     await startup.check_wrapping_keys(database.pool, wrapping)
     policies = PolicyBoard(
@@ -265,7 +266,8 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(events.close)
     await deployment.start()
     stack.push_async_callback(deployment.close)
-    pricing = Pricing(startup.load_prices(config, catalog))
+    startup.warn_of_unknown_prices(prices, catalog)
+    pricing = Pricing(prices)
     metering = await startup.open_metering(config, database.pool, catalog, pricing)
     await metering.start()
     stack.push_async_callback(metering.close)
