@@ -139,13 +139,15 @@ async def test_who_is_not_listed_gets_no_shared_key(platform: Platform) -> None:
         assert (await chat(bob))[0] == 200
         platform.providers.clear_ledger()
         await root.put("/api/admin/policy", {"shared": {"access": "listed", "users": [ann.user_id]}})
-        status, _, _ = await chat(bob)
-        assert status == 424
+        refused = await bob._client.post("/v1/chat/completions", json=HELLO)
+        assert refused.status_code == 424
+        assert "the administrator does not lend you this key" in refused.json()["error"]["message"]
         assert platform.providers.ledger() == [], "no provider has heard of it"
         assert await chat(ann) == (200, "openai", "shared")
         assert operator_calls(platform.providers) == 1
         preview = (await bob.post("/api/route/preview", {})).json()
         assert {(one["provider"], one["reason"]) for one in preview["skipped"]} == {("openai", "shared_not_granted")}
+        assert "the administrator does not lend this user the operator's key" in preview["skipped"][0]["explanation"]
         assert (await bob.get("/api/policy")).json()["shared_providers"] == []
         assert not [one for one in (await bob.get("/api/providers")).json() if one["shared_key"]]
         models = (await bob._client.get("/v1/models")).json()["data"]

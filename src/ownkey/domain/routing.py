@@ -238,6 +238,11 @@ def attempts(
                 chain.add_shared(provider, first=not order and position == 0)
             else:
                 chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_NOT_GRANTED)
+    elif not chain.attempts:
+        # Nobody looks at them while there is something to try. Where there is not, this is why.
+        for provider in _last_resorts(order, catalog, policy):
+            if provider.id in granted:
+                chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_REFUSED)
     return Route(tuple(chain.attempts), tuple(chain.skipped), wish.label)
 
 

@@ -39,7 +39,7 @@ _REASONS: Final[Mapping[str, str]] = {
     SkipReason.CONTEXT_TOO_SMALL: "the request is too long for the model",
     SkipReason.LACKS_OPERATION: "the provider does not offer this operation",
     SkipReason.SHARED_REFUSED: "the user does not want the operator's key to be used",
-    SkipReason.SHARED_NOT_GRANTED: "the operator's key does not serve this user",
+    SkipReason.SHARED_NOT_GRANTED: "the administrator does not lend this user the operator's key",
     SkipReason.CONSENT_NEEDED: "the user has not agreed to the operator's key yet",
     SkipReason.BUDGET_SPENT: "a budget of the operator's money has too little left",
     SkipReason.REQUEST_OVER_BUDGET: (
