@@ -29,7 +29,7 @@ async def open_policy(platform: Platform) -> AsyncIterator[None]:
     """Every test leaves the deployment as it found it: nothing decided."""
     yield
     async with administrator(platform.ok) as root:
-        assert (await root.put("/api/admin/policy", {})).status_code == 200
+        assert (await root.put("/api/admin/policy?reset=true", {})).status_code == 200
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ async def send(client: ApiClient, content: bytes | None = None) -> httpx2.Respon
 
 async def decide(platform: Platform, **policy: Any) -> None:
     async with administrator(platform.ok) as root:
-        answer = await root.put("/api/admin/policy", policy)
+        answer = await root.put("/api/admin/policy?reset=true", policy)
         assert answer.status_code == 200, answer.text
 
 
@@ -407,7 +407,7 @@ async def test_behind_an_own_cap_the_operators_key_may_take_over(platform: Platf
 )
 async def test_budgets_that_make_no_sense_are_refused(platform: Platform, wrong: dict[str, Any]) -> None:
     async with administrator(platform.ok) as root:
-        assert (await root.put("/api/admin/policy", wrong)).status_code == 400
+        assert (await root.put("/api/admin/policy?reset=true", wrong)).status_code == 400
 
 
 async def test_what_administrators_decide_of_money_is_audited(platform: Platform) -> None:
@@ -417,7 +417,7 @@ async def test_what_administrators_decide_of_money_is_audited(platform: Platform
             "budgets": {"per_user": {"day_microdollars": 5}, "groups": {"Sales": {"month_microdollars": 7}}},
             "limits": {"requests_per_minute": 60},
         }
-        stored = (await root.put("/api/admin/policy", wanted)).json()
+        stored = (await root.put("/api/admin/policy?reset=true", wanted)).json()
         assert stored["budgets"]["groups"] == {"sales": {"day_microdollars": None, "month_microdollars": 7}}
         details = (await root.audit())[-1]["details"]
         assert details["changed"] == [

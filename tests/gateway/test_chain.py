@@ -284,7 +284,10 @@ async def test_an_answer_says_what_would_have_come_first_and_why_it_did_not(plat
     for word in ("none", "Off"):
         with pytest.raises(openai.APIStatusError) as refused:
             await ask(user, "anthropic/claude-sonnet-5-5", extra_headers={"X-Ownkey-Fallback": word})
-        assert refused.value.status_code == 424 and "anthropic, own key: you have no API key there" in refused.value.message
+        assert (
+            refused.value.status_code == 424
+            and "anthropic, own key: you have no API key there" in refused.value.message
+        )
     assert platform.providers.ledger() == []
 
 
