@@ -974,6 +974,8 @@ export interface paths {
         /**
          * Get Request
          * @description One of your requests, by its `X-Ownkey-Request-Id`: its attempts in order, and what each of them cost.
+         *
+         *     A request that was refused before any provider was called (a budget, a cap, no key) is not kept.
          */
         get: operations["get_request"];
         put?: never;
