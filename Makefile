@@ -11,18 +11,23 @@ PYTHON ?= python3
 WORKERS ?= 3
 # More arguments for pytest, such as ARGS='-k routing'.
 ARGS ?=
+# What the benchmarks run on: the interpreter as a distribution ships it. One that was built at home without
+# `--enable-optimizations` takes a sixth more time for everything.
+BENCH_PYTHON ?= $(shell for python in /usr/bin/python3 $(PYTHON); do \
+	"$$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+BENCH := $(VENV)/bench/bin/python
 # An installed wheel elsewhere, or a variable of the shell, must not leak into the tests.
 export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup system panel panel-types demo test test-quick coverage judges sbom fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
-	types format bench bench-peers bench-usage bench-memory screenshots lock clean clean-all
+	types format bench bench-peers bench-instructions bench-usage bench-memory screenshots lock clean clean-all
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: system $(VENV)/.project $(VENV)/clients/.installed tests/node/node_modules/.installed tests/agents/node_modules/.installed panel ## Everything for development: packages, environments, clients, panel
 
@@ -52,6 +57,13 @@ $(VENV)/clients/.installed: requirements/clients.txt | $(VENV)/.dependencies
 	@echo "[4/6] Clients for the tests in $(VENV)/clients"
 	@$(RUN) -m venv --clear --without-pip $(VENV)/clients
 	@tools/install_python_packages $(RUN) requirements/clients.txt $(VENV)/clients/bin/python
+	@touch $@
+
+$(VENV)/bench/.installed: requirements/dev.txt pyproject.toml | $(VENV)/.project
+	@echo "Benchmarks run on $$($(BENCH_PYTHON) -V) in $(VENV)/bench"
+	@$(BENCH_PYTHON) -m venv --clear --without-pip $(VENV)/bench
+	@tools/install_python_packages $(RUN) requirements/dev.txt $(BENCH)
+	@$(RUN) -m pip --python $(BENCH) install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Programs that look at this repository from outside.
@@ -149,18 +161,21 @@ format: $(VENV)/.project ## Rewrite in the house style
 	@$(RUN) -m ruff check --fix --exit-zero
 	@$(RUN) -m ruff format
 
-bench: setup ## Direct, nginx and Ownkey side by side in one run, some seven minutes; ARGS='--cases c1,c64' for some
-	@$(RUN) -m bench $(ARGS)
+bench: setup $(VENV)/bench/.installed ## Direct, nginx and Ownkey side by side in one run, some seven minutes; ARGS='--cases c1,c64' for some
+	@$(BENCH) -m bench $(ARGS)
 
-bench-peers: setup ## The same with other gateways, which it installs below bench/.build: some minutes more
-	@$(RUN) -m bench --cases c1,c64,streams,paced --output bench/results/peers.json $(ARGS) \
+bench-peers: setup $(VENV)/bench/.installed ## The same with other gateways, which it installs below bench/.build: some minutes more
+	@$(BENCH) -m bench --cases c1,c64,streams,paced --output bench/results/peers.json $(ARGS) \
 		direct nginx ownkey ferrogw tensorzero portkey litellm
 
-bench-usage: setup ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
-	@$(RUN) -m bench.usage_queries $(ARGS)
+bench-instructions: setup $(VENV)/bench/.installed ## What one request costs in instructions: the same on a busy machine; ARGS='--cases c64'
+	@$(BENCH) -m bench.instructions $(ARGS)
 
-bench-memory: setup ## What a warm user with three keys takes of memory; ARGS='--users 3000' is quick
-	@$(RUN) -m bench.memory $(ARGS)
+bench-usage: setup $(VENV)/bench/.installed ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
+	@$(BENCH) -m bench.usage_queries $(ARGS)
+
+bench-memory: setup $(VENV)/bench/.installed ## What a warm user with three keys takes of memory; ARGS='--users 3000' is quick
+	@$(BENCH) -m bench.memory $(ARGS)
 
 screenshots: setup ## Pictures of every view into build/screenshots, and those of the README; ARGS=usage for some
 	@$(RUN) tools/take_screenshots $(ARGS)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +49,8 @@ class _Tokens:
 
 
 @contextmanager
-def ownkey(upstream: Provider, directory: Path, users: int) -> Iterator[Target]:
-    """`ownkey serve` with `users` users besides the first.
+def ownkey(upstream: Provider, directory: Path, users: int, *, under: Sequence[str] = ()) -> Iterator[Target]:
+    """`ownkey serve` with `users` users besides the first, `under` another program where one is given.
 
     The gateway's own process is pinned to its core; PostgreSQL works on the other one.
     """
@@ -70,12 +70,12 @@ def ownkey(upstream: Provider, directory: Path, users: int) -> Iterator[Target]:
     begin = time.monotonic()
     log = (directory / "serve.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-m", "ownkey", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT
+        [*under, sys.executable, "-m", "ownkey", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT
     )
     try:
         base = f"http://127.0.0.1:{port}"
-        wait_for(f"{base}/readyz", process, log=directory / "serve.log")
-        get(f"{base}/v1/models", tokens.all[0])
+        wait_for(f"{base}/readyz", process, log=directory / "serve.log", seconds=600 if under else 120)
+        get(f"{base}/v1/models", tokens.all[0], timeout=60)
         started = time.monotonic() - begin
         machine.pin(process.pid, machine.GATEWAY_CORE)
         # PostgreSQL detaches itself, so it is no child; its later processes inherit the core.

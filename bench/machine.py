@@ -86,7 +86,9 @@ def describe_machine() -> dict[str, Any]:
 def describe_versions() -> dict[str, str]:
     """Versions of everything that takes part."""
     names = ("ownkey", "uvicorn", "uvloop", "httptools", "msgspec", "asyncpg", "cryptography")
-    found = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    # A distribution's build, or one of somebody's own: they differ by a sixth.
+    build = f"{platform.python_version()} ({' '.join(platform.python_build())}, {platform.python_compiler()})"
+    found = {"python": build, **{name: version(name) for name in names}}
     for command, flag in (("nginx", "-v"), ("wrk", "-v")):
         result = subprocess.run([command, flag], capture_output=True, text=True, check=False)
         number = re.search(r"\d+\.\d+(\.\d+)?", result.stdout + result.stderr)

@@ -49,9 +49,15 @@ def get(url: str, token: str = "", timeout: float = 5) -> bytes:
         return content
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes] | subprocess.Popen[str], log: Path | None = None) -> None:
+def wait_for(
+    url: str,
+    process: subprocess.Popen[bytes] | subprocess.Popen[str],
+    log: Path | None = None,
+    *,
+    seconds: float = 120,
+) -> None:
     """Until it answers. Raises RuntimeError with the end of its log when it has ended instead."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"ended at start:\n{log.read_text()[-3000:] if log else ''}")

@@ -1,4 +1,4 @@
-"""One gateway per worker: embedded PostgreSQL, simulated providers, and uvicorn on a loopback port."""
+"""One gateway per worker: embedded PostgreSQL, simulated providers, and our own server on a loopback port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from msgspec import Struct
 from openai import AsyncOpenAI
 
 from ownkey import Config, Ownkey
+from ownkey.cli.gateway_server import GatewayServer
 from ownkey.domain.routing import shared_credential_id
+from ownkey.http.server import Server
 from ownkey.services.address_limit import AddressLimit
 from ownkey.testing import SimulatedProviders
 from tests.listening import bind_loopback
@@ -80,9 +82,16 @@ class Platform(Struct):
 
 @contextlib.asynccontextmanager
 async def serve(application: object) -> AsyncIterator[str]:
-    """An ASGI application under uvicorn on a free loopback port."""
+    """An ASGI application on a free loopback port: ours under our own server, as `ownkey serve` has it, others under
+    uvicorn.
+    """
     listener = bind_loopback()
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
+    server: uvicorn.Server
+    if isinstance(application, Server):
+        server = GatewayServer(application, Config(shutdown_grace_seconds=1), log_level="warning")
+        listener.listen(2048)
+    else:
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))  # type: ignore[arg-type]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -47,7 +47,7 @@ QUIET_SECONDS: Final = 1.0
 # Connections beyond the limit that are there to hear so; the others are closed as they come.
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
-_BODY_HEADERS: Final = (b"content-length", b"transfer-encoding")
+_CODING: Final = b"transfer-encoding"
 _HEAD_WORDS: Final = "The head of the request is larger than this server accepts."
 
 
@@ -127,6 +127,11 @@ class ClientConnection(HttpToolsProtocol):
         self._welcome = True
         self._lost = False
         self._on_lost: Callable[[], None] | None = None
+        self._length: tuple[bytes, bytes] | None = None  # the header of the request that is arriving
+        # How was asked last, but for the length, and what the gateway made of that.
+        self._last_asked: tuple[Any, ...] = ()
+        self.heading: Any = None
+        self.task: asyncio.Task[None] | None = None
         self._head = b""  # of an answer that has been begun, until its first part
 
     # What the event loop calls.
@@ -209,11 +214,17 @@ class ClientConnection(HttpToolsProtocol):
         """A part of an answer without a known length, at the client's pace."""
         if self.flow.write_paused:
             await self.flow.drain()
-        if data and not self._lost:
+        if data:
+            self.write_piece(data)
+
+    def write_piece(self, data: bytes) -> bool:
+        """A part, which is not empty, at once. Whether the client takes more."""
+        if not self._lost:
             head, self._head = self._head, b""
             if head:
                 head += b"transfer-encoding: chunked\r\n\r\n"
             self.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        return not self.flow.write_paused
 
     def end_parts(self) -> None:
         """That was the last part."""
@@ -264,6 +275,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._length = None
         self._in_head = True
         self._since = self.loop.time()
         self._first_bytes = self._piece_bytes
@@ -277,18 +289,27 @@ class ClientConnection(HttpToolsProtocol):
             self._hosts += 1
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"content-length":
+            # What differs between two requests that ask in the same way.
+            self._length = (name, value)
+            return
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._check_head()
         self._in_head, self._in_body = False, True
-        parser, url = self.parser, self.url
+        parser, url, headers = self.parser, self.url, self.headers
+        method = parser.get_method()
+        asked = (method, url, headers)
+        if asked != self._last_asked:
+            self._last_asked, self.heading = asked, None
+        headers = [*headers] if self._length is None else [*headers, self._length]
         path, _, query = url.partition(b"?")
-        if b"#" in url:
+        if url.find(b"#") >= 0:
             parts = httptools.parse_url(url)
             path, query = parts.path, parts.query or b""
         scope = self._scope.copy()
-        scope["headers"], scope["method"] = self.headers, parser.get_method().decode("ascii")
+        scope["headers"], scope["method"] = headers, method.decode("ascii")
         scope["raw_path"], scope["query_string"], scope["state"] = path, query, {}
         text = path.decode("ascii")
         scope["path"] = unquote(text) if "%" in text else text
@@ -320,7 +341,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def _start(self, cycle: RequestCycle) -> None:
         self._running = cycle
-        cycle.task = task = self.loop.create_task(cycle.answer(self.app))
+        cycle.task = self.task = task = self.loop.create_task(cycle.answer(self.app))
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:
@@ -407,11 +428,11 @@ class ClientConnection(HttpToolsProtocol):
         if version != "1.1":
             if version != "1.0":
                 self._reject(505, "invalid_request", "This server speaks HTTP/1.1.")
-            if any(name == b"transfer-encoding" for name, _ in self.headers):
+            if any(name == _CODING for name, _ in self.headers):
                 self._reject(400, "invalid_request", "HTTP/1.0 has no Transfer-Encoding.")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             self._reject(400, "invalid_request", "A request has exactly one Host header.")
-        if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
+        if self.parser.should_upgrade() and (self._length or any(name == _CODING for name, _ in self.headers)):
             # The parser would take the body for what comes after the upgrade, and uvicorn for the next request.
             self._reject(400, "invalid_request", "This server speaks HTTP/1.1 only: send no Upgrade with a body.")
         if not self.url.startswith(b"/"):

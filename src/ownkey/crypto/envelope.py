@@ -66,7 +66,7 @@ class SecretOpener:
         """As `open_secret`."""
         of_user = self._kept.get(binding.user_id)
         kept = None if of_user is None else of_user.get(sealed)
-        if kept is not None and kept[0] == data_key and kept[1] == binding:
+        if kept is not None and kept[0] == data_key and (kept[1] is binding or kept[1] == binding):
             return _read_box(kept[2])
         opener = _find_opener(data_key, sealed, binding)
         secret = _read_box(opener)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -101,6 +102,7 @@ def check_task(task: str) -> str:
     return name
 
 
+@lru_cache(4096)
 def check_model(model: str) -> str:
     """A model's name that is safe in a URL and a header. Raises RequestError."""
     if not _MODEL.fullmatch(model) or any(part in ("", ".", "..") for part in model.split("/")):

@@ -11,7 +11,7 @@ import msgspec
 from ownkey.domain.exchange import Failure
 from ownkey.domain.provider import Dialect
 from ownkey.domain.usage import Outcome
-from ownkey.errors import OwnkeyError, RequestError, ServerEnding, TooLarge
+from ownkey.errors import OwnkeyError, ServerEnding, TooLarge
 from ownkey.http.answer_head import ID_HEADERS, PRIVATE, read_head, write_head
 from ownkey.http.body_room import BodyRoom
 from ownkey.http.wire_errors import error_body, error_headers, error_status
@@ -41,7 +41,13 @@ CONNECTION: Final = "ownkey.connection"
 
 
 class Connection(Protocol):
-    """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages."""
+    """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages.
+
+    `heading` is what was read of the last head, as long as the next one says the same. `task` answers the request.
+    """
+
+    heading: Any
+    task: asyncio.Task[None] | None
 
     def attend(self, on_lost: Callable[[], None] | None) -> None:
         """Call this when the client is gone, soon if it is already; None: not any more."""
@@ -61,6 +67,10 @@ class Connection(Protocol):
 
     async def write_part(self, data: bytes) -> None:
         """A part of an answer without a known length, at the client's pace."""
+        ...
+
+    def write_piece(self, data: bytes) -> bool:
+        """A part, at once. Whether the client takes more."""
         ...
 
     def end_parts(self) -> None:
@@ -108,16 +118,14 @@ class Exchange:
 
     async def read_body(self, headers: list[Header], limit: int, room: BodyRoom) -> bytes:
         """The request's body. Raises TooLarge, before reading where the length is announced, and ServerFull."""
-        for name, value in headers:
-            # The length of the number is compared first: int() refuses more than 4,300 digits.
-            if name == b"content-length" and (len(value) > 18 or int(value) > limit):
-                raise _too_large(limit)
-            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
         if self._connection is not None and (whole := self._connection.take_body()) is not None:
             if len(whole) > limit:
                 raise _too_large(limit)
             return whole
+        for name, value in headers:
+            # The length of the number is compared first: int() refuses more than 4,300 digits.
+            if name == b"content-length" and (len(value) > 18 or int(value) > limit):
+                raise _too_large(limit)
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -143,11 +151,13 @@ class Exchange:
 
     def watch(self) -> Presence:
         """From now on the current task is cancelled when the client leaves, unless somebody wants it to go on."""
-        presence = self._presence = Presence(asyncio.current_task())
-        if self._connection is not None:
-            self._attended = self._connection
-            self._attended.attend(presence.leave)
+        connection = self._connection
+        if connection is not None:
+            presence = self._presence = Presence(connection.task)
+            self._attended = connection
+            connection.attend(presence.leave)
         else:
+            presence = self._presence = Presence(asyncio.current_task())
             # Another server than ours tells only who asks, and asking takes a task of its own.
             self._watcher = asyncio.create_task(self._wait_for_disconnect(presence))
         return presence
@@ -205,6 +215,8 @@ class Exchange:
                         data = array.feed(data)
                     await self._send_part(data)
                     data = b""
+                    if self._direct and self._connection is not None and array is None:
+                        await stream.flow(self._connection.write_piece)
             except asyncio.CancelledError:
                 if self.client_left:
                     raise

@@ -11,18 +11,18 @@ from typing import Final
 
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import new_id
-from ownkey.errors import OwnkeyError, PermissionDenied
+from ownkey.errors import OwnkeyError, PermissionDenied, RequestError
 from ownkey.http.answer_head import attempt_headers
 from ownkey.http.body_room import BodyRoom
 from ownkey.http.doors import Door, find_dialect, find_door, is_gateway_path
 from ownkey.http.exchange import CONNECTION, ClientGone, Exchange, Receive, Scope, Send
+from ownkey.http.heading import Heading, read_heading
 from ownkey.http.identity import IN_PROCESS_USER, Identity
 from ownkey.http.model_forms import write_list, write_model
 from ownkey.http.wire_errors import internal_error
 from ownkey.providers.gemini.json_array import JSONArrayStream
 from ownkey.services.bulkhead import Bulkhead
-from ownkey.services.client_headers import read_headers
-from ownkey.services.client_request import Asked, ClientRequest, read_request
+from ownkey.services.client_request import read_request
 from ownkey.services.completion import CompletionService
 from ownkey.services.model_list import ModelList
 from ownkey.services.running_calls import HOST, Access
@@ -33,18 +33,6 @@ __all__ = ["Gateway", "Receive", "Scope", "Send", "is_gateway_path"]
 GATEWAY_SCOPE: Final = "gateway"
 
 logger = logging.getLogger(__name__)
-
-
-def _open_door(scope: Scope, exchange: Exchange) -> Door:
-    """What is wanted. Raises as `find_door`; the exchange knows then in which form that is to be said."""
-    path, headers = scope["path"], scope["headers"]
-    try:
-        door = find_door(scope["method"], path, scope.get("query_string", b""), headers)
-    except OwnkeyError:
-        exchange.dialect = find_dialect(path, headers)
-        raise
-    exchange.dialect = door.dialect
-    return door
 
 
 class Gateway:
@@ -74,7 +62,7 @@ class Gateway:
         request_id = new_id()
         exchange = Exchange(receive, send, request_id, scope.get(CONNECTION))
         try:
-            await self._serve(scope, exchange, _open_door(scope, exchange))
+            await self._serve(scope, exchange, _read_heading(scope, exchange))
         except ClientGone:
             pass
         except OwnkeyError as error:
@@ -93,24 +81,30 @@ class Gateway:
             if exchange.held_bytes:
                 self._body_room.give_back(exchange.held_bytes)
 
-    async def _serve(self, scope: Scope, exchange: Exchange, door: Door) -> None:
-        snapshot, access = await self._recognise(scope)
+    async def _serve(self, scope: Scope, exchange: Exchange, heading: Heading) -> None:
+        snapshot, access = await self._recognise(scope, heading)
         user_id, bulkhead = snapshot.user_id, self._bulkhead
         if not bulkhead.enter(user_id):
             await bulkhead.wait(user_id)
         try:
-            await self._answer(scope, exchange, door, snapshot, access)
+            await self._answer(scope, exchange, heading, snapshot, access)
         finally:
             bulkhead.leave(user_id)
 
-    async def _answer(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot, access: Access) -> None:
+    async def _answer(
+        self, scope: Scope, exchange: Exchange, heading: Heading, snapshot: Snapshot, access: Access
+    ) -> None:
+        door = heading.door
         if door.want == "models":
             await self._show_models(scope, exchange, door, snapshot)
             return
-        request = await self._read(scope, exchange, door)
+        if heading.compressed:
+            raise RequestError("A compressed body is not accepted.", http_status=415, code="unsupported_encoding")
+        body = await exchange.read_body(scope["headers"], self._max_body_bytes, self._body_room)
+        request = read_request(body, door.operation, heading.asked)
         if not self._identity.is_current(snapshot):
             # Something changed while the body came in, which may take as long as the client likes.
-            snapshot, access = await self._recognise(scope)
+            snapshot, access = await self._recognise(scope, heading)
         presence = exchange.watch()
         if door.want == "count":
             count = await self._counter.count(snapshot, request)
@@ -128,40 +122,19 @@ class Gateway:
         else:
             await exchange.send_stream(answer, answer.stream, JSONArrayStream() if door.as_array else None)
 
-    async def _recognise(self, scope: Scope) -> tuple[Snapshot, Access]:
+    async def _recognise(self, scope: Scope, heading: Heading) -> tuple[Snapshot, Access]:
         """The settings of the caller, who may send requests to providers, and what let them in."""
         user_id = scope.get(IN_PROCESS_USER)
         if user_id is not None:
             return await self._identity.load_snapshot(await self._identity.vouch(user_id)), HOST
-        principal = await self._identity.authenticate(scope["headers"], scope.get("query_string", b""))
+        principal = self._identity.find(heading.token_hash) if heading.token_hash is not None else None
+        if principal is None:
+            principal = await self._identity.recognise(heading.token)
         if GATEWAY_SCOPE not in principal.scopes:
             raise PermissionDenied(
                 "This token may not send requests to providers. Create one with the scope `gateway`."
             )
         return principal.snapshot or await self._identity.load_snapshot(principal), principal.access
-
-    async def _read(self, scope: Scope, exchange: Exchange, door: Door) -> ClientRequest:
-        task = fallback = None
-        content_type = "application/json"
-        for name, value in scope["headers"]:
-            if name == b"x-ownkey-task":
-                task = value.decode("latin-1")
-            elif name == b"x-ownkey-fallback":
-                fallback = value.decode("latin-1")
-            elif name == b"content-type":
-                content_type = value.decode("latin-1")
-        body = await exchange.read_body(scope["headers"], self._max_body_bytes, self._body_room)
-        asked = Asked(
-            dialect=door.dialect,
-            model=door.model,
-            stream=door.stream,
-            counting=door.want == "count",
-            content_type=content_type,
-            headers=read_headers(scope["headers"], door.dialect),
-            task=task,
-            fallback=fallback,
-        )
-        return read_request(body, door.operation, asked)
 
     async def _show_models(self, scope: Scope, exchange: Exchange, door: Door, snapshot: Snapshot) -> None:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -172,3 +145,22 @@ class Gateway:
         listed = await self._models.list_models(snapshot)
         headers = [(b"age", b"%d" % listed.age_seconds)]
         await exchange.send_json(write_list(listed, door.dialect, query), headers)
+
+
+def _read_heading(scope: Scope, exchange: Exchange) -> Heading:
+    """What is asked for, and by whom. Raises as `read_heading`; the exchange knows then in which form to say so."""
+    connection = scope.get(CONNECTION)
+    heading: Heading | None = connection.heading if connection is not None else None
+    if heading is None:
+        headers = scope["headers"]
+        try:
+            door = find_door(scope["method"], scope["path"], scope.get("query_string", b""), headers)
+        except OwnkeyError:
+            exchange.dialect = find_dialect(scope["path"], headers)
+            raise
+        exchange.dialect = door.dialect
+        heading = read_heading(scope, door)
+        if connection is not None:
+            connection.heading = heading
+    exchange.dialect = heading.door.dialect
+    return heading

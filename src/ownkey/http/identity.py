@@ -82,20 +82,18 @@ class Identity:
         token = find_token(headers)
         if query:
             refuse_key_in_url(query, token)
-        if token:
-            token_hash = sha256(token).digest()
-            owner = self._cache.find_owner(token_hash)
-            if owner is not None:
-                return self._admit(owner, token_hash)
+        return await self.recognise(token)
+
+    def find(self, token_hash: bytes) -> Principal | None:
+        """The caller who shows a warm gateway token of this SHA-256. No I/O. Raises AuthError for one that is over."""
+        owner = self._cache.find_owner(token_hash)
+        return None if owner is None else self._admit(owner, token_hash)
+
+    async def recognise(self, token: bytes | None) -> Principal:
+        """The caller who shows this token. Raises as `authenticate`."""
         if not token:
             raise AuthError("Send a gateway token: `Authorization: Bearer ok-…`.", code="token_missing")
-        return await self._recognise_cold(token)
-
-    async def recognise(self, token: bytes) -> Principal:
-        """The caller who shows this token. Raises as `authenticate`."""
-        token_hash = sha256(token).digest()
-        owner = self._cache.find_owner(token_hash)
-        return self._admit(owner, token_hash) if owner is not None else await self._recognise_cold(token)
+        return self.find(sha256(token).digest()) or await self._recognise_cold(token)
 
     async def vouch(self, user_id: str) -> Principal:
         """A user whom the host application itself has signed in. Raises NotFound(user_not_found)."""
@@ -184,7 +182,7 @@ def refuse_key_in_url(query: bytes, token: bytes | None) -> None:
 
     Raises AuthError: for a second one that differs (ambiguous_credentials), and for the only one (token_missing).
     """
-    if b"key=" not in query:
+    if query.find(b"key=") < 0:
         return
     keys = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "key"]
     if not keys:

@@ -94,7 +94,7 @@ def _last_event_end(data: bytes | bytearray, start: int) -> int:
 
 def split_events(block: bytes) -> list[bytes]:
     """The events of a block, each with the empty line that ends it."""
-    if b"\r" not in block:
+    if block.find(b"\r") < 0:
         if block.find(b"\n\n") == len(block) - 2:
             return [block]  # the ordinary case
         parts = block.split(b"\n\n")
@@ -120,13 +120,13 @@ def read_event(event: bytes) -> Event:
     """The type and the data of one event. An event of comments only has neither."""
     # Nearly all are a line of data, with or without a line that names the type.
     start = event.find(b"\n") + 1 if event.startswith(b"event: ") else 0
-    plain = event.endswith(b"\n\n") and event.startswith(b"data: ", start) and b"\r" not in event
+    plain = event.endswith(b"\n\n") and event.startswith(b"data: ", start) and event.find(b"\r") < 0
     if plain and event.find(b"\n", start) == len(event) - 2:
         return Event(event[7 : start - 1] if start else b"", event[start + 6 : -2])
     if event.startswith(b"data: ") and _is_one_line(event):
         return Event(b"", event[6:-4])
     kind, data = b"", []
-    for line in _LINE_END.split(event) if b"\r" in event else event.split(b"\n"):
+    for line in _LINE_END.split(event) if event.find(b"\r") >= 0 else event.split(b"\n"):
         if line.startswith(b"data:"):
             data.append(line[6:] if line.startswith(b"data: ") else line[5:])
         elif line.startswith(b"event:"):

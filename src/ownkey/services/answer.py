@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -36,11 +37,12 @@ class AnswerStream:
     """
 
     __slots__ = (
+        "_broken",
         "_clean",
         "_decoder",
         "_ended",
-        "_first",
         "_leave",
+        "_next",
         "_received",
         "_response",
         "_revoked",
@@ -60,11 +62,13 @@ class AnswerStream:
         received: Callable[[bytes], None],
         leave: Callable[[AnswerStream], bool] | None = None,
     ) -> None:
-        self._response, self._decoder, self._first = response, decoder, first
+        # `_next` is for the client, and was not handed out yet.
+        self._response, self._decoder, self._next = response, decoder, first
         self._settle, self._clean, self._received, self._leave = settle, clean, received, leave
         self._settled = self._ended = self.mute = False
         self.keep: Callable[[], Awaitable[None]] | None = None
         self._revoked: Failure | None = None
+        self._broken: Failure | None = None  # as it was passed on
         response.outlive_reader()
 
     async def read(self) -> bytes | None:
@@ -77,16 +81,18 @@ class AnswerStream:
 
     async def _read_on(self) -> bytes | None:
         decoder = self._decoder
-        if self._first and self._revoked is None:
-            first, self._first = self._first, b""
+        if self._next and self._revoked is None:
+            data, self._next = self._next, b""
             if decoder.complete:
                 self._settle_once(None)
-            return first
+            return data
         while not self._ended:
             if self._revoked is not None:
                 return await self._end(self._revoked)
             if decoder.failure is not None:  # it came in one piece with content
                 return await self._end(decoder.failure)
+            if self._broken is not None:
+                return await self._end(None if decoder.complete else self._broken)
             try:
                 chunk = await self._response.read_chunk()
             except TransportFailure as error:
@@ -108,6 +114,44 @@ class AnswerStream:
             if data:
                 return data
         return None
+
+    async def flow(self, write: Callable[[bytes], bool]) -> None:
+        """Pass on by `write` whatever comes, in the moment in which it comes and without a task being woken for it.
+
+        Returns when `write` says that the client takes no more, and when there is more to do than to pass on: `read`
+        gives the rest.
+        """
+        response, decoder = self._response, self._decoder
+        over = self._ended or self._next or decoder.complete or decoder.failure is not None
+        if over or not response.can_flow:
+            return
+        stopped = asyncio.get_running_loop().create_future()
+        take, received, feed = response.take, self._received, decoder.feed
+
+        def pass_on() -> None:
+            try:
+                chunk = b"" if self._revoked is not None else take()
+                if chunk:
+                    received(chunk)
+                    data = feed(chunk)
+                    if decoder.complete or decoder.failure is not None:
+                        self._next = data
+                    elif not data or write(data):
+                        return
+            except TransportFailure as error:
+                self._broken = error.failure
+            except Exception:  # a provider's bytes must not decide how our code ends
+                logger.exception("a stream could not be read")
+                self._broken = _UNREADABLE
+            response.listen(None)
+            if not stopped.done():
+                stopped.set_result(None)
+
+        response.listen(pass_on)
+        try:
+            await stopped
+        finally:
+            response.listen(None)
 
     def revoke(self, failure: Failure) -> None:
         """End it now, from elsewhere: the provider is cut off, and the reader gets this failure next."""

@@ -150,9 +150,13 @@ class CompletionService:
     def learn(self, snapshot: Snapshot, attempt: Attempt, failure: Failure | None) -> None:
         """Remember what an attempt says about its provider's host and its credential."""
         credential, health = attempt.credential, self.router.health
-        key = credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)
+        if failure is None and health.calm:
+            key = ""  # there is nothing to forget of it
+        else:
+            key = credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)
         if failure is None:
-            health.note_success(attempt.base_url, key)
+            if key:
+                health.note_success(attempt.base_url, key)
             if credential is not None and credential.status in _CURED_BY_SUCCESS:
                 self._credential_health.note(snapshot.user_id, credential, CredentialStatus.OK)
             return

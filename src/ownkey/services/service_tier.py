@@ -27,7 +27,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 def names_tier(data: bytes) -> bool:
     """Whether it is worth reading. In a text of the model's the quotes would be escaped."""
-    return _FIELD in data
+    return data.find(_FIELD) >= 0
 
 
 def read_tier(data: bytes) -> str | None:

@@ -216,7 +216,8 @@ class Walk:
 
     def _may_try(self, attempt: Attempt) -> bool:
         """An endpoint that was broken is given one try at a time: whether this request is to make it."""
-        until = self.service.router.health.provider_down_until(attempt.base_url)
+        health = self.service.router.health
+        until = None if health.calm else health.provider_down_until(attempt.base_url)
         if until is not None:
             self.late_skips.append(skipped_as_down(attempt, until))
         return until is None
@@ -257,20 +258,21 @@ class Walk:
             # This dialect cannot carry the request; another one of the chain may.
             return self._fail(attempt, Failure(outcome=Outcome.CANNOT_CARRY, message=error.message))
         event_id = new_id()
-        hold = await self.service.spending.reserve(
-            self.snapshot, attempt, self.request.route.operation, self.request.body, event_id
-        )
+        spending = self.service.spending
+        hold = None
+        if spending.ceilings(self.snapshot, attempt.payer):
+            hold = await spending.reserve(self.snapshot, attempt, request.route.operation, request.body, event_id)
         if isinstance(hold, Refusal):
             self.refusals.append(hold)
             self.late_skips.append(skipped_as_refused(attempt, hold))
             return None
         if not self._may_try(attempt):
             if hold is not None:
-                self.service.spending.release(hold)
+                spending.release(hold)
             return None
         if self._was_withdrawn() or not self._may_use(attempt):  # while the money was asked for
             if hold is not None:
-                self.service.spending.release(hold)
+                spending.release(hold)
             return None
         self.dispatched += 1
         record = self._record = CallRecord(self, attempt, secret, event_id, hold)

@@ -10,9 +10,10 @@ ends the segment; any other frame that does not agree with its CRC was damaged, 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Literal
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -85,12 +86,14 @@ def read_frames(segment: bytes) -> Iterator[Frame | Damage]:
 
 
 def _pack(kind: Kind, payload: bytes) -> bytes:
-    return _FRAME.pack(_MARK, kind, len(payload), _checksum(kind, payload)) + payload
+    size = len(payload)
+    return _FRAME.pack(_MARK, kind, size, crc32(payload, _seed(kind, size))) + payload
 
 
-def _checksum(kind: int, payload: bytes) -> int:
-    # The length is in it: a payload that was cut or grew never agrees.
-    return zlib.crc32(payload, zlib.crc32(b"%d %d" % (kind, len(payload))))
+@lru_cache(4096)
+def _seed(kind: int, size: int) -> int:
+    """Of the checksum. The length is in it: a payload that was cut or grew never agrees."""
+    return crc32(b"%d %d" % (kind, size))
 
 
 def _read_frame(segment: bytes, offset: int) -> tuple[Frame, int] | None:
@@ -101,7 +104,7 @@ def _read_frame(segment: bytes, offset: int) -> tuple[Frame, int] | None:
     if mark != _MARK or length > LARGEST_FRAME_BYTES or start + length > len(segment):
         return None
     payload = segment[start : start + length]
-    if _checksum(kind, payload) != checksum:
+    if crc32(payload, _seed(kind, length)) != checksum:
         return None
     try:
         if kind == INTENT:

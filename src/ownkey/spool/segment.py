@@ -10,8 +10,13 @@ import contextlib
 import mmap
 import os
 from pathlib import Path
+from typing import Final
 
 from ownkey.spool.frames import HEAD
+
+# The first store into a page that the file system has never written costs ten times as much as into one of zeros.
+_READY_BYTES: Final = 64 * 1024
+_ZEROS: Final = bytes(_READY_BYTES)
 
 
 class Segment:
@@ -21,7 +26,7 @@ class Segment:
     `syncing`: it is being asked, in a thread that needs the file open.
     """
 
-    __slots__ = ("_fd", "_map", "_position", "dirty", "open_frames", "path", "size", "syncing")
+    __slots__ = ("_fd", "_map", "_position", "_ready", "dirty", "open_frames", "path", "size", "syncing")
 
     def __init__(self, path: Path, size: int) -> None:
         """Make the file. Raises OSError; nothing is left behind then."""
@@ -35,8 +40,8 @@ class Segment:
             os.close(self._fd)
             path.unlink(missing_ok=True)
             raise
-        self._map[: len(HEAD)] = HEAD
-        self._position = len(HEAD)
+        self._position = self._ready = 0
+        self.append(HEAD)
 
     @property
     def room(self) -> int:
@@ -45,10 +50,18 @@ class Segment:
 
     def append(self, frame: bytes) -> None:
         """Write a frame for which there is room."""
-        begin = self._position
-        self._position = begin + len(frame)
-        self._map[begin : self._position] = frame
+        self._position += len(frame)
+        if self._position > self._ready:
+            self._make_ready()
+        self._map.write(frame)
         self.dirty = True
+
+    def _make_ready(self) -> None:
+        """Have the pages of the next frames written once, which is quicker than to find them unwritten."""
+        while self._ready < min(self._position, self.size):
+            with contextlib.suppress(OSError):  # a frame can be stored all the same
+                os.pwrite(self._fd, _ZEROS[: self.size - self._ready], self._ready)
+            self._ready += _READY_BYTES
 
     def sync(self) -> None:
         """Wait until the disk has it. Raises OSError: then nobody knows what the disk has of this file."""

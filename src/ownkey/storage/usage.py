@@ -7,9 +7,9 @@ Writing takes an event as it comes: what PostgreSQL could not store (NUL, half a
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -58,6 +58,8 @@ _NUMBERS: Final = (
     "duration_ms",
     "first_byte_ms",
 )
+
+_take_texts, _take_numbers = itemgetter(*_TEXTS), itemgetter(*_NUMBERS)
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -341,7 +343,7 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
         "output_text": tokens.output_text,
         "output_reasoning": tokens.output_reasoning,
         "tokens_source": event.tokens_source,
-        "raw_usage": b64encode(event.raw_usage[:_RAW_LIMIT]).decode() if event.raw_usage is not None else None,
+        "raw_usage": event.raw_usage[:_RAW_LIMIT] if event.raw_usage is not None else None,  # Base64 in JSON
         "service_tier": event.service_tier,
         "fallback": event.fallback,
         "cost_microdollars": event.cost_microdollars,
@@ -360,8 +362,8 @@ def _event_row(event: UsageEvent) -> dict[str, object]:
 
 def _fits(row: dict[str, Any]) -> bool:
     """Whether PostgreSQL can store a row as it is. All at once: most often there is nothing to cut."""
-    texts = "".join([row[name] or "" for name in _TEXTS])
-    numbers = [row[name] or 0 for name in _NUMBERS]
+    texts = "".join(filter(None, _take_texts(row)))
+    numbers = [*filter(None, _take_numbers(row)), 0]
     return (
         len(texts) <= _TEXT_LIMIT
         and texts.isascii()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         "clean",
         "complete",
         "heard",
+        "on_news",
         "outlives_reader",
         "parked_in",
         "raw_headers",
@@ -115,6 +117,8 @@ class Connection(asyncio.Protocol):
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = False
+        # Called when something has come, or nothing more can, in place of waking who waits for that.
+        self.on_news: Callable[[], None] | None = None
         # Whether cancelling who reads the answer leaves it to somebody else.
         self.outlives_reader = False
         # Whether nothing of the request can have arrived: its first byte found the connection closed.
@@ -161,6 +165,15 @@ class Connection(asyncio.Protocol):
                 if not (self.outlives_reader and isinstance(error, asyncio.CancelledError)):
                     self.cut()
                 raise
+        return self.take()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has arrived and was not taken, or nothing more will."""
+        return bool(self._chunks) or self.complete or self._fault is not None
+
+    def take(self) -> bytes:
+        """What has arrived of the body by now; empty for nothing yet, and for nothing any more."""
         chunks, self._chunks = self._chunks, []
         self._buffered = 0
         if self._reading_paused and not self._transport.is_closing():
@@ -265,8 +278,9 @@ class Connection(asyncio.Protocol):
             return
         body = self._buffered - buffered
         if head_was_done:
-            self._waste = max(0, self._waste + len(data) - (1 + _FRAMING_PER_BYTE) * body)
-            if self._waste > _MAX_WASTE_BYTES:
+            waste = self._waste + len(data) - (1 + _FRAMING_PER_BYTE) * body
+            self._waste = waste if waste > 0 else 0
+            if waste > _MAX_WASTE_BYTES:
                 self._fail(Fault.NOT_HTTP)
                 return
         if body or not head_was_done:
@@ -346,7 +360,7 @@ class Connection(asyncio.Protocol):
         self._head_done = self._body_begun = self._body_written = False
         self._keep_alive = self._ends_with_connection = False
         self.complete = self.heard = self.clean = self.unsent = self.outlives_reader = False
-        self.status = 0
+        self.status, self.on_news = 0, None
         self.raw_headers = []
 
     async def _write_slowly(self, head: bytes, body: tuple[bytes | memoryview, ...]) -> None:
@@ -375,7 +389,9 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.on_news is not None:
+            self.on_news()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, fault: Fault) -> None:

@@ -101,6 +101,28 @@ class UpstreamResponse:
             raise body_failure(self._host, fault)
         return None
 
+    @property
+    def can_flow(self) -> bool:
+        """Whether it can be taken as it comes: it has not ended, and nothing has to be unpacked."""
+        return not self._ended and self._inflater is None
+
+    def listen(self, on_news: Callable[[], None] | None) -> None:
+        """Have this called when there is something to take, or will not be any more; None: not any longer."""
+        self._connection.on_news = on_news
+        if on_news is not None and self._connection.has_news:
+            on_news()
+
+    def take(self) -> bytes:
+        """What has arrived by now. Empty: nothing yet, or nothing any more, as `read_chunk` will tell.
+
+        Raises TransportFailure for an answer that is too large; the connection is closed then.
+        """
+        data = self._connection.take()
+        self._room -= len(data)
+        if self._room < 0:
+            self._count(b"")
+        return data
+
     def limit(self, max_bytes: int) -> None:
         """From here on no more than this is read."""
         self._room = min(self._room, max_bytes)
@@ -159,6 +181,7 @@ class UpstreamResponse:
             self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
 
     def _fail(self, what: str, outcome: Outcome = Outcome.STREAM_BROKEN) -> NoReturn:
+        self._connection.on_news = None  # whoever listens is told by the exception
         self._connection.cut()
         self._ended = True
         raise TransportFailure(outcome, f"The answer of {self._host} {what}.") from None

@@ -26,6 +26,7 @@ from ownkey.providers.unreadable import TOO_DEEP, UNREADABLE
 _HELD_LIMIT_BYTES: Final = 1024 * 1024
 _ABSENT: Final = Raw(b"null")
 _CONTENT: Final = b"event: content_block_delta\n"
+_TELLING: Final = (b'"message_delta"', b'"message_stop"', b'"error"')
 # These blocks begin empty; every other one is content by itself.
 _EMPTY_AT_FIRST: Final = frozenset({"text", "thinking"})
 
@@ -179,7 +180,7 @@ def _is_plain(block: bytes) -> bool:
     """Whether a block holds content and nothing else."""
     if block.startswith(_CONTENT) and block.find(b"\n\n") == len(block) - 2:
         return True  # one event, and it says so itself
-    return not (b'"message_delta"' in block or b'"message_stop"' in block or b'"error"' in block)
+    return all(block.find(word) < 0 for word in _TELLING)
 
 
 def _has_content(block: _Block | None) -> bool:

@@ -117,7 +117,7 @@ class GeminiPassingStream:
             return b""
         if self.committed:
             if _is_plain(block):
-                self._called = self._called or _CALL in block
+                self._called = self._called or block.find(_CALL) >= 0
                 self._last = block
                 return block
             return b"".join([event for event in split_events(block) if self._keep(event)])
@@ -147,7 +147,7 @@ class GeminiPassingStream:
     def _read_last(self) -> None:
         """Look at the block that was passed on unread last: usage is in every event, and the last one counts."""
         last, self._last = self._last, b""
-        if b'"usageMetadata"' in last:
+        if last.find(b'"usageMetadata"') >= 0:
             for event in split_events(last)[-2:]:
                 self._keep(event)
 
@@ -219,7 +219,7 @@ class GeminiPassingStream:
             return True
         if not self._finished:
             return False
-        if b"andidate" not in self._call.body:
+        if self._call.body.find(b"andidate") < 0:
             return True
         try:
             asked = _ASKED.decode(self._call.body)

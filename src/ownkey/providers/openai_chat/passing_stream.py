@@ -146,7 +146,7 @@ class OpenAIStreamDecoder:
     def _read_last(self) -> None:
         """Look at the block that was passed on unread last: xAI and Perplexity report usage in every chunk."""
         last, self._last = self._last, b""
-        if b'"usage"' in last or b"[DONE]" in last:
+        if last.find(b'"usage"') >= 0 or last.find(b"[DONE]") >= 0:
             for event in split_events(last):
                 self._keep(event)
 
@@ -248,19 +248,20 @@ class OpenAIStreamDecoder:
 def _is_plain(block: bytes) -> bool:
     """Whether a block holds content and nothing else.
 
-    Written for speed: a search from the front costs 0.25 µs on 340 bytes, one from the back finds
-    `finish_reason` in 0.09 µs, and a single character is found by `memchr`.
+    Written for speed: a search from the front costs 0.25 µs on 340 bytes, one from the back finds `finish_reason` in
+    0.09 µs, and a single character is found by `memchr`. `in` would first try to take the bytes for a number, and the
+    exception that this makes costs more than the search.
     """
-    if b'"error"' in block:
+    if block.find(b'"error"') >= 0:
         return False
     position = block.rfind(b'"finish_reason":')
     if position > 0 and block.startswith((b"null", b" null"), position + 16) and block.find(b"\n") == len(block) - 2:
         return True  # one event of one line that says `"finish_reason":null`
     return not (
-        b'"finish_reason":"' in block
-        or b'"finish_reason": "' in block
-        or b'"usage"' in block
-        or b"[DONE]" in block  # anywhere: a comment may follow it
+        block.find(b'"finish_reason":"') >= 0
+        or block.find(b'"finish_reason": "') >= 0
+        or block.find(b'"usage"') >= 0
+        or block.find(b"[DONE]") >= 0  # anywhere: a comment may follow it
     )
 
 

@@ -94,15 +94,17 @@ class OpenAIChat:
             raise ValueError("not an answer in the OpenAI form") from None
         raw_usage = _present(answer.usage) or (_present(answer.x_groq.usage) if answer.x_groq else None)
         tokens = read_usage(raw_usage) if raw_usage else None
-        for error in (answer.error, *(choice.error for choice in answer.choices or ())):
-            _refuse_error(error, tokens, raw_usage)
-        if answer.choices is None:
+        choices = answer.choices
+        _refuse_error(answer.error, tokens, raw_usage)
+        if choices is None:
             raise ValueError("a chat completion without choices")
+        for choice in choices:
+            _refuse_error(choice.error, tokens, raw_usage)
         return Decoded(
             body=body,
             tokens=tokens,
             raw_usage=raw_usage,
-            finish_reason=finish_word(answer.choices[0].finish_reason) if answer.choices else None,
+            finish_reason=finish_word(choices[0].finish_reason) if choices else None,
         )
 
     def stream_decoder(self, provider: Provider, call: Call) -> StreamDecoder:
@@ -125,6 +127,8 @@ def _decode_embeddings(body: bytes) -> Decoded:
 
 def _present(raw: Raw) -> bytes | None:
     """The bytes of an optional value, None for null."""
+    if raw is _ABSENT:
+        return None
     value = bytes(raw)
     return None if value == b"null" else value
 

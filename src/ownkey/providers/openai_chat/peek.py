@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -45,6 +46,7 @@ _MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 _IMAGE, _FILE, _AUDIO = b'"image_url"', b'"file"', b'"input_audio"'
 _MEDIA: Final = frozenset({"image_url", "file", "input_audio"})
 _NO_MEDIA: Final[frozenset[str]] = frozenset()
+_NO_NEEDS: Final = Needs()
 
 
 def peek(body: bytes) -> Peek:
@@ -65,16 +67,25 @@ def peek(body: bytes) -> Peek:
     return Peek(
         model=AUTO if model is None else read_fields(_TEXT, model, "model"),
         stream=stream is not None and _is_true(stream),
-        needs=Needs(
-            tools=_is_given(fields.get("tools")) or _is_given(fields.get("functions")),
-            images="image_url" in media,
-            documents="file" in media,
-            audio="input_audio" in media,
-            json_schema=answer is not None and answer.type == "json_schema",
-            input_tokens=count_input(body, media=bool(media)),
-        ),
+        needs=_find_needs(fields, media, answer, count_input(body, media=bool(media))),
         wants_usage=asked is not None and bool(asked.include_usage),
         fields=fields,
+    )
+
+
+def _find_needs(
+    fields: Mapping[str, Raw], media: frozenset[str], answer: _ResponseFormat | None, input_tokens: int
+) -> Needs:
+    tools = _is_given(fields.get("tools")) or _is_given(fields.get("functions"))
+    if not (tools or media or answer or input_tokens):
+        return _NO_NEEDS
+    return Needs(
+        tools=tools,
+        images="image_url" in media,
+        documents="file" in media,
+        audio="input_audio" in media,
+        json_schema=answer is not None and answer.type == "json_schema",
+        input_tokens=input_tokens,
     )
 
 

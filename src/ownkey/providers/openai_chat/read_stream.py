@@ -160,9 +160,9 @@ class ChatStreamReader:
                 self.failure = Failure(outcome=Outcome.STREAM_BROKEN, message="The provider sent an unreadable chunk.")
             return
         # A JSON string cannot hold an unescaped quote, so these are fields, or whole strings.
-        if b'"usage"' in data:
+        if data.find(b'"usage"') >= 0:
             self._read_usage(chunk)
-        if b'"error"' in data and self._read_error(chunk, data):
+        if data.find(b'"error"') >= 0 and self._read_error(chunk, data):
             return
         if not chunk.choices:
             return

@@ -44,6 +44,7 @@ class _Usage(Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Usage)
+_NO_DETAILS: Final = _PromptDetails()
 
 
 def read_usage(raw: bytes) -> Tokens | None:
@@ -60,14 +61,10 @@ def read_usage(raw: bytes) -> Tokens | None:
     if usage.prompt_tokens is None and usage.completion_tokens is None:
         return None
     prompt, completion = read_count(usage.prompt_tokens), read_count(usage.completion_tokens)
-    details = usage.prompt_tokens_details or _PromptDetails()
-    cached = (
-        read_count(details.cached_tokens)
-        or read_count(usage.prompt_cache_hit_tokens)
-        or read_count(usage.cached_tokens)
-    )
-    cached = min(cached, prompt)
-    written = min(read_count(details.cache_write_tokens), prompt - cached)
+    details = usage.prompt_tokens_details or _NO_DETAILS
+    cached = details.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens
+    cached = min(read_count(cached), prompt) if cached else 0
+    written = min(read_count(details.cache_write_tokens), prompt - cached) if details.cache_write_tokens else 0
     text, reasoning = _split_output(usage, prompt, completion)
     return Tokens(
         input_uncached=prompt - cached - written,
@@ -97,5 +94,7 @@ def _split_output(usage: _Usage, prompt: int, completion: int) -> tuple[int, int
     if hidden > 0:
         return completion, hidden
     details = usage.completion_tokens_details
-    reasoning = min(read_count(details.reasoning_tokens) if details else 0, completion)
+    if details is None or not details.reasoning_tokens:
+        return completion, 0
+    reasoning = min(read_count(details.reasoning_tokens), completion)
     return completion - reasoning, reasoning

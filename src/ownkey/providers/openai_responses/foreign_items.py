@@ -30,7 +30,7 @@ def take_out(given: Raw) -> Raw | None:
     Raises RequestError for what cannot be told to OpenAI at all.
     """
     raw = bytes(given)
-    if _MARK not in raw or not raw.startswith(b"["):
+    if raw.find(_MARK) < 0 or not raw.startswith(b"["):
         return None
     try:
         items = _ITEMS.decode(raw)

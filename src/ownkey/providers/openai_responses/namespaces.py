@@ -41,7 +41,7 @@ def join(namespace: str, name: str) -> str:
 
 def read_namespaces(body: bytes) -> Namespaces:
     """The namespace and the name of each namespaced tool in a request, by its one name."""
-    if b'"namespace"' not in body:
+    if body.find(b'"namespace"') < 0:
         return {}
     try:
         fields = _BODY.decode(body)

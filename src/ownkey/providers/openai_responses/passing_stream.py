@@ -222,4 +222,4 @@ def finish_reason(response: WireResponse) -> str:
 
 def _is_plain(block: bytes) -> bool:
     """Whether a block says nothing about the response as a whole."""
-    return b'"response"' not in block and b'"error"' not in block
+    return block.find(b'"response"') < 0 and block.find(b'"error"') < 0
