@@ -194,6 +194,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     wrapping = startup.load_wrapping_keys(config)
     startup.check_provider_names(config, catalog)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
+    prices = startup.read_prices(config, catalog)
     database = await startup.open_database(config, stack)
     await startup.check_wrapping_keys(database.pool, wrapping)
     policies = PolicyBoard(
@@ -236,6 +237,18 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(running.close)
     events = HostEvents(database.pool, catalog, webhook)
 
+    keeper = StatusKeeper()
+    credential_health = CredentialHealth(database.pool, keeper)
+
+    def note_recovery(health_key: str) -> None:
+        router.health.forgive(health_key)
+        credential_health.forget(health_key)
+
+    def note_gap() -> None:
+        # Among what was not heard may be that credentials work again.
+        router.health.forgive_all()
+        credential_health.forget_all()
+
     def note_sync(moment: float) -> None:
         cache.note_sync(moment)
         running.note_sync()
@@ -244,10 +257,9 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         database.listen_dsn,
         snapshots.Hearer(
             on_change=cache.drop,
-            # Among what was not heard may be that credentials work again.
-            on_gap=router.health.forgive_all,
+            on_gap=note_gap,
             on_deployment=deployment.wake,
-            on_recovery=router.health.forgive,
+            on_recovery=note_recovery,
             on_event=events.wake,
             check_all=cache.check_generations,
             on_sync=note_sync,
@@ -260,15 +272,14 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     stack.push_async_callback(events.close)
     await deployment.start()
     stack.push_async_callback(deployment.close)
-    pricing = Pricing(startup.load_prices(config, catalog))
+    startup.warn_of_unknown_prices(prices, catalog)
+    pricing = Pricing(prices)
     metering = await startup.open_metering(config, database.pool, catalog, pricing)
     await metering.start()
     stack.push_async_callback(metering.close)
     upkeep = UsageUpkeep(database.pool, retention_months=config.usage_retention_months)
     upkeep.start()
     stack.push_async_callback(upkeep.close)
-    keeper = StatusKeeper()
-    credential_health = CredentialHealth(database.pool, keeper)
     credential_health.start()
     stack.push_async_callback(credential_health.close)
     token_uses = TokenUses(database.pool)

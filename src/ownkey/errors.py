@@ -16,7 +16,7 @@ OwnkeyError
 │   └── KeyServiceAway          503      key_service_unavailable: the key service does not answer; carries Retry-After
 ├── RouteExhausted              varies   the attempts of a request all failed; lists each of them
 │   └── NoProvider              424      no_provider_available: nothing could even be tried; consent_needed (403)
-│       └── LimitReached        429      budget_spent, own_cap_reached, rate_limited; carries Retry-After
+│       └── LimitReached        429      budget_spent, request_over_budget, own_cap_reached, rate_limited …
 ├── UpstreamError               502      a provider gave no list of models; the code is that of a failed attempt
 ├── ServerFull                  503      server_full: too many large bodies at once; carries Retry-After
 ├── ServerEnding                503      server_ending: it is stopped or started anew; carries Retry-After
@@ -221,6 +221,7 @@ class LimitReached(NoProvider):
     """A budget, a cap or a rate leaves no room for the request.
 
     `counters` are those that were too short (`domain.budget.Counter`). `passing`: trying again shortly may help.
+    Without `retry_after_seconds` no waiting helps.
     """
 
     code = "budget_spent"

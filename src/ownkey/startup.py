@@ -26,6 +26,7 @@ from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, RequestError, StorageError
 from ownkey.services.changes import Changes
+from ownkey.services.expiry import utc_now
 from ownkey.services.host_token_rules import read_host_token_rules
 from ownkey.services.host_tokens import HostTokenService
 from ownkey.services.key_watch import KeyWatch
@@ -226,13 +227,28 @@ def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> Non
         raise ConfigError(f"The catalogue has no provider named {', '.join(unknown)}. It has: {', '.join(catalog)}.")
 
 
-def load_prices(config: Config, catalog: Mapping[str, Provider]) -> PriceBook:
-    """The operator's own prices. Raises ConfigError. A provider's row may come later: who is not known is warned of."""
-    book = PriceBook.load(config.prices)
+def read_prices(config: Config, catalog: Mapping[str, Provider]) -> PriceBook:
+    """The operator's own prices. Raises ConfigError.
+
+    The price table is loaded only if an entry leaves a side to it, which takes half a second.
+    """
+    book, pricing, now = PriceBook.load(config.prices), Pricing(), utc_now()
+
+    def has_other_price(provider_id: str, model: str | None) -> bool:
+        provider = catalog.get(provider_id)
+        if provider is None or provider.prices is None:
+            return False
+        return model is None or pricing.list_price(provider.prices, model, now) is not None
+
+    book.require_whole(has_other_price)
+    return book
+
+
+def warn_of_unknown_prices(book: PriceBook, catalog: Mapping[str, Provider]) -> None:
+    """A provider's row may come later, so that this is no error."""
     unknown = sorted(book.providers - set(catalog))
     if unknown:
         logger.warning("OWNKEY_PRICES has prices of %s, which the catalogue does not know (yet)", ", ".join(unknown))
-    return book
 
 
 async def _refuse_unsafe(pool: Database) -> None:

@@ -57,6 +57,29 @@ def test_a_user_is_put_into_a_group(running: Shell, alice: str) -> None:
         assert running.run("user", "set-group", *wrong).returncode == 2
 
 
+def test_the_policy_is_a_file(running: Shell, tmp_path: Path) -> None:
+    before = running.succeed("policy", "show")
+    policy = json.loads(before)
+    policy["budgets"]["per_user"]["day_microdollars"] = 5_000_000
+    policy["shared"]["users"] = ["alcie"]
+    file = tmp_path / "policy.json"
+    try:
+        file.write_text(json.dumps(policy))
+        done = running.run("policy", "set", str(file))
+        assert (done.returncode, done.stdout) == (0, "The policy is in force.\n")
+        assert done.stderr == "Nobody has these ids (yet): alcie\n"
+        assert json.loads(running.succeed("policy", "show")) == policy
+        assert "leaves out allowed_providers, shared," in running.refuse(1, "policy", "set", "-", text="{}")
+        slip = json.dumps({**policy, "budgets": {**policy["budgets"], "groups": {"sales": {"day": 5}}}})
+        assert "budgets.groups.sales.day, which no policy has" in running.refuse(1, "policy", "set", "-", text=slip)
+        assert "is no policy" in running.refuse(1, "policy", "set", "-", text="[")
+        assert json.loads(running.succeed("policy", "show")) == policy
+        running.succeed("policy", "set", "--reset", "-", text='{"locks": ["payer"]}')
+        assert json.loads(running.succeed("policy", "show"))["locks"] == ["payer"]
+    finally:
+        running.succeed("policy", "set", "-", text=before)
+
+
 def test_erasing_asks_first(running: Shell, alice: str) -> None:
     done = running.run("user", "delete", alice, text="n\n")
     assert done.returncode == 1

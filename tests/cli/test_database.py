@@ -186,3 +186,25 @@ def test_the_doctor_sees_what_is_wrong_on_the_machine(shell: Shell) -> None:
     key.rename(Path(f"{key}.away"))
     assert check(shell, "wrapping key")[0] == "fail"
     assert postgres_processes(shell.data_dir) == []
+
+
+def test_a_file_of_prices_that_would_stop_the_server_is_found_beforehand(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    priced = shell.with_variables(OWNKEY_PRICES=str(file))
+    file.write_text('[[price]]\nprovider = "openai"\nmodel = "our-own"\ninput = 1\n')
+    found = only(priced.run_json("doctor"), name="prices")
+    assert found["level"] == "fail"
+    told = priced.refuse(2, "serve")
+    assert found["message"] in told
+    assert "has no price for output" in told
+    assert not (shell.data_dir / "postgres").exists(), "nothing was made before the file was read"
+
+    file.write_text(
+        '[[price]]\nprovider = "openai"\ninput = 1\noutput = 2\n'
+        '[[price]]\nprovider = "opemai"\nuntil = 2020-01-01\ninput = 1\noutput = 2\n'
+    )
+    found = only(priced.run_json("doctor"), name="prices")
+    assert found["level"] == "warn"
+    assert found["message"] == ("2 prices of your own, 1 of them for today. The catalogue has no provider opemai.")
+    file.write_text('[[price]]\nprovider = "openai"\ninput = 1\noutput = 2\n')
+    assert only(priced.read_json("doctor"), name="prices")["level"] == "ok"

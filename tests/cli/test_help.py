@@ -25,7 +25,8 @@ ALL = sorted(command_lines(typer.main.get_command(app)))
 
 def test_every_command_of_the_plan_is_there() -> None:
     assert {line[0] for line in ALL if line} == {
-        "serve", "demo", "doctor", "migrate", "keygen", "user", "token", "credential", "route", "usage", "audit",
+        "serve", "demo", "doctor", "migrate", "keygen", "user", "token", "credential", "policy", "route", "usage",
+        "audit",
     }  # fmt: skip
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
 
 from ownkey.config import Config
 from ownkey.services.host_token_rules import read_host_token_rules
+from ownkey.testing import SimulatedProviders
+from ownkey.testing.faults import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs/how-to").glob("*.md"), ROOT / "README.md", *(ROOT / "examples").glob("*/README.md")])
+SIMULATED = (ROOT / "docs/how-to/try-without-a-provider.md").read_text()
 SIGN_IN = (ROOT / "docs/how-to/sign-in.md").read_text()
 # Read by what starts the server, or by an example, and no settings of it.
 OTHERS = {"OWNKEY_ADMIN_TOKEN", "OWNKEY_URL", "OWNKEY_TOKEN"}
@@ -58,3 +63,23 @@ def test_the_pages_that_embed_the_panel_do_not_pass_an_error_on_as_a_token() -> 
     snippets = [path for path in files if re.search(r"getToken.{0,120}fetch\(", path.read_text(), re.DOTALL)]
     assert len(snippets) >= 4
     assert [path.name for path in snippets if "answer.ok" not in path.read_text()] == []
+
+
+def test_every_fault_is_written_down() -> None:
+    table = SIMULATED[SIMULATED.index("| `kind` |") : SIMULATED.index("## The rest")]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    named = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row)]
+    assert set(named) - {"kind"} == KINDS
+
+
+def test_the_simulated_providers_do_what_the_page_tells_them() -> None:
+    calls = re.findall(r"^sim ([a-z_]+)(?: '(.*)')?$", SIMULATED, re.MULTILINE)
+    calls += re.findall(r"^\| `([a-z_]+)` \| `(\{[^`]+\})`", SIMULATED, re.MULTILINE)
+    assert {"break_provider", "fix", "reset", "accept_keys", "pace", "set_usage", "reply"} <= {
+        name for name, _ in calls
+    }
+    with SimulatedProviders() as simulated:
+        for name, body in calls:
+            asked = Request(f"{simulated.url}/_sim/{name}", data=body.encode(), method="POST")
+            with urlopen(asked, timeout=10) as answer:
+                assert json.load(answer) == {"result": None}, name

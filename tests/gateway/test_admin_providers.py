@@ -106,7 +106,7 @@ async def test_what_is_left_of_a_removed_provider_breaks_nothing(pair: tuple[Own
         await ann.put("/api/preferences/our_gateway", {"priority": 1})
         await ann.put("/api/tasks/coding", {"provider": "our_gateway", "model": "house-large"})
         policy = {"defaults": {"tasks": {"chat": {"provider": "our_gateway"}}}, "allowed_providers": None}
-        await root.put("/api/admin/policy", policy)
+        await root.put("/api/admin/policy?reset=true", policy)
         assert await chat(ann, "task:chat") == (200, "our_gateway", "own")
         calls = server.calls
         await root.delete("/api/admin/providers/our_gateway?force=true")
@@ -129,7 +129,9 @@ async def test_what_is_left_of_a_removed_provider_breaks_nothing(pair: tuple[Own
         assert (await ann.get("/api/policy")).json()["defaults"]["tasks"] == {}
         for page in ("users", "health", "policy", "fallbacks", "shared-users", "providers"):
             assert (await root.get(f"/api/admin/{page}")).status_code == 200, page
-        assert (await root.put("/api/admin/policy", policy)).status_code == 200, "what is stored may be sent back"
+        assert (await root.put("/api/admin/policy?reset=true", policy)).status_code == 200, (
+            "what is stored may be sent back"
+        )
         assert (await ann.patch(path, {"label": "old"})).status_code == 200
         assert (await ann.post(f"{path}/test")).json()["code"] == "unknown_provider"
         assert (await ann.post("/api/session")).status_code == 200
@@ -299,5 +301,5 @@ async def test_a_keyless_environment_and_the_outer_frame(private_dir: Path, prov
         assert (await root.post("/api/admin/providers", FORM)).json()["allowed"] is False
         refused = await ann.post("/api/credentials", {"provider": "our_gateway", "secret": KEY})
         assert refused.json()["code"] == "provider_not_allowed"
-        refused = await root.put("/api/admin/policy", {"allowed_providers": ["our_gateway"]})
+        refused = await root.put("/api/admin/policy?reset=true", {"allowed_providers": ["our_gateway"]})
         assert refused.json()["code"] == "provider_not_allowed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +30,7 @@ async def open_policy(platform: Platform) -> AsyncIterator[None]:
     """Every test leaves the deployment as it found it: nothing decided."""
     yield
     async with administrator(platform.ok) as root:
-        assert (await root.put("/api/admin/policy", {})).status_code == 200
+        assert (await root.put("/api/admin/policy?reset=true", {})).status_code == 200
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ async def send(client: ApiClient, content: bytes | None = None) -> httpx2.Respon
 
 async def decide(platform: Platform, **policy: Any) -> None:
     async with administrator(platform.ok) as root:
-        answer = await root.put("/api/admin/policy", policy)
+        answer = await root.put("/api/admin/policy?reset=true", policy)
         assert answer.status_code == 200, answer.text
 
 
@@ -120,7 +121,8 @@ async def test_a_budget_is_spent_to_the_last_microdollar_and_then_refuses(platfo
         [own, shared] = error["ownkey"]["skipped"]
         assert (own["reason"], shared["reason"]) == ("no_credential", "budget_spent")
         assert datetime.fromisoformat(shared["until"]) == Period.DAY.end(datetime.now(UTC))
-        preview = (await ann.post("/api/route/preview", {"model": "openai/gpt-4o-mini"})).json()
+        thought = {"model": "openai/gpt-4o-mini", "max_output_tokens": ANSWER, "needs": {"input_tokens": SIZE}}
+        preview = (await ann.post("/api/route/preview", thought)).json()
         assert (preview["attempts"], preview["skipped"][-1]["reason"]) == ([], "budget_spent")
         found = await budget_of(platform, ann)
         assert line(found, "user") == {
@@ -141,6 +143,49 @@ async def test_the_official_client_takes_it_for_what_it_is(platform: Platform) -
         await patient.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
     assert (raised.value.type, raised.value.code) == ("insufficient_quota", "budget_spent")
     assert platform.providers.ledger() == []
+
+
+async def test_a_request_that_is_larger_than_the_whole_budget_is_not_told_to_wait(platform: Platform) -> None:
+    platform.providers.set_usage("openai", prompt_tokens=1, completion_tokens=1, total_tokens=2)
+    await decide(platform, budgets={"per_user": {"day_microdollars": 5_000}})
+    async with caller(platform.ok) as ann:
+        refused = await send(ann, body(max_tokens=10_000))
+        error = refused.json()["error"]
+        assert (refused.status_code, error["type"]) == (429, "insufficient_quota")
+        assert error["code"] == "request_over_budget"
+        assert "retry-after" not in refused.headers
+        assert refused.headers["x-should-retry"] == "false"
+        assert error["ownkey"]["skipped"][-1]["reason"] == "request_over_budget"
+        assert error["ownkey"]["skipped"][-1]["until"] is None
+        assert "may cost up to $0.00603." in error["message"]
+        assert "$0.005: waiting does not help" in error["message"].replace("$0.00500", "$0.005")
+        [fitting] = re.findall(r"at most ([\d,]+) tokens \(`max_tokens`\) would fit", error["message"])
+        asked = {"model": "openai/gpt-4o-mini", "max_tokens": 10_000}
+        route = (await ann.post("/api/route/preview", {"model": asked["model"], "max_output_tokens": 10_000})).json()
+        assert (route["skipped"][-1]["reason"], route["skipped"][-1]["until"]) == ("request_over_budget", None)
+        assert "more than a whole budget" in route["skipped"][-1]["explanation"]
+        longest = int(fitting.replace(",", ""))
+        assert 8_000 < longest < 8_300, "4,970 micro-dollars at 60 cents a million"
+        assert (await send(ann, body(max_tokens=longest))).status_code == 200
+
+
+async def test_a_request_that_is_larger_than_the_whole_cap_is_not_told_to_wait(platform: Platform) -> None:
+    async with caller(platform.ok) as ann:
+        await ann.post("/api/credentials", {"provider": "groq", "secret": OWN_KEY})
+        await ann.patch("/api/settings", {"payer": "own_only", "caps": {"day_microdollars": 10}})
+        refused = await send(ann, body("groq/llama-3.3-70b-versatile"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "request_over_cap")
+        assert "retry-after" not in refused.headers
+        assert refused.headers["x-should-retry"] == "false"
+
+
+async def test_a_budget_of_nothing_promises_no_better_day(platform: Platform) -> None:
+    await decide(platform, budgets={"per_user": {"day_microdollars": 0}})
+    async with caller(platform.ok) as ann:
+        refused = await send(ann)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
+        assert "pays for no request" in refused.json()["error"]["message"]
+        assert "retry-after" not in refused.headers
 
 
 async def test_requests_on_own_keys_go_on_when_the_shared_budget_is_spent(platform: Platform) -> None:
@@ -228,13 +273,16 @@ async def test_a_call_that_has_just_ended_is_in_nobodys_way(platform: Platform) 
 
 
 async def test_a_request_that_could_cost_too_much_is_told_so(platform: Platform) -> None:
-    await decide(platform, budgets={"per_user": {"day_microdollars": COST}})
+    await decide(platform, budgets={"per_user": {"day_microdollars": 6_100}})
     async with caller(platform.ok) as ann:
+        await send(ann)
+        await budget_of(platform, ann)
         refused = await send(ann, body(max_tokens=10_000))
-        assert refused.status_code == 429
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
         message = refused.json()["error"]["message"]
-        assert "may cost up to $0.00618" in message
-        assert "$0.00024 is left" in message
+        assert "may cost up to $0.00603" in message
+        assert "$0.00601 is left" in message
+        assert "would fit" in message
         assert (await send(ann, body(max_completion_tokens=ANSWER))).status_code == 200
 
 
@@ -384,7 +432,7 @@ async def test_behind_an_own_cap_the_operators_key_may_take_over(platform: Platf
 )
 async def test_budgets_that_make_no_sense_are_refused(platform: Platform, wrong: dict[str, Any]) -> None:
     async with administrator(platform.ok) as root:
-        assert (await root.put("/api/admin/policy", wrong)).status_code == 400
+        assert (await root.put("/api/admin/policy?reset=true", wrong)).status_code == 400
 
 
 async def test_what_administrators_decide_of_money_is_audited(platform: Platform) -> None:
@@ -394,7 +442,7 @@ async def test_what_administrators_decide_of_money_is_audited(platform: Platform
             "budgets": {"per_user": {"day_microdollars": 5}, "groups": {"Sales": {"month_microdollars": 7}}},
             "limits": {"requests_per_minute": 60},
         }
-        stored = (await root.put("/api/admin/policy", wanted)).json()
+        stored = (await root.put("/api/admin/policy?reset=true", wanted)).json()
         assert stored["budgets"]["groups"] == {"sales": {"day_microdollars": None, "month_microdollars": 7}}
         details = (await root.audit())[-1]["details"]
         assert details["changed"] == [
@@ -436,5 +484,41 @@ async def test_a_host_is_told_once_of_a_limit_that_is_near_and_of_one_that_is_re
         assert near.data["message"] == "The budget of this user for the month is nearly used up."
         assert (near.data["limit_microdollars"], near.data["spent_microdollars"]) == (5 * COST, 4 * COST)
         assert (near.data["action"], near.data["group"]) == ("stop", None)
+    finally:
+        stop()
+
+
+async def test_a_request_that_was_too_large_is_not_told_as_a_budget_that_is_used_up(platform: Platform) -> None:
+    heard: list[Event] = []
+    stop = platform.ok.on_event(heard.append)
+    deliver = platform.ok.core.events.callback_delivery
+    await deliver.tend()
+
+    async def hear(number: int) -> list[str]:
+        async with asyncio.timeout(10):
+            while len(heard) < number:
+                await deliver.run_due()
+        return [event.type for event in heard]
+
+    try:
+        await decide(platform, budgets={"per_user": {"month_microdollars": 5 * COST}})
+        async with caller(platform.ok) as ann:
+            for _ in range(2):
+                refused = await send(ann, body(max_tokens=1_000_000))
+                assert refused.json()["error"]["code"] == "request_over_budget"
+            assert await hear(1) == ["spending.request_refused"]
+            data = heard[0].data
+            assert (heard[0].user_id, data["scope"], data["spent_microdollars"]) == (ann.user_id, "user", 0)
+            assert data["needed_microdollars"] == 9_861, "the catalogue's 16,384 tokens at most, and the body"
+            assert data["message"] == (
+                "A request was refused: it may cost up to $0.009861. $0.00 is spent of the budget of this user for the "
+                "month ($0.000450); smaller requests may still fit."
+            )
+            for _ in range(6):
+                await send(ann)
+                await platform.ok.core.metering.flush()
+            told = await hear(3)
+            assert told == ["spending.request_refused", "spending.limit_near", "spending.limit_reached"]
+            assert heard[-1].data["spent_microdollars"] == 5 * COST
     finally:
         stop()

@@ -98,13 +98,17 @@ async def test_with_nothing_left_one_error_names_every_attempt(platform: Platfor
         assert key not in caught.value.response.text
 
 
-async def test_with_no_key_at_all_and_none_shared(platform: Platform) -> None:
+async def test_with_no_key_at_all_and_the_shared_one_refused(platform: Platform) -> None:
     user = await platform.user()
     await platform.ok.settings.update_settings(user.id, payer="own_only")
     with pytest.raises(openai.APIStatusError) as caught:
         await ask(user)
     assert caught.value.status_code == 424
     assert caught.value.code == "no_provider_available"
+    assert "openai, shared key: your settings say Only own keys" in caught.value.message
+    assert "let shared keys pay" in caught.value.message
+    [hop] = caught.value.body["ownkey"]["skipped"]  # type: ignore[index,call-overload]
+    assert (hop["provider"], hop["credential"], hop["reason"]) == ("openai", "shared", "shared_refused")
     assert platform.providers.ledger() == []
 
 
@@ -280,7 +284,10 @@ async def test_an_answer_says_what_would_have_come_first_and_why_it_did_not(plat
     for word in ("none", "Off"):
         with pytest.raises(openai.APIStatusError) as refused:
             await ask(user, "anthropic/claude-sonnet-5-5", extra_headers={"X-Ownkey-Fallback": word})
-        assert refused.value.status_code == 424 and "anthropic: no credential" in refused.value.message
+        assert (
+            refused.value.status_code == 424
+            and "anthropic, own key: you have no API key there" in refused.value.message
+        )
     assert platform.providers.ledger() == []
 
 

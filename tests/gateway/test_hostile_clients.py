@@ -97,12 +97,12 @@ async def test_a_provider_that_is_not_allowed_is_reached_in_no_way(
     user = await platform.user(**({"openai": KEYS["openai"]} if own_key else {"groq": "gsk_hostile_0000000001"}))
     async with administrator(platform.ok) as root:
         allowed = {"allowed_providers": ["groq", "anthropic"]}
-        assert (await root.put("/api/admin/policy", allowed)).status_code == 200
+        assert (await root.put("/api/admin/policy?reset=true", allowed)).status_code == 200
         try:
             await client.post(path, json=body, headers=bearer(user))
             assert [entry for entry in platform.providers.ledger() if entry.provider == "openai"] == []
         finally:
-            assert (await root.put("/api/admin/policy", {})).status_code == 200
+            assert (await root.put("/api/admin/policy?reset=true", {})).status_code == 200
     answer = await client.post(path, json=body, headers=bearer(user))
     assert answer.status_code == 200, answer.text
 

@@ -160,6 +160,27 @@ async def test_a_key_that_works_again_is_used_again_in_every_process(
                     break
 
 
+async def test_a_key_that_is_refused_again_right_after_a_test_is_shown_so(
+    deployment: Deployment, providers: SimulatedProviders
+) -> None:
+    credential = await deployment.add_key()
+    for tester in (deployment.first, deployment.second):
+        providers.break_provider("groq", "daily_quota")
+        await deployment.use(deployment.first)
+        assert (await deployment.look()).status is CredentialStatus.RATE_LIMITED
+        providers.fix("groq")
+        await tester.settings.test_credential(deployment.ada, credential.id)
+        assert (await deployment.look()).status is CredentialStatus.OK
+        providers.break_provider("groq", "daily_quota")
+        # Until this server has heard of the test it leaves the key alone.
+        providers.clear_ledger()
+        async with asyncio.timeout(5):
+            while not providers.ledger("groq"):
+                await deployment.use(deployment.first)
+        assert (await deployment.look()).status is CredentialStatus.RATE_LIMITED
+        await tester.settings.test_credential(deployment.ada, credential.id)
+
+
 async def test_one_process_tries_a_key_at_a_time(deployment: Deployment, providers: SimulatedProviders) -> None:
     users = [unique("user") for _ in range(12)]
     for number, user_id in enumerate(users):

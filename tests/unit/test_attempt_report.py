@@ -95,6 +95,6 @@ def test_hops_that_were_never_to_be_used_are_not_named_beside_a_reason() -> None
     disabled = Skipped("mistral", None, Payer.OWN, SkipReason.DISABLED)
     both = exhausted((refused, disabled), ())
     assert both.code == "no_provider_available"
-    assert "mistral: disabled" in both.message
+    assert "mistral, own key: you have switched this provider off" in both.message
     assert "groq" not in both.message
-    assert "groq: fallback refused" in exhausted((refused,), ()).message
+    assert "groq, own key: the request may not move to it" in exhausted((refused,), ()).message

@@ -135,6 +135,20 @@ def test_the_longest_wait_says_why() -> None:
     assert (refused.until, refused.in_flight) == (DECEMBER, False)
 
 
+def test_no_waiting_helps_a_call_that_is_larger_than_the_whole_limit() -> None:
+    day, month = counter(limit=50, needed=60), counter(period=Period.MONTH, limit=1000, needed=60, spent=990)
+    refused = judge([day, month], NOW)
+    assert refused is not None
+    assert (refused.reason, refused.until, refused.in_flight) == ("request_over_budget", None, False)
+    assert refused.counters == (day, month)
+    refused = judge([counter(Scope.OWN, limit=5)], NOW)
+    assert refused is not None
+    assert (refused.reason, refused.until) == ("request_over_cap", None)
+    refused = judge([counter(limit=0)], NOW)
+    assert refused is not None
+    assert (refused.reason, refused.until) == ("budget_spent", None), "of nothing every request is too much"
+
+
 def test_in_the_last_second_of_a_period_nobody_waits_beyond_it() -> None:
     last = MIDNIGHT - timedelta(milliseconds=200)
     refused = judge([counter(spent=50, reserved=50)], last)

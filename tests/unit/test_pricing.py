@@ -12,6 +12,7 @@ import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 
+from ownkey.config import Config
 from ownkey.domain.provider import CostField, Dialect, Provider
 from ownkey.domain.settings import Payer
 from ownkey.domain.usage import CostSource, Tokens, TokensSource, UsageEvent, new_id
@@ -20,6 +21,7 @@ from ownkey.providers.billed_usage import BilledUsage
 from ownkey.services.price_book import PriceBook
 from ownkey.services.price_table import PriceTable
 from ownkey.services.pricing import Pricing
+from ownkey.startup import read_prices
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -369,6 +371,76 @@ def test_a_quote_says_the_least_and_the_most(tmp_path: Path) -> None:
     assert pricing.quote(provider("cellar", prices=None), "x", Payer.OWN, NOON, input_tokens=1, output_tokens=1) is None
 
 
+@pytest.mark.parametrize(
+    ("given", "model", "expected"),
+    [
+        # gpt-4o-mini: 15 and 60 cents a million. 1000 x 2 + 100 x 0.6, and 1000 x 0.15 + 100 x 8.
+        ("input = 2", "gpt-4o-mini", 2060),
+        ("output = 8", "gpt-4o-mini", 950),
+        ('input = 2\nmodel = "gpt-4o*"', "gpt-4o-mini", 2060),
+        ("input = 2", "text-embedding-3-small", 2000),
+        ("request = 0.001", "gpt-4o-mini", 1000),
+    ],
+)
+def test_a_side_that_is_left_out_costs_what_the_table_says(
+    tmp_path: Path, given: str, model: str, expected: int
+) -> None:
+    book = f'[[price]]\nprovider = "openai"\n{given}\n'
+    one = event(model)
+    assert price(one, provider(), book, tmp_path) == (expected, CostSource.COMPUTED)
+    pricing = Pricing(PriceBook.load(tmp_path / "prices.toml"))
+    quote = pricing.quote(provider(), model, Payer.SHARED, NOON, input_tokens=1000, output_tokens=100)
+    assert quote is not None
+    assert quote.highest == expected
+
+
+def test_the_higher_tier_holds_for_a_side_that_is_left_out(tmp_path: Path) -> None:
+    book = '[[price]]\nprovider = "google"\ninput = 0\n'
+    tokens = Tokens(input_uncached=300_000, output_text=1_000, output_reasoning=500)
+    short = Tokens(input_uncached=1_000, output_text=1_000, output_reasoning=500)
+    many = price(event("gemini-2.5-pro", at="google", tokens=tokens), provider("google"), book, tmp_path)[0]
+    few = price(event("gemini-2.5-pro", at="google", tokens=short), provider("google"), book, tmp_path)[0]
+    assert (many, few) == (22_500, 15_000)
+    pricing = Pricing(PriceBook.load(tmp_path / "prices.toml"))
+    bound = pricing.bound(
+        provider("google"), "gemini-2.5-pro", Payer.SHARED, NOON, input_tokens=300_000, output_tokens=1_500
+    )
+    assert bound == 22_500
+
+
+def test_a_side_that_has_no_price_anywhere_is_not_free(tmp_path: Path) -> None:
+    book = '[[price]]\nprovider = "openai"\ninput = 2\n'
+    assert price(event("unheard-of-model"), provider(), book, tmp_path) == (None, CostSource.UNPRICED)
+    pricing = Pricing(PriceBook.load(tmp_path / "prices.toml"))
+    bound = pricing.bound(provider(), "unheard-of-model", Payer.SHARED, NOON, input_tokens=1, output_tokens=1)
+    assert bound is None
+    assert pricing.show(provider(), "unheard-of-model", Payer.SHARED, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ('provider = "openai"\nmodel = "unheard-of"\ninput = 1', "[[price]] 1 has no price for output"),
+        ('provider = "openai"\nmodel = "gpt-4o"\ninput = 1', None),
+        ('provider = "openai"\nmodel = "unheard-*"\ninput = 1', None),
+        ('provider = "openai"\nmodel = "unheard-of"\ninput = 1\noutput = 0', None),
+        ('provider = "cellar"\noutput = 1', "[[price]] 1 has no price for input"),
+        ('provider = "nobody"\ninput = 1', "Write output = 0 if it costs nothing"),
+        ('provider = "nobody"\nrequest = 1', None),
+    ],
+)
+def test_a_file_whose_missing_side_nobody_knows_is_refused(tmp_path: Path, entry: str, complaint: str | None) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(f"[[price]]\n{entry}\n")
+    catalog = {"openai": provider(), "cellar": provider("cellar", prices=None)}
+    if complaint is None:
+        assert len(read_prices(Config(prices=file), catalog)) == 1
+    else:
+        with pytest.raises(ConfigError) as caught:
+            read_prices(Config(prices=file), catalog)
+        assert complaint in caught.value.message and str(file) in caught.value.message
+
+
 def test_decimals_are_exact_where_floats_are_not(tmp_path: Path) -> None:
     """0.1 + 0.2 million times: half a micro-dollar would be lost or won with floats."""
     file = tmp_path / "prices.toml"
@@ -414,6 +486,10 @@ def test_parts_are_given_to_the_library_whole() -> None:
         ('[[price]]\nprovider = "x"\ninput = 1\nfrom = 2026-02-01\nuntil = 2026-02-01', "before it begins"),
         ('[[price]]\nprovider = "x"\ninput = 1\n[[price]]\nprovider = 2\ninput = 1', "[[price]] 2: provider"),
         ("[[price", "not valid TOML"),
+        ('[[price]]\nprovider = "x"\nfrom = 2026-13-01  # when', "line 3: from = 2026-13-01 is not a day"),
+        ("[[price]]\nuntil = 2026-02-30", "line 2: until = 2026-02-30 is not a day"),
+        ('[[price]]\nprovider = "x"\noutput = 1\ncache_read = 1', "has cache_read and no input"),
+        ('[[price]]\nprovider = "x"\ninput = 1\nreasoning = 1', "has reasoning and no output"),
     ],
 )
 def test_a_wrong_price_file_says_where(tmp_path: Path, text: str, complaint: str) -> None:

@@ -287,6 +287,15 @@ def test_who_may_pay(rule: PayerRule, expected: list[tuple[str, str]]) -> None:
     assert [(name, payer) for name, _, payer in hops(route(by_task, "task:coding", policy=policy))] == expected
 
 
+def test_refused_shared_keys_are_named_where_nothing_else_is_left() -> None:
+    policy = Policy(shared=frozenset({"openai"}))
+    of = snapshot(settings=Settings(payer=PayerRule.OWN_ONLY))
+    assert reasons(route(of, policy=policy)) == {("openai", "shared"): SkipReason.SHARED_REFUSED}
+    assert reasons(route(replace(of, credentials=(credential("groq"),)), policy=policy)) == {}
+    not_lent = replace(policy, shared_users=frozenset({"bob"}))
+    assert reasons(route(of, policy=not_lent)) == {}, "to let it pay would change nothing"
+
+
 def test_shared_keys_serve_only_those_who_may() -> None:
     policy = Policy(shared=frozenset({"groq", "openai"}), shared_users=frozenset({"bob"}))
     of = snapshot(credential("groq"))

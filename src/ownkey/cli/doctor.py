@@ -59,6 +59,8 @@ async def _examine_all(config: Config) -> list[Check]:
     key_check, keys = machine.check_wrapping_key(config)
     checks += [catalog_check, machine.check_provider_keys(config, catalog, os.environ), key_check]
     checks += [machine.check_port(config), check_spool(config)]
+    if config.prices is not None:
+        checks.append(machine.check_prices(config, catalog))
     if config.limits_url is not None:
         checks.append(await check_limits(config))
     webhook_check = check_webhook_settings(config)

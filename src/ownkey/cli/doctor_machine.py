@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from ownkey.crypto.key_ring import KeyRing
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError
 from ownkey.providers.catalog import load_catalog
-from ownkey.startup import load_wrapping_keys, read_shared_secrets, wrapping_key_path
+from ownkey.startup import load_wrapping_keys, read_prices, read_shared_secrets, wrapping_key_path
 
 _PROBE_TIMEOUT_SECONDS: Final = 2.0
 
@@ -39,6 +40,24 @@ def check_catalog(config: Config) -> tuple[Check, Mapping[str, Provider]]:
             catalog,
         )
     return ok("providers", f"{len(catalog)} in the catalogue."), catalog
+
+
+def check_prices(config: Config, catalog: Mapping[str, Provider]) -> Check:
+    """The operator's own prices: whether a server would start with them, and what holds today."""
+    try:
+        book = read_prices(config, catalog)
+    except ConfigError as error:
+        return fail("prices", error.message, "Correct the file that OWNKEY_PRICES names: docs/reference/usage.md.")
+    today = sum(price.holds_on(datetime.now(UTC).date()) for price in book)
+    unknown = sorted(book.providers - catalog.keys())
+    count = f"{len(book)} {'price' if len(book) == 1 else 'prices'} of your own, {today} of them for today"
+    if unknown:
+        return warn(
+            "prices",
+            f"{count}. The catalogue has no provider {', '.join(unknown)}.",
+            f"Correct the name, unless you add it in the panel: {', '.join(sorted(catalog))}.",
+        )
+    return ok("prices", f"{count}; every other model has the table's price.")
 
 
 def check_provider_keys(config: Config, catalog: Mapping[str, Provider], environ: Mapping[str, str]) -> Check:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import ownkey
-from ownkey.cli import audit, credential, route, token, usage, user
+from ownkey.cli import audit, credential, policy, route, token, usage, user
 from ownkey.cli.commands import examples, new_group
 from ownkey.cli.demo import EPILOG as DEMO_EPILOG
 from ownkey.cli.demo import demo
@@ -50,6 +50,7 @@ app.command(epilog=KEYGEN_EPILOG)(keygen)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(credential.app, name="credential")
+app.add_typer(policy.app, name="policy")
 app.add_typer(route.app, name="route")
 app.add_typer(usage.app, name="usage")
 app.add_typer(audit.app, name="audit")

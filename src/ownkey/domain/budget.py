@@ -30,8 +30,10 @@ class Reason:
     """Why a call may not be paid for. Stable codes: see `routing.SkipReason`."""
 
     BUDGET_SPENT = "budget_spent"
+    REQUEST_OVER_BUDGET = "request_over_budget"
     RATE_LIMITED = "rate_limited"
     OWN_CAP_REACHED = "own_cap_reached"
+    REQUEST_OVER_CAP = "request_over_cap"
     UNPRICED = "unpriced"
 
 
@@ -166,6 +168,11 @@ class Counter(Struct, frozen=True, kw_only=True):
         """Whether it is too much even when the calls under way cost nothing."""
         return self.spent + self.needed > self.limit
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is too much for a whole period in which nothing else is spent: waiting does not help."""
+        return self.needed > self.limit
+
 
 class CounterState(Struct, frozen=True, kw_only=True):
     """What is counted in one period that is under way: micro-dollars, calls or tokens, by its scope."""
@@ -177,12 +184,17 @@ class CounterState(Struct, frozen=True, kw_only=True):
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """Why a call may not be paid for, and when it may again. `in_flight`: only calls under way stand in its way."""
+    """Why a call may not be paid for, and when it may again; `until` None: waiting does not help.
+
+    `in_flight`: only calls under way stand in its way. `fitting_output_tokens` is the longest answer with which the
+    call would fit what is left, where that can be worked out.
+    """
 
     reason: str
     until: datetime | None = None
     in_flight: bool = False
     counters: tuple[Counter, ...] = ()
+    fitting_output_tokens: int | None = None
 
 
 class CapWarning(Struct, frozen=True):
@@ -261,14 +273,23 @@ def judge(counters: Sequence[Counter], now: datetime) -> Refusal | None:
     short = [one for one in counters if one.stop and one.short]
     if not short:
         return None
+    hopeless = [one for one in short if one.hopeless]
+    if hopeless:
+        # Of a limit of nothing, any request is too much: that says nothing of this one.
+        smallest = min(hopeless, key=lambda one: one.limit)
+        return Refusal(reason=_name_reason(smallest, whole=smallest.limit > 0), counters=tuple(short))
     used_up = [one for one in short if one.used_up]
     worst = max(used_up or short, key=lambda one: one.resets_at)
-    if worst.scope is Scope.OWN:
-        reason = Reason.OWN_CAP_REACHED
-    else:
-        reason = Reason.RATE_LIMITED if worst.scope in RATES else Reason.BUDGET_SPENT
     until = worst.resets_at if used_up else min(worst.resets_at, now + timedelta(seconds=IN_FLIGHT_SECONDS))
-    return Refusal(reason=reason, until=until, in_flight=not used_up, counters=tuple(short))
+    return Refusal(reason=_name_reason(worst, whole=False), until=until, in_flight=not used_up, counters=tuple(short))
+
+
+def _name_reason(counter: Counter, *, whole: bool) -> str:
+    if counter.scope in RATES:
+        return Reason.RATE_LIMITED
+    if counter.scope is Scope.OWN:
+        return Reason.REQUEST_OVER_CAP if whole else Reason.OWN_CAP_REACHED
+    return Reason.REQUEST_OVER_BUDGET if whole else Reason.BUDGET_SPENT
 
 
 def warn(counters: Sequence[Counter]) -> tuple[CapWarning, ...]:

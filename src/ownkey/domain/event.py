@@ -18,6 +18,7 @@ class EventType(StrEnum):
     CREDENTIAL_EXPIRES_SOON = "credential.expires_soon"
     SPENDING_LIMIT_NEAR = "spending.limit_near"
     SPENDING_LIMIT_REACHED = "spending.limit_reached"
+    SPENDING_REQUEST_REFUSED = "spending.request_refused"
 
 
 class Event(Struct, frozen=True, kw_only=True):

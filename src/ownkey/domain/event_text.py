@@ -27,9 +27,24 @@ def describe_event(type: str, data: Mapping[str, Any]) -> str | None:
         left = "within a day" if days <= 1 else f"in {days} days"
         return f"{_name(data)}: the date that was set for it passes {left}."
     if type in (EventType.SPENDING_LIMIT_NEAR, EventType.SPENDING_LIMIT_REACHED):
-        whose = _WHOSE.get(data["scope"], data["scope"]).format(group=data.get("group"))
+        whose = _whose(data)
         return f"{whose[:1].upper()}{whose[1:]} for the {data['period']} {_VERBS[EventType(type)]}."
+    if type == EventType.SPENDING_REQUEST_REFUSED:
+        return (
+            f"A request was refused: it may cost up to {_dollars(data['needed_microdollars'])}. "
+            f"{_dollars(data['spent_microdollars'])} is spent of {_whose(data)} for the {data['period']} "
+            f"({_dollars(data['limit_microdollars'])}); smaller requests may still fit."
+        )
     return None
+
+
+def _whose(data: Mapping[str, Any]) -> str:
+    return _WHOSE.get(data["scope"], str(data["scope"])).format(group=data.get("group"))
+
+
+def _dollars(microdollars: int) -> str:
+    """To the cent; what is less than one, to the last digit."""
+    return f"${microdollars / 1_000_000:,.{2 if microdollars == 0 or microdollars >= 10_000 else 6}f}"
 
 
 def _name(data: Mapping[str, Any]) -> str:

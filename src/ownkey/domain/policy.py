@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import Struct, structs
 
 from ownkey.domain.budget import Allowance, Budgets, Ceiling, Limits, shared_ceilings
 from ownkey.domain.settings import PayerRule, Preference, TaskOverride
+from ownkey.errors import RequestError
 
 LOCK_PAYER: Final = "payer"
 LOCK_PREFERENCES: Final = "preferences"
@@ -155,6 +157,32 @@ def narrow(frame: Policy, document: PolicyDocument) -> Policy:
         locks=frozenset(document.locks),
         reveal_keys=document.reveal_keys,
     )
+
+
+def find_left_out(given: Mapping[str, Any]) -> list[str]:
+    """The parts of a document that are not given, such as `limits` or `budgets.groups`: they take their defaults.
+
+    The amounts of one budget, and what is kept by name (groups, tasks), are left out at will.
+    """
+    found = []
+    for name, default in msgspec.to_builtins(PolicyDocument()).items():
+        if name not in given:
+            found.append(name)
+        elif isinstance(default, dict):
+            part = given[name]
+            found += [f"{name}.{one}" for one in default if isinstance(part, Mapping) and one not in part]
+    return found
+
+
+def check_nothing_left_out(given: Mapping[str, Any], way_out: str) -> None:
+    """Raises RequestError; `way_out` says how to mean it."""
+    left_out = find_left_out(given)
+    if left_out:
+        raise RequestError(
+            f"A policy is replaced as a whole, and this one leaves out {', '.join(left_out)}: that would go back to "
+            f"its default, and a budget or a limit to none. {way_out}",
+            param=left_out[0],
+        )
 
 
 def is_lock(name: str) -> bool:

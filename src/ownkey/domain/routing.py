@@ -77,8 +77,10 @@ class SkipReason:
     SHARED_NOT_GRANTED = "shared_not_granted"
     CONSENT_NEEDED = "consent_needed"
     BUDGET_SPENT = Reason.BUDGET_SPENT
+    REQUEST_OVER_BUDGET = Reason.REQUEST_OVER_BUDGET
     RATE_LIMITED = Reason.RATE_LIMITED
     OWN_CAP_REACHED = Reason.OWN_CAP_REACHED
+    REQUEST_OVER_CAP = Reason.REQUEST_OVER_CAP
     UNPRICED = Reason.UNPRICED
     FALLBACK_REFUSED = "fallback_refused"
     MODEL_PINNED = "model_pinned"
@@ -236,6 +238,11 @@ def attempts(
                 chain.add_shared(provider, first=not order and position == 0)
             else:
                 chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_NOT_GRANTED)
+    elif not chain.attempts:
+        # Nobody looks at them while there is something to try. Where there is not, this is why.
+        for provider in _last_resorts(order, catalog, policy):
+            if provider.id in granted:
+                chain.skip(provider, None, Payer.SHARED, SkipReason.SHARED_REFUSED)
     return Route(tuple(chain.attempts), tuple(chain.skipped), wish.label)
 
 

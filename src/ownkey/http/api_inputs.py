@@ -247,7 +247,7 @@ class PolicyDefaultsInput(Input):
 
 
 class PolicyInput(Input):
-    """The whole policy: what is left out takes its default. It only narrows what the operator's environment allows."""
+    """The whole policy. It only narrows what the operator's environment allows."""
 
     allowed_providers: list[ProviderId] | None = Field(
         None, max_length=500, description="null: all that the environment allows."

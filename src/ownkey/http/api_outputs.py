@@ -640,6 +640,9 @@ class PolicyOut(Output):
     generation: int = Field(description="The ETag of this answer; 0: nothing was decided yet.")
     updated_at: datetime | None
     updated_by: str | None
+    unknown_users: list[str] = Field(
+        description="Ids in `shared.users` that nobody has (the first hundred): mistyped, or not made yet."
+    )
 
 
 class UserPolicyOut(Output):

@@ -36,12 +36,13 @@ def hold_headers(hold: Hold) -> list[Header]:
     return headers
 
 
-def refusal_headers(counters: Sequence[Counter], wait_seconds: float) -> list[Header]:
-    """What a refusal says: what is left, and for how long, which is never beyond `Retry-After`."""
+def refusal_headers(counters: Sequence[Counter], wait_seconds: float | None) -> list[Header]:
+    """What a refusal says: what is left, and for how long, which is never beyond `Retry-After` where there is one."""
     now = datetime.now(UTC)
-    return _limit_headers(
-        [(one, one.left, min(wait_seconds, (one.resets_at - now).total_seconds())) for one in counters]
-    )
+    lasting = [(one, one.left, (one.resets_at - now).total_seconds()) for one in counters]
+    if wait_seconds is not None:
+        lasting = [(one, left, min(wait_seconds, seconds)) for one, left, seconds in lasting]
+    return _limit_headers(lasting)
 
 
 def _limit_headers(limits: Sequence[tuple[Counter, int, float]]) -> list[Header]:

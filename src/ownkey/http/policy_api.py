@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
-from ownkey.domain.policy import PolicyDocument
+from ownkey.domain.policy import PolicyDocument, check_nothing_left_out
 from ownkey.http.access import Admin, CoreDep, Reader
 from ownkey.http.api_inputs import PolicyInput
 from ownkey.http.api_outputs import PolicyFrameOut, PolicyOut, UserPolicyOut
@@ -37,9 +37,23 @@ async def get_whole_policy(core: CoreDep, admin: Admin, response: Response) -> P
 
 @router.put("/admin/policy", responses=VERSIONED, tags=["Administration"])
 async def put_policy(
-    core: CoreDep, admin: Admin, wanted: PolicyInput, response: Response, if_match: Shown = None
+    core: CoreDep,
+    admin: Admin,
+    wanted: PolicyInput,
+    response: Response,
+    if_match: Shown = None,
+    reset: Annotated[bool, Query(description="Set what is left out back to its default, instead of refusing.")] = False,
 ) -> PolicyOut:
-    """Decide anew, for every process and from now on. With `If-Match`, only over the version that you saw."""
+    """Replace the whole policy, for every process and from now on. With `If-Match`, only over the version that you saw.
+
+    What `GET` answered has all that is asked for, but for `frame`, `generation`, `updated_at`, `updated_by` and
+    `unknown_users`, which are not decided here.
+    """
+    if not reset:
+        check_nothing_left_out(
+            wanted.model_dump(exclude_unset=True),
+            "Change what GET /api/admin/policy answers and send all of it, or mean it: ?reset=true.",
+        )
     document = msgspec.convert(wanted.model_dump(), PolicyDocument)
     stored = await core.policies.put(admin.user_id, document, expected=_read_etag(if_match), actor=admin.actor)
     return _answer(core, stored, response)
@@ -58,6 +72,7 @@ def _answer(core: Core, stored: StoredPolicy, response: Response) -> PolicyOut:
             "generation": stored.generation,
             "updated_at": stored.updated_at,
             "updated_by": stored.updated_by,
+            "unknown_users": list(stored.unknown_users),
         }
     )
 

@@ -80,7 +80,10 @@ async def list_requests_json(
 
 @router.get("/requests/{request_id}", tags=["Usage"])
 async def get_request(core: CoreDep, caller: Reader, request_id: str) -> LoggedRequestOut:
-    """One of your requests, by its `X-Ownkey-Request-Id`: its attempts in order, and what each of them cost."""
+    """One of your requests, by its `X-Ownkey-Request-Id`: its attempts in order, and what each of them cost.
+
+    A request that was refused before any provider was called (a budget, a cap, no key) is not kept.
+    """
     return LoggedRequestOut.model_validate(await core.request_log.get_request(caller.user_id, request_id))
 
 

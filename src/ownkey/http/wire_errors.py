@@ -12,7 +12,9 @@ from ownkey.errors import AuthError, LimitReached, OwnkeyError, RequestError, St
 from ownkey.http.limit_headers import refusal_headers
 
 # What OpenAI's clients know as "you have no money left", in difference to "you are too fast".
-_NO_MONEY: Final = ("insufficient_quota", "budget_spent", "own_cap_reached")
+_NO_MONEY: Final = (
+    "insufficient_quota", "budget_spent", "own_cap_reached", "request_over_budget", "request_over_cap",
+)  # fmt: skip
 _OPENAI_TYPES: Final = {
     402: "insufficient_quota",
     403: "permission_error",
@@ -72,7 +74,7 @@ def error_headers(error: OwnkeyError) -> list[tuple[bytes, bytes]]:
     """`Retry-After` where waiting helps, `WWW-Authenticate` where a token is missing, how limits stand."""
     headers = []
     if isinstance(error, LimitReached):
-        headers += refusal_headers(error.counters, error.retry_after_seconds or 0)
+        headers += refusal_headers(error.counters, error.retry_after_seconds)
         if not error.passing:
             # OpenAI's and Anthropic's libraries would try twice more within seconds.
             headers.append((b"x-should-retry", b"false"))

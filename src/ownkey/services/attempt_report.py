@@ -87,6 +87,27 @@ _UNSHAREABLE: Final[dict[str, str]] = {
         "of your own, or name one model: what to try next is chosen here."
     ),
 }
+# Why a hop was left out, to the user whose request it is.
+_LEFT_OUT: Final[dict[str, str]] = {
+    SkipReason.NOT_ALLOWED: "the administrator does not allow this provider",
+    SkipReason.DISABLED: "you have switched this provider off",
+    SkipReason.NO_CREDENTIAL: "you have no API key there",
+    SkipReason.CREDENTIAL_DISABLED: "you have switched it off",
+    SkipReason.CREDENTIAL_EXPIRED: "the date that you set for it has passed",
+    SkipReason.NO_MODEL: "no model is known to use there for this",
+    SkipReason.LACKS_TOOLS: "its model cannot call tools",
+    SkipReason.LACKS_IMAGES: "its model cannot read images",
+    SkipReason.LACKS_DOCUMENTS: "its model cannot read documents",
+    SkipReason.LACKS_AUDIO: "its model cannot hear sound",
+    SkipReason.LACKS_JSON_SCHEMA: "its model cannot answer by a JSON schema",
+    SkipReason.CONTEXT_TOO_SMALL: "the request is too long for its model",
+    SkipReason.LACKS_OPERATION: "the provider does not offer this kind of request",
+    SkipReason.SHARED_REFUSED: "your settings say Only own keys",
+    SkipReason.SHARED_NOT_GRANTED: "the administrator does not lend you this key",
+    SkipReason.UNPRICED: "nobody knows what this costs, and there is a budget",
+    SkipReason.FALLBACK_REFUSED: "the request may not move to it",
+    SkipReason.MODEL_PINNED: "this kind of request does not move to another model",
+}
 # What says nothing as long as another hop says something: these hops were never to be used.
 _SAYS_LITTLE: Final = (SkipReason.FALLBACK_REFUSED, SkipReason.MODEL_PINNED)
 
@@ -240,8 +261,21 @@ def _nothing_to_try(skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return "There is no API key to use: add one for a provider, or ask the operator for a shared one."
     telling = [hop for hop in skipped if hop.reason not in _SAYS_LITTLE] or skipped
-    hops = "; ".join(f"{hop.provider}: {hop.reason.replace('_', ' ')}" for hop in telling[:8])
-    return f"No provider can be used for this request ({hops}). Add or enable an API key that can serve it."
+    hops = "; ".join(_say_skipped(hop) for hop in telling[:8])
+    reasons = {hop.reason for hop in telling}
+    if SkipReason.SHARED_REFUSED in reasons:
+        cure = "Add an API key of your own that can serve it, or let shared keys pay in your settings."
+    elif SkipReason.SHARED_NOT_GRANTED in reasons:
+        cure = "Add an API key of your own that can serve it, or ask the administrator."
+    else:
+        cure = "Add or enable an API key that can serve it."
+    return f"No provider can be used for this request ({hops}). {cure}"
+
+
+def _say_skipped(hop: Skipped) -> str:
+    named = f' "{hop.credential}"' if hop.credential else ""
+    whose = "shared key" if hop.payer is Payer.SHARED else f"own key{named}"
+    return f"{hop.provider}, {whose}: {_LEFT_OUT.get(hop.reason, hop.reason.replace('_', ' '))}"
 
 
 def _describe_attempt(one: FailedAttempt) -> dict[str, Any]:

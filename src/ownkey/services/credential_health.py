@@ -30,6 +30,7 @@ class _Change(Struct, frozen=True):
     user_id: str
     credential_id: str
     generation: int
+    health_key: str
     finding: Finding
     found_at: datetime
 
@@ -40,6 +41,7 @@ class CredentialHealth:
     def __init__(self, database: Database, keeper: StatusKeeper) -> None:
         self._database, self._keeper = database, keeper
         self._waiting: dict[str, _Change] = {}
+        # By the secret's name: what is found of another one that takes its place is news.
         self._written: dict[str, tuple[CredentialStatus, float]] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -64,13 +66,23 @@ class CredentialHealth:
         until: datetime | None = None,
     ) -> None:
         """Remember that a credential now has this status. No I/O."""
-        last = self._written.get(credential.id)
+        last = self._written.get(credential.health_key)
         if last is not None and last[0] is status and time.monotonic() - last[1] < _REPEAT_SECONDS:
             return
         if len(self._waiting) < _WAITING_LIMIT:
             finding = Finding(status=status, reason=reason, until=until)
-            self._waiting[credential.id] = _Change(user_id, credential.id, credential.generation, finding, utc_now())
+            self._waiting[credential.id] = _Change(
+                user_id, credential.id, credential.generation, credential.health_key, finding, utc_now()
+            )
             self._wake.set()
+
+    def forget(self, health_key: str) -> None:
+        """Somebody found that this secret works: should it be refused again at once, that is news. No I/O."""
+        self._written.pop(health_key, None)
+
+    def forget_all(self) -> None:
+        """Nobody knows any more what others have found."""
+        self._written.clear()
 
     async def flush(self) -> None:
         """Write what waits now."""
@@ -91,11 +103,11 @@ class CredentialHealth:
         while self._waiting:
             credential_id, change = next(iter(self._waiting.items()))
             del self._waiting[credential_id]
-            self._note_written(credential_id, change.finding.status)
+            self._note_written(change.health_key, change.finding.status)
             try:
                 async with self._database.transaction(change.user_id) as tx:
                     await users.lock_user(tx, change.user_id)
-                    await self._keeper.keep(
+                    kept = await self._keeper.keep(
                         tx,
                         change.user_id,
                         credential_id,
@@ -103,6 +115,8 @@ class CredentialHealth:
                         generation=change.generation,
                         found_at=change.found_at,
                     )
+                if kept is None:  # a test knew better, so that what it found is stored and not this
+                    self.forget(change.health_key)
             except StorageError as error:
                 logger.warning("the status of credential %s was not stored: %s", credential_id, error.message)
             except Exception:  # one row that PostgreSQL refuses must not end this for everybody

@@ -40,8 +40,8 @@ class StatusKeeper:
         *,
         generation: int | None = None,
         found_at: datetime | None = None,
-    ) -> bool:
-        """Store a finding; says whether the status is another one now.
+    ) -> bool | None:
+        """Store a finding; says whether the status is another one now, None where it was passed over.
 
         With `generation`, nothing is kept if the secret was replaced since: what is said of the old one is not true of
         the new. With `found_at`, nothing is kept if the credential was tested since: that test knows better than what
@@ -49,9 +49,9 @@ class StatusKeeper:
         """
         held = await rows.find_standing(tx, credential_id)
         if held is None or (generation is not None and held.generation != generation):
-            return False
+            return None
         if found_at is not None and held.tested_at is not None and found_at < held.tested_at:
-            return False
+            return None
         after = learn(held.standing, self._by_its_clock(finding, held.now), held.now, self._jitter())
         return await self._store(tx, user_id, credential_id, held, after)
 

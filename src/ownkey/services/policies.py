@@ -71,9 +71,12 @@ class PolicyService:
         return self._board.frame
 
     async def get(self, admin_id: str) -> StoredPolicy:
-        """What administrators decided, as it is stored this moment."""
+        """What administrators decided, as it is stored this moment, and which of the listed users nobody is (yet)."""
         async with self._changes.oversee(admin_id) as tx:
-            return await rows.load_policy(tx)
+            stored = await rows.load_policy(tx)
+            listed = stored.document.shared.users
+            unknown = await rows.find_unknown_users(tx, listed) if listed else ()
+        return structs.replace(stored, unknown_users=unknown)
 
     async def put(
         self, admin_id: str, document: PolicyDocument, *, expected: int | None = None, actor: str | None = None

@@ -6,29 +6,33 @@
     from = 2026-11-01        # the first day (UTC) on which it holds; always, where left out
     until = 2027-01-01       # the first day on which it does not hold any more
     payer = "shared"         # only calls on the operator's key; "own": only on users' keys
-    input = 1.25             # dollars per million tokens
+    input = 1.25             # dollars per million tokens; where left out beside output: as in the table
     cache_read = 0.125       # where left out: as input
     cache_write = 1.25       # where left out: as input
     cache_write_hour = 2.50  # where left out: as cache_write
-    output = 10.00
+    output = 10.00           # where left out beside input: as in the table
     reasoning = 10.00        # where left out: as output
-    request = 0.001          # dollars per call, besides
+    request = 0.001          # dollars per call, besides; alone: tokens cost nothing
     search = 10.00           # dollars per thousand searches that the provider reports, besides
     characters = 15.00       # dollars per million characters of a text to be spoken
     factor = 0.8             # in place of all these: so many times what would be charged otherwise
+
+An entry with a price for one side only takes the other one from the table. Where the table has none, the file is
+refused (`require_whole`), or the call is unpriced: what nobody gave a price is not free.
 
 Of several entries that fit a call, the last one in the file holds. Numbers are decimal and exact.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, DecimalException
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -45,11 +49,18 @@ _ZERO: Final = Decimal(0)
 _LIMIT: Final = Decimal(1_000_000)
 _PER_TOKEN: Final = ("input", "cache_read", "cache_write", "cache_write_hour", "output", "reasoning")
 _NUMBERS: Final = (*_PER_TOKEN, "request", "search", "characters", "factor")
+# What is a part of one side, and costs as much as that where it has no price.
+_PARTS: Final = {"cache_read": "input", "cache_write": "input", "cache_write_hour": "input", "reasoning": "output"}
+_PATTERN: Final = re.compile(r"[*?\[]")
+_DAY: Final = re.compile(r"\s*(?P<name>from|until)\s*=\s*(?P<day>\d[^\s#]*)\s*(?:#.*)?$")
 _FIELDS: Final = frozenset({"provider", "model", "from", "until", "payer", *_NUMBERS})
 
 
 class OwnPrice(Struct, frozen=True, kw_only=True):
-    """One entry. Either `factor` is set, or `rates` with the others (micro-dollars for one)."""
+    """One entry. Either `factor` is set, or `rates` with the others (micro-dollars for one).
+
+    `missing` is the side that has no price here, and nothing in `rates`: the table's holds. `place` is where it stands.
+    """
 
     provider: str
     model: str = "*"
@@ -61,6 +72,8 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
     search: Decimal = _ZERO
     characters: Decimal = _ZERO
     factor: Decimal | None = None
+    missing: Literal["input", "output"] | None = None
+    place: str = ""
 
     @property
     def version(self) -> str:
@@ -74,10 +87,13 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
         return (
             self.provider == provider
             and self.payer in (None, payer)
-            and (self.start is None or day >= self.start)
-            and (self.end is None or day < self.end)
+            and self.holds_on(day)
             and fnmatchcase(model, self.model)
         )
+
+    def holds_on(self, day: date) -> bool:
+        """Whether it holds on this day (UTC)."""
+        return (self.start is None or day >= self.start) and (self.end is None or day < self.end)
 
     def charge(self, tokens: Tokens | None, billed: BilledUsage) -> Decimal | None:
         """Micro-dollars for a call; only where there are rates. None: it is charged by what nobody has counted."""
@@ -117,11 +133,32 @@ class PriceBook:
         except OSError as error:
             raise ConfigError(f"OWNKEY_PRICES: {path} cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, DecimalException) as error:
-            raise ConfigError(f"OWNKEY_PRICES: {path} is not valid TOML: {error}.") from None
+            why = _find_wrong_day(path) or f"is not valid TOML: {error}."
+            raise ConfigError(f"OWNKEY_PRICES: {path} {why}") from None
         entries = document.pop("price", [])
         if document or not isinstance(entries, list):
             raise ConfigError(f"OWNKEY_PRICES: {path} holds tables [[price]] and nothing else.")
         return cls([_read(entry, f"OWNKEY_PRICES: {path}: [[price]] {n}") for n, entry in enumerate(entries, 1)])
+
+    def __len__(self) -> int:
+        return sum(len(prices) for prices in self._by_provider.values())
+
+    def __iter__(self) -> Iterator[OwnPrice]:
+        return (price for prices in self._by_provider.values() for price in reversed(prices))
+
+    def require_whole(self, has_other_price: Callable[[str, str | None], bool]) -> None:
+        """Refuse entries for one side only that have nowhere to take the other one from. Raises ConfigError.
+
+        `has_other_price(provider, model)` says whether the table has one; the model is None for a pattern.
+        """
+        for price in self:
+            model = None if _PATTERN.search(price.model) else price.model
+            if price.missing is not None and not has_other_price(price.provider, model):
+                raise ConfigError(
+                    f"{price.place} has no price for {price.missing}, and the table has none of "
+                    f"{price.provider}/{price.model} to take in its place. "
+                    f"Write {price.missing} = 0 if it costs nothing."
+                )
 
     @property
     def providers(self) -> frozenset[str]:
@@ -150,6 +187,9 @@ def _read(entry: Any, place: str) -> OwnPrice:
     start, end = _read_day(entry, "from", place), _read_day(entry, "until", place)
     if start is not None and end is not None and end <= start:
         raise ConfigError(f"{place}: it ends before it begins.")
+    for part, whole in _PARTS.items():
+        if part in numbers and whole not in numbers:
+            raise ConfigError(f"{place} has {part} and no {whole}, which it is a part of. Add {whole}.")
     payer = entry.get("payer")
     if payer is not None and payer not in list(Payer):
         raise ConfigError(f"{place}: payer is own or shared.")
@@ -164,7 +204,33 @@ def _read(entry: Any, place: str) -> OwnPrice:
         search=numbers.get("search", _ZERO) * _THOUSAND,
         characters=numbers.get("characters", _ZERO),
         factor=factor,
+        missing=_find_missing(numbers),
+        place=place,
     )
+
+
+def _find_missing(numbers: dict[str, Decimal]) -> Literal["input", "output"] | None:
+    if "input" in numbers and "output" not in numbers:
+        return "output"
+    return "input" if "output" in numbers and "input" not in numbers else None
+
+
+def _find_wrong_day(path: Path) -> str | None:
+    """The parser says where it stumbled over a date, and not that no month has that number."""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for number, line in enumerate(lines, 1):
+        found = _DAY.match(line)
+        if found is None:
+            continue
+        try:
+            date.fromisoformat(found["day"])
+        except ValueError:
+            name, day = found["name"], found["day"][:20]
+            return f"line {number}: {name} = {day} is not a day of the calendar. Write it as 2026-11-01."
+    return None
 
 
 def _make_rates(numbers: dict[str, Decimal]) -> Rates:

@@ -91,22 +91,29 @@ class Pricing:
         look something up, for a fee. `characters`: text to be spoken, for models that charge by that.
         """
         own = self._book.find(provider.id, model, payer, at)
-        if own is not None and own.factor is None:
-            amount: Decimal | None = own.bound(input_tokens, output_tokens, searches, characters)
-        elif provider.prices is None:
-            return None
-        else:
-            amount = self._table.bound(
+
+        def of_table(answer: int) -> Decimal | None:
+            if provider.prices is None:
+                return None
+            return self._table.bound(
                 provider.prices,
                 model,
                 at,
                 input_tokens=input_tokens,
-                output_tokens=output_tokens,
+                output_tokens=answer,
                 special=special,
                 audio_seconds=audio_seconds,
                 searches=searches,
                 characters=characters,
             )
+
+        if own is None or own.factor is not None:
+            amount = of_table(output_tokens)
+        elif own.missing is None:
+            amount = own.bound(input_tokens, output_tokens, searches, characters)
+        else:
+            rest = _take_side(own.missing, of_table(0), of_table(output_tokens))
+            amount = None if rest is None else own.bound(input_tokens, output_tokens, searches, characters) + rest
         if amount is None:
             return None
         return int(_times(amount, own).to_integral_value(ROUND_CEILING))
@@ -134,8 +141,14 @@ class Pricing:
         own = self._book.find(provider.id, model, payer, at)
         listed = self.list_price(provider.prices, model, at)
         if own is not None and own.rates is not None:
-            context = None if listed is None else listed.context_tokens
-            return ListPrice(_per_million(own.rates.fresh.base), _per_million(own.rates.text.base), context)
+            fresh, text = _per_million(own.rates.fresh.base), _per_million(own.rates.text.base)
+            if listed is None:
+                return ListPrice(fresh, text, None) if own.missing is None else None
+            return ListPrice(
+                listed.input_microdollars if own.missing == "input" else fresh,
+                listed.output_microdollars if own.missing == "output" else text,
+                listed.context_tokens,
+            )
         if listed is None:
             return None
         prices = (listed.input_microdollars, listed.output_microdollars)
@@ -176,15 +189,38 @@ class Pricing:
         own: OwnPrice | None,
     ) -> tuple[Decimal, str] | None:
         """What these tokens cost, and by which price."""
-        if own is not None and own.factor is None:
+        if own is not None and own.factor is None and own.missing is None:
             charged = own.charge(tokens, billed)
             return None if charged is None else (charged, own.version)
         if price_provider is None:
             return None
+        if own is not None and own.missing is not None:
+            charged = own.charge(tokens, billed)
+            if charged is None or tokens is None:
+                return None
+            rest = self._compute_side(price_provider, model, at, tokens, billed, own.missing)
+            return None if rest is None else (charged + rest, f"{self._table.version}, {own.version}")
         amount = self._table.charge(price_provider, model, tokens, at, billed)
         if amount is None:
             return None
         return _times(amount, own), self._table.version if own is None else f"{self._table.version}, {own.version}"
+
+    def _compute_side(
+        self, price_provider: str, model: str, at: datetime, tokens: Tokens, billed: BilledUsage, side: str
+    ) -> Decimal | None:
+        """What one side of a call costs by the table."""
+        silent = structs.replace(tokens, output_text=0, output_reasoning=0)
+        unbilled = structs.replace(billed, output_audio=0, output_image=0, output_video=0, output_citation=0)
+        without = self._table.charge(price_provider, model, silent, at, unbilled)
+        if side == "input":
+            return without
+        return _take_side(side, without, self._table.charge(price_provider, model, tokens, at, billed))
+
+
+def _take_side(side: str, without_answer: Decimal | None, whole: Decimal | None) -> Decimal | None:
+    if without_answer is None or whole is None:
+        return None
+    return without_answer if side == "input" else max(whole - without_answer, Decimal(0))
 
 
 def _read_reported(event: UsageEvent, provider: Provider | None) -> Decimal | None:

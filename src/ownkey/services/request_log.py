@@ -112,7 +112,10 @@ class RequestLog:
             async with self._changes.read(user_id) as tx:
                 found = _assemble(await rows.find_request(tx, request_id))
         if not found:
-            raise NotFound("There is no such request, or what is known of it was deleted by now.")
+            raise NotFound(
+                "There is no such request, or what is known of it was deleted by now. A request that was refused "
+                "before any provider was called is not kept: its answer said why."
+            )
         return found[0]
 
     async def export(

@@ -39,11 +39,19 @@ _REASONS: Final[Mapping[str, str]] = {
     SkipReason.CONTEXT_TOO_SMALL: "the request is too long for the model",
     SkipReason.LACKS_OPERATION: "the provider does not offer this operation",
     SkipReason.SHARED_REFUSED: "the user does not want the operator's key to be used",
-    SkipReason.SHARED_NOT_GRANTED: "the operator's key does not serve this user",
+    SkipReason.SHARED_NOT_GRANTED: "the administrator does not lend this user the operator's key",
     SkipReason.CONSENT_NEEDED: "the user has not agreed to the operator's key yet",
     SkipReason.BUDGET_SPENT: "a budget of the operator's money has too little left",
+    SkipReason.REQUEST_OVER_BUDGET: (
+        "the request may cost more than a whole budget of the operator's money, so that waiting does not help; a "
+        "smaller limit on the length of the answer may"
+    ),
     SkipReason.RATE_LIMITED: "so many calls or tokens a minute are allowed on the operator's key",
     SkipReason.OWN_CAP_REACHED: "the user's own cap has too little left",
+    SkipReason.REQUEST_OVER_CAP: (
+        "the request may cost more than the user's whole cap, so that waiting does not help; a smaller limit on the "
+        "length of the answer may"
+    ),
     SkipReason.UNPRICED: "nobody knows the price, and there is a budget",
     SkipReason.FALLBACK_REFUSED: "falling back to it is switched off",
     SkipReason.MODEL_PINNED: "only the first model of the chain may be used for this",

@@ -12,10 +12,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ownkey.background import end_task
 from ownkey.domain.budget import (
+    MICRODOLLARS_LIMIT,
     RATES,
     Bound,
     Ceiling,
@@ -23,6 +24,7 @@ from ownkey.domain.budget import (
     CounterState,
     Reason,
     Refusal,
+    Scope,
     count,
     judge,
     own_ceilings,
@@ -33,7 +35,7 @@ from ownkey.domain.routing import TEXT_OPERATIONS, Attempt, Operation, RouteRequ
 from ownkey.domain.settings import Payer, Snapshot
 from ownkey.domain.usage import MAY_HAVE_CHARGED, TokensSource, UsageEvent
 from ownkey.errors import StorageError
-from ownkey.services.call_bound import assume_extent, price, read_extent
+from ownkey.services.call_bound import Extent, assume_extent, price, read_extent
 from ownkey.services.expiry import utc_now
 from ownkey.services.metering import Metering
 from ownkey.services.policy_board import PolicyBoard
@@ -49,6 +51,9 @@ from ownkey.storage.spending import Reservation
 _LATE_SECONDS: Final = 300.0
 _TIDY_SECONDS: Final = 60.0
 _FLUSH_SECONDS: Final = 2.0
+# `, "max_completion_tokens": 16384`, and some room.
+_LIMIT_BYTES: Final = 40
+_UNSAID: Final = (*RATES, Scope.TOTAL)
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +151,10 @@ class SpendingService:
             self._run(self._watch.tell(news))
         if not answer.granted:
             self._give_back(taken)
-            return judge(answer.counters, answer.at)
+            refusal = judge(answer.counters, answer.at)
+            if refusal is None or operation != "chat":
+                return refusal
+            return structs.replace(refusal, fitting_output_tokens=self._find_fit(attempt, extent, refusal, now))
         return Hold(event_id=event_id, at=answer.at, counters=(*counters, *answer.counters), promised=True, taken=taken)
 
     def settle(self, hold: Hold, event: UsageEvent) -> None:
@@ -233,6 +241,24 @@ class SpendingService:
             # As with a promise of money: the client is gone, and Redis may have counted the call already.
             self._run(self._give_back_when_known(taking))
             raise
+
+    def _find_fit(self, attempt: Attempt, extent: Extent, refusal: Refusal, at: datetime) -> int | None:
+        """The longest answer, in tokens, with which the call would fit what is left when those under way cost nothing.
+
+        None where nobody can say, and of what everybody together may spend, which is the operator's business.
+        """
+        if refusal.in_flight or not extent.output_tokens or any(one.scope in _UNSAID for one in refusal.counters):
+            return None
+        room = min(one.limit - one.spent for one in refusal.counters)
+        # The limit has to be written into the body, whose bytes count.
+        written = structs.replace(extent, input_tokens=extent.input_tokens + _LIMIT_BYTES)
+        without = price(self._pricing, attempt, structs.replace(written, output_tokens=0), at).cost_microdollars
+        whole = price(self._pricing, attempt, written, at).cost_microdollars
+        if without is None or whole is None or whole >= MICRODOLLARS_LIMIT:
+            return None
+        # Each token of an answer costs the same. Both costs are rounded up: one more makes it too little, not too much.
+        fitting = (room - without) * extent.output_tokens // (whole - without + 1)
+        return min(fitting, extent.output_tokens) if fitting > 0 else None
 
     async def _settle_what_is_over(self) -> None:
         flushing = asyncio.ensure_future(self._metering.flush())

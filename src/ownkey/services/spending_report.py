@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Any, Final
 
 from ownkey.domain.budget import RATES, Reason, Refusal, Scope
@@ -17,9 +18,13 @@ _WHOSE: Final = {
     Scope.TOTAL: "The budget of the operator's money",
     Scope.OWN: "Your own cap",
 }
+_RAISE: Final = "Raise it in your settings, or let it only warn."
+_GO_AROUND: Final = "Requests on a key of your own are outside of it: add one, or ask the administrator."
 _CURE: Final = {
-    Reason.BUDGET_SPENT: "Requests on a key of your own are outside of it: add one, or ask the administrator.",
-    Reason.OWN_CAP_REACHED: "Raise it in your settings, or let it only warn.",
+    Reason.BUDGET_SPENT: _GO_AROUND,
+    Reason.REQUEST_OVER_BUDGET: _GO_AROUND,
+    Reason.OWN_CAP_REACHED: _RAISE,
+    Reason.REQUEST_OVER_CAP: _RAISE,
 }
 
 
@@ -30,11 +35,14 @@ def refused(
     *,
     now: Callable[[], datetime] = utc_now,
 ) -> NoProvider | None:
-    """The error, if money is what was missing: of several refusals the one that is over first."""
-    timed = [one for one in refusals if one.until is not None]
+    """The error, if money is what was missing: of several refusals the one that is over first, if any ever is."""
+    timed = [(one.until, one) for one in refusals if one.until is not None]
     if timed:
-        first = min(timed, key=lambda one: one.until or now())
+        _, first = min(timed, key=lambda pair: pair[0])
         return _limit_reached(first, extra, now())
+    lasting = next((one for one in refusals if one.counters), None)
+    if lasting is not None:
+        return _limit_reached(lasting, extra, now())
     if any(hop.reason == SkipReason.CONSENT_NEEDED for hop in skipped):
         return NoProvider(
             "The operator's keys serve you once you have agreed to it: see your settings (`shared_consent`). Or add an "
@@ -47,10 +55,9 @@ def refused(
 
 
 def _limit_reached(refusal: Refusal, extra: dict[str, Any], now: datetime) -> LimitReached:
-    assert refusal.until is not None  # noqa: S101  # chosen so
-    wait = max(1.0, (refusal.until - now).total_seconds())
+    wait = None if refusal.until is None else max(1.0, (refusal.until - now).total_seconds())
     return LimitReached(
-        _describe(refusal),
+        _describe(refusal, wait),
         code=refusal.reason,
         retry_after_seconds=wait,
         counters=refusal.counters,
@@ -59,27 +66,55 @@ def _limit_reached(refusal: Refusal, extra: dict[str, Any], now: datetime) -> Li
     )
 
 
-def _describe(refusal: Refusal) -> str:
-    until = f"{refusal.until:%Y-%m-%d %H:%M} UTC"
+def _describe(refusal: Refusal, wait_seconds: float | None) -> str:
+    if wait_seconds is None or refusal.until is None:
+        return _describe_lasting(refusal)
+    again = f"Try again in {_seconds(wait_seconds)}."
     if refusal.reason == Reason.RATE_LIMITED:
         limits = ", ".join(
             f"{one.limit:,} {'calls' if one.scope is Scope.REQUESTS else 'tokens'} a minute"
             for one in refusal.counters
             if one.scope in RATES
         )
-        return f"The operator's keys serve you at most {limits}. Try again in a moment."
+        return f"The operator's keys serve you at most {limits}. {again}"
     worst = max(refusal.counters, key=lambda one: (one.used_up, one.resets_at))
     whose = f"{_WHOSE[worst.scope]} for this {worst.period}"
     if refusal.in_flight:
-        return f"{whose} is promised to requests that are under way. Try again in a moment."
+        return f"{whose} is promised to requests that are under way. {again}"
+    until = f"{refusal.until:%Y-%m-%d %H:%M} UTC"
     cure = _CURE[refusal.reason]
     if worst.spent >= worst.limit:
         return f"{whose} is used up until {until}. {cure}"
     left = "" if worst.scope is Scope.TOTAL else f" ${_dollars(worst.limit - worst.spent)} is left until {until}."
     return (
         f"This request may cost up to ${_dollars(worst.needed)}, more than {whose[:1].lower()}{whose[1:]} has left."
-        f"{left} A smaller limit on the length of the answer lowers that. {cure}"
+        f"{left} {_describe_fit(refusal)} {cure}"
     )
+
+
+def _describe_lasting(refusal: Refusal) -> str:
+    """What the next day or month will not change."""
+    smallest = min((one for one in refusal.counters if one.hopeless), key=lambda one: one.limit)
+    whose, cure = f"{_WHOSE[smallest.scope]} for each {smallest.period}", _CURE[refusal.reason]
+    if smallest.limit == 0:
+        return f"{whose} is $0.00, which pays for no request at all. {cure}"
+    limit = "" if smallest.scope is Scope.TOTAL else f", which is ${_dollars(smallest.limit)}"
+    return (
+        f"This request may cost up to ${_dollars(smallest.needed)}. That is more than the whole of "
+        f"{whose[:1].lower()}{whose[1:]}{limit}: waiting does not help. {_describe_fit(refusal)} {cure}"
+    )
+
+
+def _describe_fit(refusal: Refusal) -> str:
+    if refusal.fitting_output_tokens is None:
+        return "A smaller limit on the length of the answer lowers that."
+    return f"An answer of at most {refusal.fitting_output_tokens:,} tokens (`max_tokens`) would fit."
+
+
+def _seconds(seconds: float) -> str:
+    """As `Retry-After` has it."""
+    whole = ceil(seconds)
+    return "a second" if whole == 1 else f"{whole:,} seconds"
 
 
 def _dollars(microdollars: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,12 +14,16 @@ from ownkey.storage.sql import query
 
 
 class StoredPolicy(Struct, frozen=True, kw_only=True):
-    """The document and where it comes from. Generation 0: none was ever stored."""
+    """The document and where it comes from. Generation 0: none was ever stored.
+
+    `unknown_users` are ids that it lists and nobody has, where they were looked for: the first hundred.
+    """
 
     document: PolicyDocument = PolicyDocument()
     generation: int = 0
     updated_at: datetime | None = None
     updated_by: str | None = None
+    unknown_users: tuple[str, ...] = ()
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(PolicyDocument)
@@ -29,6 +33,11 @@ async def load_policy(tx: Any) -> StoredPolicy:
     """What is stored. Raises msgspec.ValidationError for a document that this version cannot read."""
     row = await tx.fetchrow(query("get_policy"))
     return StoredPolicy() if row is None else StoredPolicy(**{**row, "document": _DOCUMENT.decode(row["document"])})
+
+
+async def find_unknown_users(tx: Any, user_ids: Sequence[str]) -> tuple[str, ...]:
+    """Which of these ids nobody has, the first hundred of them; for a role that sees everybody."""
+    return tuple(row["named"] for row in await tx.fetch(query("find_unknown_users"), list(user_ids)))
 
 
 async def put_policy(

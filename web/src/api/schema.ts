@@ -283,7 +283,10 @@ export interface paths {
         get: operations["get_whole_policy"];
         /**
          * Put Policy
-         * @description Decide anew, for every process and from now on. With `If-Match`, only over the version that you saw.
+         * @description Replace the whole policy, for every process and from now on. With `If-Match`, only over the version that you saw.
+         *
+         *     What `GET` answered has all that is asked for, but for `frame`, `generation`, `updated_at`, `updated_by` and
+         *     `unknown_users`, which are not decided here.
          */
         put: operations["put_policy"];
         post?: never;
@@ -971,6 +974,8 @@ export interface paths {
         /**
          * Get Request
          * @description One of your requests, by its `X-Ownkey-Request-Id`: its attempts in order, and what each of them cost.
+         *
+         *     A request that was refused before any provider was called (a budget, a cap, no key) is not kept.
          */
         get: operations["get_request"];
         put?: never;
@@ -3072,7 +3077,7 @@ export interface components {
         };
         /**
          * PolicyInput
-         * @description The whole policy: what is left out takes its default. It only narrows what the operator's environment allows.
+         * @description The whole policy. It only narrows what the operator's environment allows.
          */
         PolicyInput: {
             /**
@@ -3146,6 +3151,11 @@ export interface components {
             /** Reveal Keys */
             reveal_keys: boolean;
             shared: components["schemas"]["SharedAccessOut"];
+            /**
+             * Unknown Users
+             * @description Ids in `shared.users` that nobody has (the first hundred): mistyped, or not made yet.
+             */
+            unknown_users: string[];
             /** Updated At */
             updated_at: string | null;
             /** Updated By */
@@ -5986,7 +5996,10 @@ export interface operations {
     };
     put_policy: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Set what is left out back to its default, instead of refusing. */
+                reset?: boolean;
+            };
             header?: {
                 /** @description The `ETag` of the list that you changed from, or the `version` of the one entry, in quotes. When it was changed since, the answer is 412 `changed_elsewhere` and nothing is changed. Without it, the change is made anyway. */
                 "If-Match"?: string | null;

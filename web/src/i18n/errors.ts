@@ -69,7 +69,9 @@ const german = {
   provider_unreachable: "Der Anbieter ist nicht erreichbar.",
   schema_outdated: "Die Datenbank wartet auf eine Umstellung. Sagen Sie es dem Betreiber.",
   budget_spent: "Vom Geld des Betreibers ist dafür nicht genug übrig.",
+  request_over_budget: "Diese Anfrage könnte mehr kosten als das ganze Budget. Warten hilft nicht: Begrenzen Sie die Länge der Antwort.",
   own_cap_reached: "Ihre eigene Obergrenze ist erreicht. Heben Sie sie an, oder lassen Sie nur warnen.",
+  request_over_cap: "Diese Anfrage könnte mehr kosten als Ihre ganze Obergrenze. Heben Sie sie an, oder begrenzen Sie die Länge der Antwort.",
   consent_needed: "Stimmen Sie zuerst zu, dass gemeinsame Schlüssel benutzt werden.",
 };
 
@@ -142,7 +144,9 @@ const spanish: Record<keyof typeof german, string> = {
   provider_unreachable: "No se puede contactar con el proveedor.",
   schema_outdated: "La base de datos espera una actualización. Avise a quien gestiona el servidor.",
   budget_spent: "No queda bastante del dinero del operador para esto.",
+  request_over_budget: "Esta solicitud podría costar más que todo el presupuesto. Esperar no sirve: limite la longitud de la respuesta.",
   own_cap_reached: "Ha alcanzado su propio límite. Súbalo o deje que solo avise.",
+  request_over_cap: "Esta solicitud podría costar más que todo su límite. Súbalo o limite la longitud de la respuesta.",
   consent_needed: "Acepte primero que se usen claves compartidas.",
 };
 
