@@ -9,15 +9,17 @@ import { skipReason } from "./skipped.js";
 type Around = Pick<PanelSurroundings, "store" | "language" | "format">;
 type Hop = Route["skipped"][number];
 
+// These say no more than that there is no key.
+const BARE: readonly string[] = ["no_credential", "shared_refused"];
 // These follow from what the person or the administrators chose: they say little where anything else stood in the way.
-const CHOSEN = ["no_credential", "shared_refused", "shared_not_granted", "not_allowed", "disabled", "fallback_refused"];
+const CHOSEN: readonly string[] = [...BARE, "shared_not_granted", "not_allowed", "disabled", "fallback_refused"];
 // These are about money, not about one provider.
-const OF_MONEY = ["own_cap_reached", "consent_needed", "budget_spent", "rate_limited", "shared_refused", "fallback_refused"];
+const OF_MONEY = ["own_cap_reached", "consent_needed", "budget_spent", "rate_limited", "fallback_refused"];
 
 /** A sentence, and the server's code for it; null where something serves, or nothing is there that could. */
 export function whyNowhere(at: Around, route: Route): { text: string; reason: string } | null {
   if (route.attempts.length) return null;
-  const hop = route.skipped.find((one) => !CHOSEN.includes(one.reason)) ?? route.skipped.find((one) => one.reason !== "no_credential");
+  const hop = route.skipped.find((one) => !CHOSEN.includes(one.reason)) ?? route.skipped.find((one) => !BARE.includes(one.reason));
   if (!hop) return null;
   const text = hop.reason === "own_cap_reached" ? capText(at, hop) : skipReason(at, hop.reason, hop.until);
   return { text: OF_MONEY.includes(hop.reason) ? `${text}.` : `${at.store.label(hop.provider)}: ${text}.`, reason: hop.reason };
