@@ -18,6 +18,7 @@ import uvicorn
 from playwright.async_api import Browser, Page
 
 from ownkey import Config, Ownkey
+from ownkey.domain.policy import PolicyDocument
 from ownkey.domain.routing import shared_credential_id
 from ownkey.testing import SimulatedProviders
 from tests.listening import bind_loopback
@@ -29,6 +30,7 @@ from tests.panel.site import SHARED, Person, Recorder, Site
 from tests.panel.watch import Watch
 
 Enter = Callable[..., Awaitable[Page]]
+Decide = Callable[..., Awaitable[None]]
 
 LIAR_LABEL: Final = "<img src=x onerror=__pwned('provider')> & Söhne"
 _LIAR: Final = """
@@ -168,6 +170,18 @@ async def watch(browser: Browser, site: Site) -> AsyncIterator[Watch]:
 async def page(watch: Watch) -> Page:
     """An empty page in a fresh profile."""
     return await watch.new_page()
+
+
+@pytest_asyncio.fixture
+async def decide(site: Site) -> AsyncIterator[Decide]:
+    """Decides the policy; afterwards nothing is decided."""
+    admin = await site.admin("lender")
+
+    async def decide(**parts: Any) -> None:
+        await site.ok.policies.put(admin.id, PolicyDocument(**parts))
+
+    yield decide
+    await site.ok.policies.put(admin.id, PolicyDocument())
 
 
 @pytest.fixture

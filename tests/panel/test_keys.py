@@ -346,7 +346,7 @@ async def test_a_key_ends_after_a_while_and_is_marked_before(enter: Enter, site:
     row = card(page, "groq").locator(".keys-key")
     for choice, shown, tone in (
         ("in 90 days", "expires in 2 months", ""),
-        ("in 7 days", "expires in 6 days", "warn"),
+        ("in 7 days", "expires in 7 days", "warn"),
         ("in 30 minutes", "expires in 29 minutes", "bad"),
     ):
         await choose(page, row, "Edit")

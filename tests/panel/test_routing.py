@@ -393,7 +393,7 @@ async def test_what_is_left_out_says_why(enter: Enter, site: Site, person: Perso
     await expect(left_out.filter(has_text="Groq").first).to_contain_text("cannot see images")
     await page.get_by_label("Only own keys").check()
     await expect(page.get_by_role("status").filter(has_text="It would fail at once")).to_be_visible()
-    await expect(chain(page)).to_contain_text(["Nothing can serve this request"])
+    await expect(chain(page)).to_have_count(0)
 
 
 async def test_what_rests_says_until_when(enter: Enter, site: Site, person: Person) -> None:

@@ -37,7 +37,8 @@ interface Inner extends HTMLElement {
 
 const LINK = /^#link=(okl-[\w-]+)$/;
 const OUTSIDE = /^#error=(\w+)$/;
-const TAB = /^#([a-z]+)$/;
+// What is open inside a tab may stand behind it.
+const TAB = /^#([a-z]+)(?:\/[\w-]+)?$/;
 
 export class OwnkeyPage extends LitElement implements PageSurroundings {
   readonly api = new ApiClient(new URL(/* @vite-ignore */ ".", import.meta.url).href);

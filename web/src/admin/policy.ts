@@ -6,10 +6,10 @@ import { budgets as budgetTexts } from "../i18n/admin_budgets.js";
 import { policy } from "../i18n/admin_policy.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
-import { field, skeleton } from "../parts/controls.js";
+import { skeleton } from "../parts/controls.js";
 import { failure } from "../parts/failure.js";
-import { icon } from "../parts/icons.js";
 import { BudgetForm } from "./budget_form.js";
+import { ListedUsers } from "./listed_users.js";
 import type { AdminSurroundings } from "./surroundings.js";
 import styles from "./policy.css?inline";
 
@@ -28,10 +28,9 @@ export class PolicyView extends View<AdminSurroundings> {
   #stored: Stored | null = null;
   #etag: string | null = null;
   #draft: Draft | null = null;
-  /** The user ids as they are being typed. */
-  #listed = "";
   #busy = false;
   #failure: unknown = null;
+  #listed = new ListedUsers(this.at, (users) => this.#set({ shared: { ...this.#draft!.shared, users } }));
   #budgets = new BudgetForm(
     this.at,
     () => ({ budgets: this.#draft!.budgets!, limits: this.#draft!.limits! }),
@@ -46,6 +45,7 @@ export class PolicyView extends View<AdminSurroundings> {
   }
 
   override leave(): void {
+    this.#listed.leave();
     if (!this.#changed) {
       removeEventListener("beforeunload", this.#keep);
     } else if ((this.at.root as ShadowRoot).isConnected) {
@@ -147,22 +147,7 @@ export class PolicyView extends View<AdminSurroundings> {
         )}
       </div>
       ${access === "listed"
-        ? field({
-            id: "policy-users",
-            label: t.users,
-            hint: draft.shared.users?.length ? nothing : html`<span class="policy-nobody">${icon("alert")} ${t.listedNobody}</span>`,
-            control: (id, describedBy) => html`<textarea
-              id=${id}
-              aria-describedby=${describedBy}
-              rows="4"
-              spellcheck="false"
-              .value=${this.#listed}
-              @input=${(event: Event) => {
-                this.#listed = (event.target as HTMLTextAreaElement).value;
-                this.#set({ shared: { ...draft.shared, users: lines(this.#listed) } });
-              }}
-            ></textarea>`,
-          })
+        ? this.#listed.render(draft.shared.users ?? [])
         : nothing}
       <label class="choice"
         ><input
@@ -301,7 +286,7 @@ export class PolicyView extends View<AdminSurroundings> {
   #take(stored: Stored): void {
     this.#stored = stored;
     this.#draft = draftOf(stored);
-    this.#listed = stored.shared.users.join("\n");
+    this.#listed.reset(stored.shared.users);
     this.#budgets.reset();
   }
 
@@ -371,8 +356,4 @@ function choice(group: string, label: string, chosen: boolean, choose: () => voi
 
 function toggled(all: readonly string[], one: string, on: boolean): string[] {
   return on ? [...all, one].sort() : all.filter((other) => other !== one);
-}
-
-function lines(text: string): string[] {
-  return [...new Set(text.split(/\r?\n/).map((one) => one.trim()).filter(Boolean))].sort();
 }

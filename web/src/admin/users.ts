@@ -19,6 +19,7 @@ import styles from "./users.css?inline";
 
 type User = components["schemas"]["UserOut"];
 type Link = components["schemas"]["NewLinkOut"];
+type GroupBudget = components["schemas"]["GroupBudgetOut"];
 
 type Open =
   | { kind: "invite"; login: string; admin: boolean; fault: string | null }
@@ -53,7 +54,7 @@ export class UsersView extends View<AdminSurroundings> {
   #failure: unknown = null;
   #open: Open | null = null;
   /** The groups that there are, once somebody is to be put into one. */
-  #groups: readonly string[] = [];
+  #groups: readonly GroupBudget[] | null = null;
   #busy = false;
   #identity = new ConfirmIdentity(this.at);
 
@@ -327,7 +328,7 @@ export class UsersView extends View<AdminSurroundings> {
   async #beginGroup(user: User): Promise<void> {
     this.#show({ kind: "group", user, group: user.group ?? "", fault: null });
     try {
-      this.#groups = (await this.at.api.get("/api/admin/budgets")).groups.map((one) => one.name);
+      this.#groups = (await this.at.api.get("/api/admin/budgets")).groups;
       this.update();
     } catch {
       // Names to choose from are a help: without them the name is typed.
@@ -442,7 +443,7 @@ export class UsersView extends View<AdminSurroundings> {
         ${field({
           id: "group",
           label: t.groupName,
-          hint: t.groupHint,
+          hint: html`<span role="status">${this.#groupHint(open.group)}</span>`,
           error: open.fault,
           control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} list="groups" autofocus
               autocomplete="off" autocapitalize="off" spellcheck="false" maxlength="40" .value=${open.group}
@@ -450,11 +451,22 @@ export class UsersView extends View<AdminSurroundings> {
                 open.group = (event.target as HTMLInputElement).value;
                 open.fault = null;
                 this.update();
-              }} /><datalist id="groups">${this.#groups.map((one) => html`<option value=${one}></option>`)}</datalist>`,
+              }} /><datalist id="groups">${this.#groups?.map((one) => html`<option value=${one.name}></option>`)}</datalist>`,
         })}`,
       actions: html`<button type="button" @click=${close}>${s.cancel}</button>
         <button class="primary" ?disabled=${this.#busy}>${s.save}</button>`,
     });
+  }
+
+  /** How the group is called when it was typed otherwise, and whether it has no money yet. */
+  #groupHint(typed: string): string {
+    const t = users[this.at.language];
+    const name = typed.trim().toLowerCase();
+    if (!GROUP.test(name)) return t.groupHint;
+    const known = this.#groups?.find((one) => one.name === name);
+    const money = known?.pots.some((pot) => pot.limit_microdollars !== null);
+    const hints = [name === typed.trim() ? "" : t.groupRenamed(name), this.#groups && !money ? t.groupBare(name) : ""];
+    return hints.filter(Boolean).join(" ") || t.groupHint;
   }
 
   #inviteDialog(open: Open & { kind: "invite" }): TemplateResult {

@@ -27,6 +27,11 @@ export class Format {
     return new Intl.NumberFormat(this.locale, { notation: "compact", maximumFractionDigits }).format(value);
   }
 
+  /** $1,000,000,000: whole dollars. */
+  dollars(value: number): string {
+    return new Intl.NumberFormat(this.locale, { style: "currency", currency: "USD", maximumFractionDigits: 0 }).format(value);
+  }
+
   percent(share: number): string {
     return new Intl.NumberFormat(this.locale, { style: "percent", maximumFractionDigits: 1 }).format(share);
   }
@@ -95,13 +100,15 @@ export class Format {
     return new Intl.DateTimeFormat(this.locale, { timeStyle: "short" }).format(new Date(instant));
   }
 
-  /** "3 hours ago", "in 2 days", "now". */
+  /** "3 hours ago", "in 2 days", "now". Days are those of the calendar where the person is: "tomorrow" is tomorrow. */
   relative(instant: string | null | undefined, now = Date.now()): string {
     if (!instant) return "—";
     const seconds = (new Date(instant).getTime() - now) / 1000;
     const format = new Intl.RelativeTimeFormat(this.locale, { numeric: "auto" });
     for (const [unit, size] of UNITS) {
-      if (Math.abs(seconds) >= size) return format.format(Math.trunc(seconds / size), unit);
+      if (Math.abs(seconds) < size) continue;
+      const days = unit === "day" ? daysBetween(new Date(now), new Date(instant)) : 0;
+      return format.format(days || Math.trunc(seconds / size), unit);
     }
     return format.format(0, "second");
   }
@@ -124,4 +131,10 @@ export class Format {
   get timeZone(): string {
     return new Intl.DateTimeFormat(this.locale).resolvedOptions().timeZone;
   }
+}
+
+/** Midnights from one moment to the other; a day of a changed clock is a day. */
+function daysBetween(from: Date, to: Date): number {
+  const midnight = (day: Date): number => Date.UTC(day.getFullYear(), day.getMonth(), day.getDate());
+  return (midnight(to) - midnight(from)) / 86_400_000;
 }

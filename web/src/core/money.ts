@@ -1,11 +1,13 @@
 /** Amounts as people type them: dollars here, whole micro-dollars for the server. */
 
+import { groupSign } from "./whole.js";
+
 const MICRO = 1_000_000;
 /** A billion dollars, as the server has it. */
-const MOST_DOLLARS = 1_000_000_000;
+export const MOST_DOLLARS = 1_000_000_000;
 
-/** What a field for money holds. */
-export type Typed = number | null | "bad";
+/** What a field for money holds: "much" is more than the server takes. */
+export type Typed = number | null | "bad" | "much";
 
 /**
  * Micro-dollars; null for an empty field. A lone separator before three digits is what it is in the person's language
@@ -24,7 +26,7 @@ export function readMoney(typed: string, locale: string): Typed {
   const rest = thousands ? "" : text.slice(last + 1);
   if (rest.length > 6 || (!thousands && text.slice(0, last).includes(sign))) return "bad";
   const amount = Number(whole || "0") * MICRO + Number(rest.padEnd(6, "0"));
-  return amount <= MOST_DOLLARS * MICRO ? amount : "bad";
+  return amount <= MOST_DOLLARS * MICRO ? amount : "much";
 }
 
 /** For a field: "12.5", in the person's digits and without a sign for groups. */
@@ -36,11 +38,6 @@ export function writeMoney(microdollars: number | null, locale: string): string 
     maximumFractionDigits: 6,
     numberingSystem: "latn",
   }).format(microdollars / MICRO);
-}
-
-function groupSign(locale: string): string {
-  const parts = new Intl.NumberFormat(locale, { useGrouping: "always" }).formatToParts(1000);
-  return parts.find((one) => one.type === "group")?.value ?? "";
 }
 
 /** "1,234.567" has one kind for thousands and another for the rest. */

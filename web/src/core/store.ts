@@ -62,6 +62,11 @@ export class Store {
     return locks.includes(what) || locks.includes(what.split(":")[0]!);
   }
 
+  /** Whether this person is one of those who lend the shared keys. */
+  get lends(): boolean {
+    return this.session.role === "admin";
+  }
+
   async loadCredentials(): Promise<void> {
     this.credentials = await this.#watch("credentials", "/api/credentials");
   }

@@ -30,6 +30,8 @@ export const requestTexts = texts({
       `${input} in (${cached} cached), ${output} out (${reasoning} reasoning)`,
     estimated: "estimated: the provider reported none",
     price: (version: string) => `prices of ${version}`,
+    ownPrice: (model: string, since: string | null, factor: string | null) =>
+      `${factor ? `the usual price times ${factor}, as the operator set it` : "the operator’s own price"} for ${model}${since ? `, in force since ${since}` : ""}`,
     unpriced: "no known price",
     sources: {
       reported: "as the provider reported it",
@@ -75,6 +77,8 @@ export const requestTexts = texts({
       `${input} Eingabe (${cached} aus Cache), ${output} Ausgabe (${reasoning} Nachdenken)`,
     estimated: "geschätzt: der Anbieter hat keine gemeldet",
     price: (version: string) => `Preise vom ${version}`,
+    ownPrice: (model, since, factor) =>
+      `${factor ? `der übliche Preis mal ${factor}, vom Betreiber festgelegt` : "eigener Preis des Betreibers"} für ${model}${since ? `, gültig seit ${since}` : ""}`,
     unpriced: "kein bekannter Preis",
     sources: {
       reported: "wie vom Anbieter gemeldet",
@@ -121,6 +125,8 @@ export const requestTexts = texts({
       `${input} de entrada (${cached} de caché), ${output} de salida (${reasoning} de razonamiento)`,
     estimated: "estimados: el proveedor no informó de ninguno",
     price: (version: string) => `precios de ${version}`,
+    ownPrice: (model, since, factor) =>
+      `${factor ? `el precio habitual por ${factor}, fijado por el operador,` : "precio propio del operador"} para ${model}${since ? `, en vigor desde el ${since}` : ""}`,
     unpriced: "sin precio conocido",
     sources: {
       reported: "según informó el proveedor",

@@ -9,17 +9,13 @@ import { icon } from "./icons.js";
 
 type Around = Pick<PanelSurroundings, "store" | "language" | "format">;
 
-/** The hops in order, ending in the error. @param price what a hop may cost, where that is to be said */
+/** The hops of a route that has some, in order, ending in the error. @param price what a hop may cost, where that is to be said */
 export function chainStrip(at: Around, route: Route, price: (hop: Hop) => unknown = () => nothing): TemplateResult {
   const t = texts[at.language];
-  const some = route.attempts.length > 0;
   return html`
     <ol class="chain" role="list" aria-label=${t.label}>
       ${route.attempts.map((hop, index) => drawHop(at, hop, index + 1, price(hop)))}
-      <li class="hop last ${some ? "" : "none"}" title=${some ? t.endHint : nothing}>
-        <span class="hop-name">${icon("alert")}${some ? t.end : t.nothing}</span>
-        ${some ? nothing : html`<span class="hop-model">${t.nothingHint}</span>`}
-      </li>
+      <li class="hop last" title=${t.endHint}><span class="hop-name">${icon("alert")}${t.end}</span></li>
     </ol>`;
 }
 

@@ -14,9 +14,12 @@ export function askForConsent(at: PanelSurroundings): TemplateResult | typeof no
     <header>
       <div>
         <h2 id="consent">${icon("share")} ${t.title}</h2>
-        <p>${t.text(format.list(lent.map((one) => one.label)))} ${t.note}</p>
+        <p>${(store.lends ? t.lentText : t.text)(format.list(lent.map((one) => one.label)))} ${t.note}</p>
       </div>
-      <button class="primary" @click=${() => void decide(at, true)}>${t.agree}</button>
+      <div class="row">
+        <button class="primary" @click=${() => void decide(at, true)}>${t.agree}</button>
+        ${store.isLocked("payer") ? nothing : html`<button @click=${() => void refuse(at)}>${t.refuse}</button>`}
+      </div>
     </header>
   </section>`;
 }
@@ -36,6 +39,20 @@ async function decide(at: PanelSurroundings, agreed: boolean): Promise<void> {
   try {
     await at.store.change("settings", "patch", "/api/settings", { body: { shared_consent: agreed } });
     at.notices.done(agreed ? t.agreed : t.takenBack, agreed ? () => void decide(at, false) : undefined);
+  } catch (error) {
+    at.notices.failed(error);
+  }
+}
+
+/** "No" is the rule that only own keys pay: nobody asks again until the person chooses another. */
+async function refuse(at: PanelSurroundings): Promise<void> {
+  const t = texts[at.language];
+  const { payer, payer_chosen: chosen } = at.store.settings;
+  const put = (rule: string | null) => at.store.change("settings", "patch", "/api/settings", { body: { payer: rule } });
+  const undo = (): void => void put(chosen ? payer : null).catch((error: unknown) => at.notices.failed(error));
+  try {
+    await put("own_only");
+    at.notices.done(t.refused, undo);
   } catch (error) {
     at.notices.failed(error);
   }

@@ -30,7 +30,7 @@ export function skippedHops(at: Around, { skipped }: Route): TemplateResult | ty
 }
 
 /** In words, with the time at which it may work again. */
-function skipReason(at: Around, reason: string, until: string | null): string {
+export function skipReason(at: Around, reason: string, until: string | null): string {
   const t = texts[at.language];
   const text = (t.reasons as Record<string, string>)[reason] ?? reason;
   if (!until) return text;

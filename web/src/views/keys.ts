@@ -1,14 +1,14 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { repeat } from "lit/directives/repeat.js";
 import { ApiError } from "../api/client.js";
-import type { Credential, Preference } from "../core/store.js";
+import type { Credential, Preference, Route } from "../core/store.js";
 import { View } from "../core/view.js";
 import { keys } from "../i18n/keys.js";
 import { shell } from "../i18n/shell.js";
 import { taskName, words } from "../i18n/words.js";
 import { chainStrip } from "../parts/chain.js";
 import { dialog } from "../parts/dialog.js";
-import { field, monogram, toggle } from "../parts/controls.js";
+import { field, monogram, pill, toggle } from "../parts/controls.js";
 import { defaultModel } from "../parts/default_model.js";
 import { beginExpiry, expiryField, lacksDay, momentOf, type Expiry } from "../parts/expiry.js";
 import { icon } from "../parts/icons.js";
@@ -33,6 +33,7 @@ type Open =
   | { kind: "edit"; key: Credential; label: string; expiry: Expiry; fault: string | null };
 
 type Consent = typeof import("../parts/consent.js");
+type Nowhere = typeof import("../parts/nowhere.js");
 
 // Arrow keys pressed in a row are one change of the order.
 const SETTLE_MILLISECONDS = 600;
@@ -61,6 +62,8 @@ export class KeysView extends View<PanelSurroundings> {
   #models: ModelPicker | null = null;
   #consentPart: Consent | null = null;
   #asking = false;
+  #nowherePart: Nowhere | null = null;
+  #explaining = false;
 
   override leave(): void {
     if (this.#settle) void this.#saveOrder();
@@ -76,12 +79,7 @@ export class KeysView extends View<PanelSurroundings> {
     const locked = store.isLocked("preferences");
     return html`
       ${this.#consent()?.askForConsent(this.at) ?? nothing} ${guide(this.at, () => this.#add(""))}
-      ${store.chain?.attempts.length
-        ? html`<section class="keys-route" aria-label=${t.route}>
-            <h2>${t.route}</h2>
-            ${chainStrip(this.at, store.chain)}
-          </section>`
-        : nothing}
+      ${this.#route()}
       <section class="section">
         <header>
           <div>
@@ -102,13 +100,35 @@ export class KeysView extends View<PanelSurroundings> {
     `;
   }
 
+  #route(): TemplateResult | typeof nothing {
+    const t = keys[this.at.language];
+    const { chain } = this.at.store;
+    const drawn = chain?.attempts.length ? chainStrip(this.at, chain) : chain ? this.#nowhere(chain) : nothing;
+    if (drawn === nothing) return nothing;
+    return html`<section class="keys-route" aria-label=${t.route}><h2>${t.route}</h2>${drawn}</section>`;
+  }
+
+  /** Why nothing serves, once the part that knows it is there; a beginner without any key has the first steps. */
+  #nowhere(chain: Route): TemplateResult | typeof nothing {
+    if (!this.#explaining) {
+      this.#explaining = true;
+      import("../parts/nowhere.js").then(
+        (part) => ((this.#nowherePart = part), this.update()),
+        // No connection: then the next drawing tries again.
+        () => (this.#explaining = false),
+      );
+    }
+    return this.#nowherePart?.drawNowhere(this.at, chain) ?? nothing;
+  }
+
   #nothingYet(): TemplateResult {
     const t = keys[this.at.language];
-    const { policy, settings } = this.at.store;
-    const shared = policy.shared_providers.length > 0 && !settings.shared_consent_needed;
+    // What is lent serves only where consent, budgets and limits let it.
+    const shared = this.at.store.chain?.attempts.some((one) => one.payer === "shared");
+    const lends = this.at.store.lends;
     return html`<div class="empty">
       <h3>${t.emptyTitle}</h3>
-      <p>${shared ? t.emptyShared : t.emptyText}</p>
+      <p>${shared ? (lends ? t.emptyLent : t.emptyShared) : t.emptyText}</p>
       <button @click=${() => this.#add("")}>${t.add}</button>
     </div>`;
   }
@@ -234,11 +254,12 @@ export class KeysView extends View<PanelSurroundings> {
     const { store } = this.at;
     const lent = store.providers.filter((one) => store.policy.shared_providers.includes(one.id));
     if (!lent.length || store.settings.payer === "own_only") return nothing;
+    const waits = store.settings.shared_consent_needed;
     return html`<section class="section">
       <header>
         <div>
           <h2>${t.shared}</h2>
-          <p>${t.sharedHint}</p>
+          <p>${store.lends ? t.lentHint : t.sharedHint} ${waits ? t.sharedWaits : t.sharedBehind}</p>
         </div>
       </header>
       <ul class="keys-shared">
@@ -246,12 +267,14 @@ export class KeysView extends View<PanelSurroundings> {
           (one) =>
             html`<li class="card row">
               ${monogram(one.label)}<span class="grow">${one.label}</span>
-              ${toggle(
-                t.enabled(one.label),
-                store.preference(one.id).enabled,
-                (on) => void this.#wish(one.id, { enabled: on }),
-                { hideLabel: true, disabled: store.isLocked("preferences") },
-              )}
+              ${waits
+                ? pill(t.waits, "plain")
+                : toggle(
+                    t.enabled(one.label),
+                    store.preference(one.id).enabled,
+                    (on) => void this.#wish(one.id, { enabled: on }),
+                    { hideLabel: true, disabled: store.isLocked("preferences") },
+                  )}
             </li>`,
         )}
       </ul>

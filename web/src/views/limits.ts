@@ -2,7 +2,7 @@
 import { html, nothing, svg, type TemplateResult } from "lit";
 import type { components } from "../api/schema.js";
 import { explain } from "../core/explain.js";
-import { readMoney, writeMoney } from "../core/money.js";
+import { MOST_DOLLARS, readMoney, writeMoney, type Typed } from "../core/money.js";
 import { limits as texts } from "../i18n/limits.js";
 import { shell } from "../i18n/shell.js";
 import type { PanelSurroundings } from "../panel.js";
@@ -63,7 +63,12 @@ export class Limits {
     </section>`;
   }
 
-  #lines({ own, shared, rates }: Standing): TemplateResult | typeof nothing {
+  #lines({ own, ...lent }: Standing): TemplateResult | typeof nothing {
+    // Whoever pays for everything has nothing of shared money to look at, unless some was used.
+    const used = lent.shared.some((one) => one.scope === "user" && one.spent_microdollars) || lent.rates.some((one) => one.used);
+    const { settings, tasks } = this.at.store;
+    const refused = [settings, ...tasks].every((one) => (one.payer ?? settings.payer) === "own_only");
+    const { shared, rates } = refused && !used ? { shared: [], rates: [] } : lent;
     if (!own.length && !shared.length && !rates.length) return nothing;
     return html`<ul class="limits-list">
       ${own.map((one) => this.#money(one))} ${shared.map((one) => this.#money(one))} ${rates.map((one) => this.#rate(one))}
@@ -137,11 +142,13 @@ export class Limits {
     const t = texts[this.at.language];
     const s = shell[this.at.language];
     const close = () => ((this.#draft = null), this.at.requestUpdate());
+    const [dayAmount, monthAmount] = this.#read(draft);
+    const monthBelowDay = typeof dayAmount === "number" && typeof monthAmount === "number" && monthAmount < dayAmount;
     const amount = (period: Period) =>
       field({
         id: `limits-${period}`,
         label: t[period],
-        hint: t.emptyHint,
+        hint: period === "month" && monthBelowDay ? html`${t.emptyHint} <span class="limits-doubt">${t.belowDay}</span>` : t.emptyHint,
         error: draft.faults[period] ?? null,
         control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} inputmode="decimal"
           autocomplete="off" maxlength="20" ?autofocus=${period === "day"} .value=${draft[period]}
@@ -176,13 +183,22 @@ export class Limits {
     });
   }
 
+  #read({ day, month }: Draft): [Typed, Typed] {
+    const { locale } = this.at.format;
+    return [readMoney(day, locale), readMoney(month, locale)];
+  }
+
   async #save(draft: Draft): Promise<void> {
     const t = texts[this.at.language];
-    const [day, month] = [draft.day, draft.month].map((typed) => readMoney(typed, this.at.format.locale));
-    draft.faults = { ...(day === "bad" && { day: t.bad }), ...(month === "bad" && { month: t.bad }) };
+    const [day, month] = this.#read(draft);
+    const fault = (amount: Typed) => (amount === "much" ? t.much(this.at.format.dollars(MOST_DOLLARS)) : t.bad);
+    draft.faults = {
+      ...(typeof day === "string" && { day: fault(day) }),
+      ...(typeof month === "string" && { month: fault(month) }),
+    };
     this.at.requestUpdate();
-    if (day === "bad" || month === "bad" || day === undefined || month === undefined) {
-      const wrong = day === "bad" ? "day" : "month";
+    if (typeof day === "string" || typeof month === "string") {
+      const wrong = typeof day === "string" ? "day" : "month";
       this.at.root.querySelector<HTMLElement>(`#limits-${wrong}`)?.focus();
       return;
     }

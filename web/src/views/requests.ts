@@ -25,6 +25,10 @@ export interface RequestFilter {
 const ALL: RequestFilter = { provider: "", task: "", outcome: "" };
 const PAGE = 20;
 const LOOK_SECONDS = 20;
+// The address of one request, on the server's own page: it survives a reload and can be sent to the administrator.
+const ADDRESS = /^#usage\/([\w-]+)$/;
+// How the server names the price of the operator's own that a call was charged by.
+const OWN_PRICE = /^own price of (\S+?)(?: since (\d{4}-\d\d-\d\d))?(?: times ([\d.]+))?$/;
 
 export class Requests {
   #list: Logged[] | null = null;
@@ -43,10 +47,14 @@ export class Requests {
     clearInterval(this.#timer);
     this.#timer = window.setInterval(() => void this.#look(), LOOK_SECONDS * 1000);
     void this.#load();
+    if (!this.at.session) return;
+    addEventListener("hashchange", this.#follow);
+    this.#follow();
   }
 
   leave(): void {
     clearInterval(this.#timer);
+    removeEventListener("hashchange", this.#follow);
     this.#open = null;
   }
 
@@ -78,6 +86,27 @@ export class Requests {
       ${this.#drawFilter()} ${this.#drawList()} ${this.#open ? this.#drawDialog(this.#open) : nothing}
     </section>`;
   }
+
+  /** Shows one request, or none, and says so in the address where that is ours. */
+  #show(one: Logged | null): void {
+    this.#open = one;
+    if (this.at.session) history.replaceState(history.state, "", one ? `#usage/${one.id}` : "#usage");
+    this.at.requestUpdate();
+  }
+
+  /** Opens the request that the address names. */
+  #follow = async (): Promise<void> => {
+    const id = ADDRESS.exec(location.hash)?.[1];
+    if (!id || id === this.#open?.id) return;
+    try {
+      const found = await this.at.api.get("/api/requests/{request_id}", { path: { request_id: id } });
+      // Unless the person has gone elsewhere meanwhile.
+      if (ADDRESS.exec(location.hash)?.[1] === id) this.#show(found);
+    } catch (error) {
+      this.#show(null);
+      this.at.notices.failed(error);
+    }
+  };
 
   /** The requests of the kind that is listed, with each attempt, as the server writes them. */
   async #save(kind: "csv" | "json"): Promise<void> {
@@ -195,7 +224,7 @@ export class Requests {
     const { columns } = t;
     return html`<tr role="row">
       <th role="rowheader" scope="row"><button class="plain" aria-haspopup="dialog" title=${format.dateTime(one.occurred_at)}
-        @click=${() => ((this.#open = one), this.at.requestUpdate())}>${format.relative(one.occurred_at)}</button></th>
+        @click=${() => this.#show(one)}>${format.relative(one.occurred_at)}</button></th>
       <td role="cell" data-label=${columns.task}>${one.task ? taskName(words[language].tasks, one.task) : "—"}</td>
       <td role="cell" class="usage-served" data-label=${columns.model}><p class="usage-model" title=${one.model}>${store.label(one.provider)} <span class="muted">${one.model}</span></p></td>
       <td role="cell" data-label=${columns.payer}>${payerMark(one.payer, shell[language])}</td>
@@ -215,12 +244,11 @@ export class Requests {
   #drawDialog(one: Logged): TemplateResult {
     const { format, language } = this.at;
     const t = requestTexts[language];
-    const close = () => ((this.#open = null), this.at.requestUpdate());
     return dialog({
       id: "usage-request",
       title: t.open(format.dateTime(one.occurred_at)),
       closeLabel: shell[language].close,
-      onClose: close,
+      onClose: () => this.#show(null),
       wide: true,
       body: html`
         <dl class="usage-facts">
@@ -238,6 +266,15 @@ export class Requests {
     });
   }
 
+  /** By which price a call was computed. */
+  #price(version: string): string {
+    const { format, language } = this.at;
+    const t = requestTexts[language];
+    const [, model, since, factor] = OWN_PRICE.exec(version) ?? [];
+    if (!model) return t.price(version);
+    return t.ownPrice(model, since ? format.day(since, "long") : null, factor ? format.number(Number(factor)) : null);
+  }
+
   #drawAttempt(one: Attempt, number: number): TemplateResult {
     const { format, language, store } = this.at;
     const t = requestTexts[language];
@@ -246,7 +283,7 @@ export class Requests {
     const fact = (label: string, value: unknown) => (value ? html`<dt>${label}</dt><dd>${value}</dd>` : nothing);
     const sources = t.sources as Record<string, string>;
     const source = one.cost_source ? sources[one.cost_source] : null;
-    const known = [source, one.price_version && one.cost_source !== "reported" ? t.price(one.price_version) : null].filter(Boolean);
+    const known = [source, one.price_version && one.cost_source !== "reported" ? this.#price(one.price_version) : null].filter(Boolean);
     return html`<li class="card">
       <div class="row spread">
         <h4>${n(number)}. ${store.label(one.provider)} <span class="muted">${one.model}</span></h4>

@@ -1,18 +1,19 @@
 /** The table of tasks: what each one gets, and what it inherits. */
 import { html, nothing, type TemplateResult } from "lit";
-import type { Hop, Task } from "../core/store.js";
+import type { Route, Task } from "../core/store.js";
 import { routing as texts } from "../i18n/routing.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { icon } from "../parts/icons.js";
 import { defaultModel } from "../parts/default_model.js";
+import { whyNowhere } from "../parts/nowhere.js";
 import { TaskDialog, type TaskChoice } from "./routing_dialog.js";
 import { lockMark } from "./routing_lock.js";
 
 export class TaskTable {
   #dialog: TaskDialog;
-  /** Where the tasks go that say nothing themselves: null is nowhere, absent is not known yet. */
-  #inherited: Record<string, Hop | null> = {};
+  /** Where the tasks go that say nothing themselves; absent is not known yet. */
+  #inherited: Record<string, Route> = {};
   #loading = false;
   /** A task that is being removed is no longer shown. */
   #removing: string | null = null;
@@ -43,7 +44,7 @@ export class TaskTable {
           }),
         ),
       );
-      this.#inherited = Object.fromEntries(silent.map((task, index) => [task, routes[index]!.best]));
+      this.#inherited = Object.fromEntries(silent.map((task, index) => [task, routes[index]!]));
     } catch (error) {
       this.at.notices.failed(error);
     }
@@ -92,7 +93,7 @@ export class TaskTable {
           ? html`<span class="routing-gap"><span class="routing-lock" title=${t.lockedTask(this.at.store.policy.locked_by)}>${icon("lock")}<span class="hidden">${t.lockedTask(this.at.store.policy.locked_by)}</span></span></span
               ><span class="routing-gap"></span>`
           : html`<button class="icon" aria-label=${t.edit(name)} title=${t.edit(name)}
-                @click=${() => this.#dialog.open(task, own, this.#inherited[task])}>${icon("edit")}</button>
+                @click=${() => this.#dialog.open(task, own, this.#inherited[task]?.best)}>${icon("edit")}</button>
               ${own ? this.#drawRemove(own, name) : html`<span class="routing-gap"></span>`}`}
       </td>
     </tr>`;
@@ -129,15 +130,16 @@ export class TaskTable {
   #drawInherited(task: string, keys: boolean): TemplateResult {
     const t = texts[this.at.language];
     const { settings } = this.at.store;
-    const hop = this.#inherited[task];
+    const route = this.#inherited[task];
+    const hop = route?.best;
     const { store } = this.at;
     const set = task in store.policy.defaults.tasks;
     const locked = store.isLocked(`tasks:${task}`);
     // A lock without a value sets nothing: the task follows the person's own order.
     const origin = !set ? t.inherited : locked ? t.lockedBy(store.policy.locked_by) : t.byAdministrator;
-    const provider = hop ? this.at.store.label(hop.provider) : hop === null ? t.nobody : "…";
+    const provider = hop ? store.label(hop.provider) : route ? (whyNowhere(this.at, route)?.text ?? t.nobody) : "…";
     return html`
-      ${this.#cell("provider", provider, origin)}
+      ${this.#cell("provider", provider, hop || !route ? origin : "")}
       ${this.#cell("model", hop ? html`<code title=${hop.model}>${hop.model}</code>` : "—", hop ? origin : "")}
       ${keys ? this.#cell("key", t.anyKey) : nothing}
       ${this.#cell("fallback", mayMove(task) && settings.allow_fallback ? t.yes : t.no, mayMove(task) ? t.inherited : "")}

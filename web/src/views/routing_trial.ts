@@ -3,13 +3,16 @@ import { html, nothing, type TemplateResult } from "lit";
 import { live } from "lit/directives/live.js";
 import { ApiError } from "../api/client.js";
 import { explain } from "../core/explain.js";
+import { nearest } from "../core/nearest.js";
 import type { Hop, Route } from "../core/store.js";
+import { readWhole } from "../core/whole.js";
 import { routing as texts } from "../i18n/routing.js";
 import { taskName, words } from "../i18n/words.js";
 import type { PanelSurroundings } from "../panel.js";
 import { chainStrip } from "../parts/chain.js";
 import { field } from "../parts/controls.js";
 import { icon } from "../parts/icons.js";
+import { whyNowhere } from "../parts/nowhere.js";
 import { skippedHops } from "../parts/skipped.js";
 
 const NEEDS = [
@@ -48,8 +51,8 @@ export class RouteTrial {
         model,
         task: this.#task || null,
         operation: this.#task === "embedding" || model === "task:embedding" ? "embeddings" : "chat",
-        needs: { ...this.#needs, input_tokens: readTokens(this.#size.input) ?? 0 },
-        max_output_tokens: readTokens(this.#size.output),
+        needs: { ...this.#needs, input_tokens: this.#tokens("input") ?? 0 },
+        max_output_tokens: this.#tokens("output"),
       });
       if (asked !== this.#asked) return;
       this.#route = route;
@@ -119,7 +122,8 @@ export class RouteTrial {
         <p class="routing-result" role="status">${this.#summary()}</p>
         ${this.#doubt()}
         ${this.#route && !this.#failure
-          ? html`${chainStrip(this.at, this.#route, (hop) => this.#price(hop))} ${skippedHops(this.at, this.#route)}`
+          ? html`${this.#route.attempts.length ? chainStrip(this.at, this.#route, (hop) => this.#price(hop)) : nothing}
+            ${skippedHops(this.at, this.#route)}`
           : nothing}
       </div>
     </section>`;
@@ -129,7 +133,7 @@ export class RouteTrial {
     const t = texts[this.at.language];
     if (!this.#route || this.#failure) return nothing;
     const { best } = this.#route;
-    if (!best) return t.goesNowhere;
+    if (!best) return [t.goesNowhere, whyNowhere(this.at, this.#route)?.text].filter(Boolean).join(" ");
     const payer = words[this.at.language].payer[best.payer as "own" | "shared"];
     return t.goes(this.at.store.label(best.provider), best.model, payer);
   }
@@ -189,13 +193,21 @@ export class RouteTrial {
       id: `routing-${which}`,
       label,
       hint,
+      error: readWhole(this.#size[which], this.at.format.locale) === "bad" ? texts[this.at.language].badTokens : null,
       control: (id, describedBy) => html`<input id=${id} aria-describedby=${describedBy} inputmode="numeric"
         autocomplete="off" maxlength="9" .value=${live(this.#size[which])}
         @input=${(event: Event) => {
           this.#size = { ...this.#size, [which]: (event.target as HTMLInputElement).value };
+          this.at.requestUpdate();
           this.#runSoon();
         }} />`,
     });
+  }
+
+  /** A whole number of tokens, or null for what is none. */
+  #tokens(which: "input" | "output"): number | null {
+    const number = readWhole(this.#size[which], this.at.format.locale);
+    return number === "bad" || !number ? null : Math.min(number, MOST_TOKENS);
   }
 
   /** What a hop may cost: nobody knows before the answer is there, but it lies between these two. */
@@ -218,32 +230,4 @@ export class RouteTrial {
     this.#needs[need] = (event.target as HTMLInputElement).checked;
     void this.run();
   }
-}
-
-/** The name that is a slip or two away, or null. */
-function nearest(typed: string, names: readonly string[]): string | null {
-  const ranked = names.map((name) => ({ name, slips: countSlips(typed.toLowerCase(), name) })).sort((a, b) => a.slips - b.slips);
-  const [best] = ranked;
-  return best && best.slips <= Math.max(1, Math.floor(typed.length / 3)) ? best.name : null;
-}
-
-/** How many letters have to be changed, added or left out (Levenshtein). */
-function countSlips(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [at, letter] of [...one].entries()) {
-    let before = row[0]!;
-    const next = [at + 1];
-    for (const [place, its] of [...other].entries()) {
-      next.push(Math.min(row[place + 1]! + 1, next[place]! + 1, before + (letter === its ? 0 : 1)));
-      before = row[place + 1]!;
-    }
-    row = next;
-  }
-  return row.at(-1)!;
-}
-
-/** A whole number of tokens, or null for what is none. */
-function readTokens(typed: string): number | null {
-  const digits = typed.replace(/[\s.,’'_]/g, "");
-  return /^\d+$/.test(digits) ? Math.min(Number(digits), MOST_TOKENS) || null : null;
 }
