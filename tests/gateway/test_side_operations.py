@@ -82,6 +82,13 @@ async def test_speech_that_fails_costs_nothing(platform: Platform, user: User) -
     assert event["cost_microdollars"] is None and event["raw_usage"] is None
 
 
+async def test_sound_that_comes_with_its_end_is_not_waited_for(platform: Platform, user: User) -> None:
+    """Nothing but the end of the answer says that it is all, and both may come in one piece."""
+    for size in (200, 2_000, 4_000):
+        heard = await user.client.audio.speech.create(model="openai/tts-1", voice="alloy", input="a" * size, timeout=15)
+        assert len(heard.content) == 44 + 80 * size
+
+
 async def test_transcripts(platform: Platform, user: User) -> None:
     heard = await user.client.audio.transcriptions.create(model="auto", file=("note.wav", SOUND), language="de")
     assert "note.wav" in heard.text

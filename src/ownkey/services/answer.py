@@ -136,8 +136,8 @@ class AnswerStream:
                     data = feed(chunk)
                     if decoder.complete or decoder.failure is not None:
                         self._next = data
-                    elif not data or write(data):
-                        return
+                    elif (not data or write(data)) and not response.has_news:
+                        return  # else its end came with it, and nobody would call again
             except TransportFailure as error:
                 self._broken = error.failure
             except Exception:  # a provider's bytes must not decide how our code ends

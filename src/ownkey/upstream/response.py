@@ -106,6 +106,11 @@ class UpstreamResponse:
         """Whether it can be taken as it comes: it has not ended, and nothing has to be unpacked."""
         return not self._ended and self._inflater is None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or will not be any more."""
+        return self._connection.has_news
+
     def listen(self, on_news: Callable[[], None] | None) -> None:
         """Have this called when there is something to take, or will not be any more; None: not any longer."""
         self._connection.on_news = on_news
