@@ -156,7 +156,7 @@ def wait_for_policy(gateways: list[Serving], token: str) -> None:
         for _ in range(2000):
             status, route = get(f"{gateway.url}/api/route/preview", token, asked)
             assert status == 200, route
-            if any(one["reason"] == "budget_spent" for one in route["skipped"]):
+            if any(one["reason"] == "request_over_budget" for one in route["skipped"]):
                 break
         else:
             raise AssertionError("the policy did not arrive")

@@ -71,6 +71,7 @@ token_invalid
             ("openai", "/audio/speech"),
             ("groq", "/audio/transcriptions"),
             ("openai", "/moderations"),
+            ("anthropic", "/messages"),
         ),
         writes={"lighthouse.png": b"\x89PNG", "water.mp3": b"RIFF"},
     ),
