@@ -66,6 +66,10 @@ def begin(open_pool: Callable[..., Any]) -> Open:
                 if piece == b"reset":
                     connection.reset()
                     return
+                if piece.startswith(b"at once "):
+                    await connection.send(chunk(piece[8:]) + b"0\r\n\r\n")
+                    await connection.wait_gone()
+                    return
                 await connection.send(chunk(piece))
             await connection.send(b"0\r\n\r\n")
             await connection.wait_gone()
@@ -167,6 +171,17 @@ async def test_a_stream_that_breaks_says_so(begin: Open, end: bytes | None) -> N
     assert b"[DONE]" not in b"".join(written)
     assert len(stage.settled) == 1
     assert stage.settled[0] is not None
+
+
+@pytest.mark.parametrize("last", [MORE % 2, LAST, LAST + DONE], ids=["cut short", "without a terminator", "whole"])
+async def test_an_end_that_comes_with_the_last_piece_is_seen(begin: Open, last: bytes) -> None:
+    async with begin() as stage:
+        sending = asyncio.create_task(send_one_by_one(stage, [MORE % 1, b"at once " + last]))
+        written = await asyncio.wait_for(stage.see_through(), 10)
+        await sending
+    assert b"".join(written).startswith(FIRST + MORE % 1 + last)
+    assert written[-1].endswith(DONE) == (stage.settled == [None])
+    assert len(stage.settled) == 1
 
 
 async def test_what_is_withdrawn_ends_at_once(begin: Open) -> None:
