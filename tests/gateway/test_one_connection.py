@@ -92,3 +92,30 @@ async def test_a_token_that_is_revoked_is_asked_for_anew(platform: Platform, lin
     [token] = await platform.ok.tokens.list_tokens(user.id)
     await platform.ok.tokens.revoke(user.id, token.id)
     assert (await _in_thread(line.ask, user.token))[0] == 401
+
+
+async def test_requests_sent_without_waiting_are_each_their_own_callers(platform: Platform) -> None:
+    """What is read of a head is read when its request has its turn, and others have arrived by then."""
+    ann = await platform.user(groq="gsk_ann_0000000000000002")
+    ben = await platform.user(openai="sk-ben-0000000000000002")
+    tokens = [ann.token, ben.token, "ok-nobody", ann.token, ben.token]
+    reader, writer = await asyncio.open_connection(*urlsplit(platform.url).netloc.split(":"))
+    writer.write(b"".join(map(_raw, tokens)))
+    asked = [await _read_answer(reader) for _ in tokens]
+    writer.write(_raw(ben.token))
+    asked.append(await _read_answer(reader))
+    writer.close()
+    assert asked == [(200, "groq"), (200, "openai"), (401, None), (200, "groq"), (200, "openai"), (200, "openai")]
+
+
+def _raw(token: str) -> bytes:
+    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {len(BODY)}\r\n\r\n"
+    return (head + BODY).encode()
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, str | None]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    line, *lines = head.rstrip().split("\r\n")
+    headers = dict(one.split(": ", 1) for one in lines)
+    await reader.readexactly(int(headers["content-length"]))
+    return int(line.split(" ")[1]), headers.get("x-ownkey-provider")

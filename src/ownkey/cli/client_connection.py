@@ -128,9 +128,9 @@ class ClientConnection(HttpToolsProtocol):
         self._lost = False
         self._on_lost: Callable[[], None] | None = None
         self._length: tuple[bytes, bytes] | None = None  # the header of the request that is arriving
-        # How was asked last, but for the length, and what the gateway made of that.
+        # How was asked last, but for the length, and where the gateway keeps what it made of that.
         self._last_asked: tuple[Any, ...] = ()
-        self.heading: Any = None
+        self._reading: list[Any] = [None]
         self.task: asyncio.Task[None] | None = None
         self._head = b""  # of an answer that has been begun, until its first part
 
@@ -179,6 +179,17 @@ class ClientConnection(HttpToolsProtocol):
             self._on_lost = on_lost
 
     # What the gateway does without the detour over ASGI's messages.
+
+    @property
+    def heading(self) -> Any:
+        """What was read of the running request's head, or of an equal one that came right before it."""
+        cycle = self._running
+        return None if cycle is None else cycle.reading[0]
+
+    @heading.setter
+    def heading(self, heading: Any) -> None:
+        if self._running is not None:
+            self._running.reading[0] = heading
 
     def take_body(self) -> bytes | None:
         """The running request's body, if all of it is here; else it has to be received."""
@@ -302,7 +313,8 @@ class ClientConnection(HttpToolsProtocol):
         method = parser.get_method()
         asked = (method, url, headers)
         if asked != self._last_asked:
-            self._last_asked, self.heading = asked, None
+            # A new place: requests that came before and still wait to be read keep theirs.
+            self._last_asked, self._reading = asked, [None]
         headers = [*headers] if self._length is None else [*headers, self._length]
         path, _, query = url.partition(b"?")
         if url.find(b"#") >= 0:
@@ -318,6 +330,7 @@ class ClientConnection(HttpToolsProtocol):
             scope["http_version"] = version
         earlier = self._newest
         self.cycle = cycle = RequestCycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        cycle.reading = self._reading
         if earlier is None or earlier.response_complete:
             self._start(cycle)
         else:

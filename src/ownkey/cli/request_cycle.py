@@ -27,6 +27,7 @@ class RequestCycle(RequestResponseCycle):
     chunked_encoding = None
     expected_content_length = 0
     task: asyncio.Task[None] | None = None
+    reading: list[Any]  # of its head: shared by those that ask in the same way, one right after the other
     _event: asyncio.Event | None = None
 
     def __init__(self, connection: Any, scope: Any, *, keep_alive: bool) -> None:

@@ -76,7 +76,11 @@ class AnswerStream:
         data = await self._read_on()
         if self._settled and self.keep is not None:
             keep, self.keep = self.keep, None
-            await keep()
+            try:
+                await keep()
+            except asyncio.CancelledError:
+                self._next = data or b""  # for whoever has to end it
+                raise
         return data
 
     async def _read_on(self) -> bytes | None:
@@ -166,10 +170,15 @@ class AnswerStream:
             await self.cut()
 
     async def break_off(self, failure: Failure) -> bytes:
-        """End it here, for a reason of ours: what tells the client so, nothing when it had all of its answer."""
-        if self._ended or self._decoder.complete:
-            return b""
-        return await self._end(failure) or b""
+        """End it here, for a reason of ours: what tells the client so, or the last bytes of an answer that is whole."""
+        unsent, self._next = b"" if self._revoked is not None else self._next, b""
+        if self._ended:
+            return unsent
+        if self._decoder.complete:
+            # Its end came in the very moment in which it was to be broken off.
+            self._settle_once(None)
+            return unsent
+        return unsent + (await self._end(failure) or b"")
 
     async def drain(self, max_bytes: int) -> None:
         """Read on for nobody, until the usage is known; no more than so many bytes."""

@@ -228,3 +228,14 @@ async def test_a_piece_that_cannot_be_read_breaks_it(begin: Open, monkeypatch: p
         assert told is not None
         assert b'"error"' in told
     assert [one and one.outcome for one in stage.settled] == [Outcome.STREAM_BROKEN]
+
+
+async def test_the_server_ends_in_the_moment_in_which_the_stream_does(begin: Open) -> None:
+    """Its last piece has come, and was not handed out: it is still the client's, and the call is whole."""
+    failure = Failure(outcome=Outcome.INTERNAL, message="This server ends.")
+    async with begin() as stage:
+        assert await stage.stream.read() == FIRST
+        stage.script.put_nowait(LAST + DONE)
+        await stage.stream.flow(stage.write)
+        assert await stage.stream.break_off(failure) == LAST + DONE
+    assert stage.settled == [None]
