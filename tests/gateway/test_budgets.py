@@ -157,7 +157,7 @@ async def test_a_request_that_is_larger_than_the_whole_budget_is_not_told_to_wai
         assert refused.headers["x-should-retry"] == "false"
         assert error["ownkey"]["skipped"][-1]["reason"] == "request_over_budget"
         assert error["ownkey"]["skipped"][-1]["until"] is None
-        assert "may cost up to $0.00603." in error["message"]
+        assert "may cost up to $0.00618." in error["message"]
         assert "$0.005: waiting does not help" in error["message"].replace("$0.00500", "$0.005")
         [fitting] = re.findall(r"at most ([\d,]+) tokens \(`max_tokens`\) would fit", error["message"])
         asked = {"model": "openai/gpt-4o-mini", "max_tokens": 10_000}
@@ -273,14 +273,14 @@ async def test_a_call_that_has_just_ended_is_in_nobodys_way(platform: Platform) 
 
 
 async def test_a_request_that_could_cost_too_much_is_told_so(platform: Platform) -> None:
-    await decide(platform, budgets={"per_user": {"day_microdollars": 6_100}})
+    await decide(platform, budgets={"per_user": {"day_microdollars": 6_250}})
     async with caller(platform.ok) as ann:
         await send(ann)
         await budget_of(platform, ann)
         refused = await send(ann, body(max_tokens=10_000))
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
         message = refused.json()["error"]["message"]
-        assert "may cost up to $0.00603" in message
+        assert "may cost up to $0.00618" in message
         assert "$0.00601 is left" in message
         assert "would fit" in message
         assert (await send(ann, body(max_completion_tokens=ANSWER))).status_code == 200
@@ -336,7 +336,7 @@ async def test_a_recording_that_lies_elsewhere_may_be_a_long_one(platform: Platf
         assert sent.status_code == 200, sent.text
         named = {"url": (None, "https://recordings.example/two-days.ogg")}
         refused = await ann._client.post("/v1/audio/transcriptions", data=fields, files=named)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "request_over_budget")
 
 
 async def in_one_minute(attempt: Callable[[], Awaitable[None]]) -> None:
@@ -509,10 +509,12 @@ async def test_a_request_that_was_too_large_is_not_told_as_a_budget_that_is_used
             assert await hear(1) == ["spending.request_refused"]
             data = heard[0].data
             assert (heard[0].user_id, data["scope"], data["spent_microdollars"]) == (ann.user_id, "user", 0)
-            assert data["needed_microdollars"] == 9_861, "the catalogue's 16,384 tokens at most, and the body"
+            assert data["needed_microdollars"] == 10_011, (
+                "the catalogue's 16,384 tokens at most, the body and what the provider adds to it"
+            )
             assert data["message"] == (
-                "A request was refused: it may cost up to $0.009861. $0.00 is spent of the budget of this user for the "
-                "month ($0.000450); smaller requests may still fit."
+                "A request was refused: it may cost up to $0.01. $0.00 is spent of the budget of this user for the "
+                "month ($0.001200); smaller requests may still fit."
             )
             for _ in range(6):
                 await send(ann)

@@ -85,4 +85,4 @@ async def test_a_budget_that_has_no_room_for_the_fees_refuses_the_call(platform:
     left = int(few.headers["ratelimit"].partition("r=")[2].partition(";")[0])
     assert 900_000 < left < 950_000
     many = await ask(platform, user.token, path, {**body, "max_tool_calls": 100})
-    assert (many.status_code, many.json()["error"]["code"]) == (429, "budget_spent")
+    assert (many.status_code, many.json()["error"]["code"]) == (429, "request_over_budget")
