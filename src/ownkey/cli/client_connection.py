@@ -131,7 +131,6 @@ class ClientConnection(HttpToolsProtocol):
         # How was asked last, but for the length, and where the gateway keeps what it made of that.
         self._last_asked: tuple[Any, ...] = ()
         self._reading: list[Any] = [None]
-        self.task: asyncio.Task[None] | None = None
         self._head = b""  # of an answer that has been begun, until its first part
 
     # What the event loop calls.
@@ -190,6 +189,11 @@ class ClientConnection(HttpToolsProtocol):
     def heading(self, heading: Any) -> None:
         if self._running is not None:
             self._running.reading[0] = heading
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What answers the running request."""
+        return None if self._running is None else self._running.task
 
     def take_body(self) -> bytes | None:
         """The running request's body, if all of it is here; else it has to be received."""
@@ -329,8 +333,8 @@ class ClientConnection(HttpToolsProtocol):
         if version != "1.1":
             scope["http_version"] = version
         earlier = self._newest
-        self.cycle = cycle = RequestCycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
-        cycle.reading = self._reading
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        self.cycle = cycle = RequestCycle(self, scope, self._reading, keep_alive=keep_alive)
         if earlier is None or earlier.response_complete:
             self._start(cycle)
         else:
@@ -354,7 +358,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def _start(self, cycle: RequestCycle) -> None:
         self._running = cycle
-        cycle.task = self.task = task = self.loop.create_task(cycle.answer(self.app))
+        cycle.task = task = self.loop.create_task(cycle.answer(self.app))
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:

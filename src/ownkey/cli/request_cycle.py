@@ -16,7 +16,9 @@ _LOGGER: Final = logging.getLogger("uvicorn.error")
 
 
 class RequestCycle(RequestResponseCycle):
-    """`body` is what has come of it and was not taken yet."""
+    """`body` is what has come of it and was not taken yet. `reading` holds what was read of its head, and is shared by
+    those that ask in the same way, one right after the other.
+    """
 
     # As every request begins.
     logger = access_logger = _LOGGER
@@ -27,12 +29,11 @@ class RequestCycle(RequestResponseCycle):
     chunked_encoding = None
     expected_content_length = 0
     task: asyncio.Task[None] | None = None
-    reading: list[Any]  # of its head: shared by those that ask in the same way, one right after the other
     _event: asyncio.Event | None = None
 
-    def __init__(self, connection: Any, scope: Any, *, keep_alive: bool) -> None:
+    def __init__(self, connection: Any, scope: Any, reading: list[Any], *, keep_alive: bool) -> None:
         """`connection` is a `ClientConnection`."""
-        self.scope, self.keep_alive = scope, keep_alive
+        self.scope, self.reading, self.keep_alive = scope, reading, keep_alive
         self.transport, self.flow = connection.transport, connection.flow
         self.default_headers = connection.server_state.default_headers
         self.waiting_for_100_continue = connection.expect_100_continue

@@ -43,11 +43,15 @@ CONNECTION: Final = "ownkey.connection"
 class Connection(Protocol):
     """A connection of a client at our own server: it tells when it is lost, and is spared ASGI's messages.
 
-    `heading` is what was read of the last head, as long as the next one says the same. `task` answers the request.
+    `heading` is what was read of the running request's head, or of an equal one right before it.
     """
 
     heading: Any
-    task: asyncio.Task[None] | None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What answers the running request."""
+        ...
 
     def attend(self, on_lost: Callable[[], None] | None) -> None:
         """Call this when the client is gone, soon if it is already; None: not any more."""
@@ -183,9 +187,6 @@ class Exchange:
         self.stop_watching()
         kind = (answer.content_type or _JSON).encode()
         await self._begin_answer(answer, b"content-type: %b\r\ncontent-length: %d\r\n" % (kind, len(body)))
-        await self._send_whole(body)
-
-    async def _send_whole(self, body: bytes) -> None:
         if self._direct and self._connection is not None:
             self._connection.write_whole(body)
         else:

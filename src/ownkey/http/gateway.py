@@ -162,5 +162,6 @@ def _read_heading(scope: Scope, exchange: Exchange) -> Heading:
         heading = read_heading(scope, door)
         if connection is not None:
             connection.heading = heading
-    exchange.dialect = heading.door.dialect
+    else:
+        exchange.dialect = heading.door.dialect
     return heading

@@ -150,19 +150,20 @@ class CompletionService:
     def learn(self, snapshot: Snapshot, attempt: Attempt, failure: Failure | None) -> None:
         """Remember what an attempt says about its provider's host and its credential."""
         credential, health = attempt.credential, self.router.health
-        if failure is None and health.calm:
-            key = ""  # there is nothing to forget of it
-        else:
-            key = credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)
         if failure is None:
-            if key:
-                health.note_success(attempt.base_url, key)
+            if not health.calm:  # else there is nothing to forget
+                health.note_success(attempt.base_url, _health_key(attempt))
             if credential is not None and credential.status in _CURED_BY_SUCCESS:
                 self._credential_health.note(snapshot.user_id, credential, CredentialStatus.OK)
             return
         consequence = CONSEQUENCES[failure.outcome]
-        until = health.note_failure(attempt.base_url, key, failure)
+        until = health.note_failure(attempt.base_url, _health_key(attempt), failure)
         if credential is not None and consequence.status is not None:
             # The outcome's code, not the provider's words: those are long, in one language, and anybody's.
             reason = failure.outcome.value
             self._credential_health.note(snapshot.user_id, credential, consequence.status, reason, until)
+
+
+def _health_key(attempt: Attempt) -> str:
+    credential = attempt.credential
+    return credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)

@@ -123,9 +123,7 @@ class UpstreamResponse:
         Raises TransportFailure for an answer that is too large; the connection is closed then.
         """
         data = self._connection.take()
-        self._room -= len(data)
-        if self._room < 0:
-            self._count(b"")
+        self._count(data)
         return data
 
     def limit(self, max_bytes: int) -> None:
