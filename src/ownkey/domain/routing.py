@@ -442,7 +442,7 @@ class _Chain:
     ) -> None:
         status = None
         if reason == SkipReason.COOLING_DOWN:
-            key = credential.health_key if credential else shared_credential_id(provider.id)
+            key = find_health_key(credential, provider.id)
             # What is stored follows in the background: until then the board alone knows.
             status = self.health.credential_blocked_as(key) or (credential.status if credential else None)
         label = credential.label if credential else None
@@ -617,6 +617,11 @@ class _Chain:
 def shared_credential_id(provider_id: str) -> str:
     """The name under which the operator's key for a provider has its own breaker."""
     return f"shared:{provider_id}"
+
+
+def find_health_key(credential: SealedCredential | None, provider_id: str) -> str:
+    """Under which name trouble with a key is remembered; None: with the operator's."""
+    return shared_credential_id(provider_id) if credential is None else credential.health_key
 
 
 def check_provider(provider_id: str, catalog: Mapping[str, Provider]) -> Provider:

@@ -14,7 +14,7 @@ from ownkey.domain.credential import CredentialStatus, SealedCredential, Secret
 from ownkey.domain.exchange import CONSEQUENCES, Failure
 from ownkey.domain.routing import (
     Attempt,
-    shared_credential_id,
+    find_health_key,
 )
 from ownkey.domain.settings import Snapshot
 from ownkey.domain.usage import Outcome, new_id
@@ -152,18 +152,13 @@ class CompletionService:
         credential, health = attempt.credential, self.router.health
         if failure is None:
             if not health.calm:  # else there is nothing to forget
-                health.note_success(attempt.base_url, _health_key(attempt))
+                health.note_success(attempt.base_url, find_health_key(credential, attempt.provider.id))
             if credential is not None and credential.status in _CURED_BY_SUCCESS:
                 self._credential_health.note(snapshot.user_id, credential, CredentialStatus.OK)
             return
         consequence = CONSEQUENCES[failure.outcome]
-        until = health.note_failure(attempt.base_url, _health_key(attempt), failure)
+        until = health.note_failure(attempt.base_url, find_health_key(credential, attempt.provider.id), failure)
         if credential is not None and consequence.status is not None:
             # The outcome's code, not the provider's words: those are long, in one language, and anybody's.
             reason = failure.outcome.value
             self._credential_health.note(snapshot.user_id, credential, consequence.status, reason, until)
-
-
-def _health_key(attempt: Attempt) -> str:
-    credential = attempt.credential
-    return credential.health_key if credential is not None else shared_credential_id(attempt.provider.id)
