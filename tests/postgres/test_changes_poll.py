@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -187,6 +189,24 @@ async def test_after_a_restart_everything_is_checked_and_nobody_waits_for_what_i
         await db.ping()
         await feed.close()
         await db.close()
+
+
+async def test_a_process_that_came_to_nothing_for_a_while_does_not_take_it_for_an_outage(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A busy machine, a long garbage collection, a laptop's lid: the answer is there, and nobody has looked yet."""
+    monkeypatch.setattr("ownkey.storage.changes_feed._ANSWER_SECONDS", 0.2)
+    db = await Database.open(dsn)
+    feed = await snapshots.listen(dsn, Hearer(), database=db, poll_seconds=0.02)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            time.sleep(0.25)  # nothing runs meanwhile: that is what is tested
+            await asyncio.sleep(0)
+            assert not db.away
+    assert feed.connected
+    assert caplog.messages == []
+    await feed.close()
+    await db.close()
 
 
 async def test_old_changes_are_swept(store: Store, db: Database, superuser: asyncpg.Connection) -> None:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from ownkey.background import end_task
 from ownkey.domain.clock import elapsed_seconds
 from ownkey.errors import StorageError
+from ownkey.patience import attentive_timeout
 from ownkey.storage.database import Database
 from ownkey.storage.failures import storage_errors, unavailable
 from ownkey.storage.sql import query
@@ -166,7 +167,8 @@ class ChangesFeed:
             name, arguments = ("load_changes", (since,)) if self._may_ask else ("ping", ())
             try:
                 with storage_errors(connecting=True):
-                    rows = await self._connection.fetch(query(name), *arguments, timeout=_ANSWER_SECONDS)
+                    async with attentive_timeout(_ANSWER_SECONDS):
+                        rows = await self._connection.fetch(query(name), *arguments)
                 if self._may_ask:
                     return list(rows)
             except asyncpg.InsufficientPrivilegeError:
@@ -179,7 +181,7 @@ class ChangesFeed:
         if self._database is None:
             raise unavailable()
         with storage_errors(connecting=True):
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with attentive_timeout(_ANSWER_SECONDS):
                 return await self._database.fetch_rows("load_changes", since, probing=True)
 
     async def _poll(self) -> None:
