@@ -25,6 +25,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ownkey.cli.repeated_head import RepeatedHead, learn_head
 from ownkey.cli.request_cycle import RequestCycle
 from ownkey.http.exchange import CONNECTION
 
@@ -48,6 +49,7 @@ QUIET_SECONDS: Final = 1.0
 MAX_UNWELCOME: Final = 64
 _UNMETERED: Final = frozenset(("/healthz", "/readyz", "/metrics"))
 _CODING: Final = b"transfer-encoding"
+_HTTP_1_1: Final = b" HTTP/1.1"
 _HEAD_WORDS: Final = "The head of the request is larger than this server accepts."
 
 
@@ -118,6 +120,8 @@ class ClientConnection(HttpToolsProtocol):
         # What all requests of this connection have in common.
         self._scope: dict[str, Any] = {}
         self._in_head = self._in_body = self._deaf = False
+        # Whether the piece that is being read begins with a request of this version, and that is being read.
+        self._speaks_1_1 = False
         # Since when: the connection is idle, or the request has been arriving.
         self._since = self._stalled_since = self._cut_at = 0.0
         # Bytes of the piece that is being read; of that in which the request began; and of those after it.
@@ -131,6 +135,10 @@ class ClientConnection(HttpToolsProtocol):
         # How was asked last, but for the length, and where the gateway keeps what it made of that.
         self._last_asked: tuple[Any, ...] = ()
         self._reading: list[Any] = [None]
+        # How that came, where it came twice, and the scope that was made of it; whether it has just come so again.
+        self._repeated: RepeatedHead | None = None
+        self._last_scope: dict[str, Any] = {}
+        self._alike = False
         self._head = b""  # of an answer that has been begun, until its first part
 
     # What the event loop calls.
@@ -165,7 +173,7 @@ class ClientConnection(HttpToolsProtocol):
             running.notify()
         super().connection_lost(exc)
         self._lost = True
-        self._scope = {}  # it holds this connection
+        self._scope = self._last_scope = {}  # they hold this connection
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost()
@@ -241,6 +249,12 @@ class ClientConnection(HttpToolsProtocol):
             self.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
         return not self.flow.write_paused
 
+    def write_chunk(self, framed: bytes) -> bool:
+        """The same, of a part that has the framing of a chunk of HTTP. It is not the first one."""
+        if not self._lost:
+            self.transport.write(framed)
+        return not self.flow.write_paused
+
     def end_parts(self) -> None:
         """That was the last part."""
         if not self._lost:
@@ -261,8 +275,15 @@ class ClientConnection(HttpToolsProtocol):
         if self._deaf:
             return
         size = self._piece_bytes = len(data)
-        if self._in_head or self._in_body:
+        at_start = not (self._in_head or self._in_body)
+        if not at_start:
             self._more_bytes += size
+        elif self._repeated is not None and self._is_idle() and (begin := self._repeated.find_body(data)):
+            self._repeat(data[begin:])
+            return
+        else:
+            line_end = data.find(b"\r\n", 0, MAX_TARGET_BYTES)
+            self._speaks_1_1 = data.startswith(_HTTP_1_1, max(0, line_end - len(_HTTP_1_1)))
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -277,6 +298,10 @@ class ClientConnection(HttpToolsProtocol):
                     self._refuse(431, "too_large", _HEAD_WORDS)
             elif self._in_body:
                 self._weigh_body(size)
+            elif self._alike and at_start:
+                # Nobody has seen the scope yet, who may write into it.
+                self._repeated, self._last_scope = learn_head(data), dict(self.cycle.scope)
+            self._alike = False
 
     def pause_writing(self) -> None:
         self._stalled_since = self.loop.time()
@@ -311,7 +336,8 @@ class ClientConnection(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._check_head()
+        version = "1.1" if self._speaks_1_1 else self.parser.get_http_version()
+        self._check_head(version)
         self._in_head, self._in_body = False, True
         parser, url, headers = self.parser, self.url, self.headers
         method = parser.get_method()
@@ -319,6 +345,9 @@ class ClientConnection(HttpToolsProtocol):
         if asked != self._last_asked:
             # A new place: requests that came before and still wait to be read keep theirs.
             self._last_asked, self._reading = asked, [None]
+            self._repeated = None
+        elif self._repeated is None and self._length is not None:
+            self._alike = True
         headers = [*headers] if self._length is None else [*headers, self._length]
         path, _, query = url.partition(b"?")
         if url.find(b"#") >= 0:
@@ -329,11 +358,12 @@ class ClientConnection(HttpToolsProtocol):
         scope["raw_path"], scope["query_string"], scope["state"] = path, query, {}
         text = path.decode("ascii")
         scope["path"] = unquote(text) if "%" in text else text
-        version = parser.get_http_version()
         if version != "1.1":
             scope["http_version"] = version
         earlier = self._newest
         keep_alive = version != "1.0" and parser.should_keep_alive()
+        if not keep_alive or self.expect_100_continue or parser.should_upgrade():
+            self._alike = False
         self.cycle = cycle = RequestCycle(self, scope, self._reading, keep_alive=keep_alive)
         if earlier is None or earlier.response_complete:
             self._start(cycle)
@@ -348,11 +378,24 @@ class ClientConnection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
-        self._in_body = False
+        self._in_body = self._speaks_1_1 = False
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.notify()
+
+    def _repeat(self, body: bytes) -> None:
+        """Take a whole request whose head is the one before but for the length."""
+        self._since = self.loop.time()
+        self._first_bytes, self._body_bytes = self._piece_bytes, len(body)
+        self._more_bytes = self._surplus_bytes = 0
+        scope = self._last_scope.copy()
+        scope["headers"], scope["state"] = [*self.headers, (b"content-length", b"%d" % len(body))], {}
+        self.cycle = cycle = RequestCycle(self, scope, self._reading, keep_alive=True)
+        cycle.more_body = False
+        if cycle.take(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self._start(cycle)
 
     # What a request's end and the server's end do.
 
@@ -431,7 +474,7 @@ class ClientConnection(HttpToolsProtocol):
         poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def _check_head(self) -> None:
+    def _check_head(self, version: str) -> None:
         """Raises _Refused for what two readers could take for two different requests, and for what is too much."""
         if self._first_bytes + self._more_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -441,7 +484,6 @@ class ClientConnection(HttpToolsProtocol):
             self._reject(414, "too_large", "The URL is longer than this server accepts.")
         if len(self.pipeline) >= MAX_PIPELINED:
             self._reject(400, "invalid_request", "Too many requests were sent without waiting for an answer.")
-        version = self.parser.get_http_version()
         if version != "1.1":
             if version != "1.0":
                 self._reject(505, "invalid_request", "This server speaks HTTP/1.1.")

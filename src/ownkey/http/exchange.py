@@ -77,6 +77,10 @@ class Connection(Protocol):
         """A part, at once. Whether the client takes more."""
         ...
 
+    def write_chunk(self, framed: bytes) -> bool:
+        """The same, of a part that has the framing of a chunk of HTTP."""
+        ...
+
     def end_parts(self) -> None:
         """That was the last part."""
         ...
@@ -217,7 +221,7 @@ class Exchange:
                     await self._send_part(data)
                     data = b""
                     if self._direct and self._connection is not None and array is None:
-                        await stream.flow(self._connection.write_piece)
+                        await stream.flow(self._connection.write_piece, self._connection.write_chunk)
             except asyncio.CancelledError:
                 if self.client_left:
                     raise

@@ -119,11 +119,12 @@ class AnswerStream:
                 return data
         return None
 
-    async def flow(self, write: Callable[[bytes], bool]) -> None:
+    async def flow(self, write: Callable[[bytes], bool], write_chunk: Callable[[bytes], bool]) -> None:
         """Pass on by `write` whatever comes, in the moment in which it comes and without a task being woken for it.
 
-        Returns when `write` says that the client takes no more, and when there is more to do than to pass on: `read`
-        gives the rest.
+        What comes as one chunk of HTTP and stays as it is goes by `write_chunk` with the framing that it has. Returns
+        when either says that the client takes no more, and when there is more to do than to pass on: `read` gives the
+        rest.
         """
         response, decoder = self._response, self._decoder
         over = self._ended or self._next or decoder.complete or decoder.failure is not None
@@ -147,11 +148,32 @@ class AnswerStream:
             except Exception:  # a provider's bytes must not decide how our code ends
                 logger.exception("a stream could not be read")
                 self._broken = _UNREADABLE
+            stop()
+
+        def pass_chunk_on(framed: bytes, chunk: bytes) -> None:
+            try:
+                response.room -= len(chunk)
+                if response.room < 0:
+                    response.refuse_rest()
+                received(chunk)
+                data = feed(chunk)
+                if decoder.complete or decoder.failure is not None or self._revoked is not None:
+                    self._next = data
+                elif write_chunk(framed) if data is chunk else (not data or write(data)):
+                    return
+            except TransportFailure as error:
+                self._broken = error.failure
+            except Exception:  # a provider's bytes must not decide how our code ends
+                logger.exception("a stream could not be read")
+                self._broken = _UNREADABLE
+            stop()
+
+        def stop() -> None:
             response.listen(None)
             if not stopped.done():
                 stopped.set_result(None)
 
-        response.listen(pass_on)
+        response.listen(pass_on, pass_chunk_on)
         try:
             await stopped
         finally:

@@ -117,13 +117,15 @@ class CallRecord:
 
     def receive(self, chunk: bytes) -> None:
         """A part of a stream."""
-        self._received.add(chunk)
+        received = self._received
+        received.size += len(chunk)
+        received.events += chunk.count(b"data:")
         if self._tier_in and names_tier(chunk):
             self._tier_in = chunk
 
     def note_request_id(self, response: UpstreamResponse) -> None:
         """Keep the provider's own name for this call, if it looks like one."""
-        name = response.find_header(b"x-request-id") or response.find_header(b"request-id")
+        name = response.request_id
         if name and _REQUEST_ID.fullmatch(name):
             self.event.provider_request_id = name if self.secret is None else self.secret.scrub(name)
 

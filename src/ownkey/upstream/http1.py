@@ -26,6 +26,14 @@ _MAX_BUFFERED_BYTES: Final = 256 * 1024
 # framing of the smallest chunk, twice over; credit is not saved up, so that no body excuses a trailer without end.
 _MAX_WASTE_BYTES: Final = 64 * 1024
 _FRAMING_PER_BYTE: Final = 10
+# Of a chunk that is not taken apart by the parser: the length of its size in hexadecimal, and the end of that line.
+_LONGEST_SIZE_LINE: Final = 8
+# The headers that are looked at in every answer, by their length, which costs less than lower case of thirty of them.
+_NOTED: Final = {
+    len(name): name
+    for name in (b"content-length", b"transfer-encoding", b"content-encoding", b"x-request-id", b"request-id")
+}
+_HTTP_1_1: Final = b"HTTP/1.1 "
 _WRITE_BYTES: Final = 256 * 1024
 
 
@@ -78,19 +86,24 @@ class Connection(asyncio.Protocol):
         "_poll",
         "_reading_paused",
         "_registry",
+        "_speaks_1_1",
         "_timer",
         "_total_until",
         "_transport",
         "_waiter",
         "_waste",
+        "_whole_chunks",
         "_writing_paused",
         "clean",
+        "coding",
         "complete",
         "heard",
+        "on_chunk",
         "on_news",
         "outlives_reader",
         "parked_in",
         "raw_headers",
+        "request_id",
         "status",
         "unsent",
     )
@@ -115,16 +128,21 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._buffered = self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
-        self._keep_alive = self._ends_with_connection = False
+        self._keep_alive = self._ends_with_connection = self._whole_chunks = self._speaks_1_1 = False
         self.complete = self.heard = False
         # Called when something has come, or nothing more can, in place of waking who waits for that.
         self.on_news: Callable[[], None] | None = None
+        # Called in place of that with a chunk that came whole and alone, where nothing else waits to be taken: as it
+        # came, and what is in it.
+        self.on_chunk: Callable[[bytes, bytes], None] | None = None
         # Whether cancelling who reads the answer leaves it to somebody else.
         self.outlives_reader = False
         # Whether nothing of the request can have arrived: its first byte found the connection closed.
         self.unsent = False
         self.status = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
+        # Of these: how the body is packed, and what the provider calls this exchange.
+        self.coding = self.request_id = b""
 
     # What the pool and the answer do with it.
 
@@ -263,6 +281,17 @@ class Connection(asyncio.Protocol):
             self._fault = Fault.NOT_HTTP
             self.cut()
             return
+        if self._whole_chunks and self.on_chunk is not None and not self._chunks:
+            # One chunk, as nearly every piece of a stream is. The parser stands before a chunk, and would again.
+            begin = data.find(b"\r\n", 0, _LONGEST_SIZE_LINE) + 2
+            size = len(data) - begin - 2
+            # Of one byte there is more framing than body; the parser's way counts that.
+            if size > 1 and data.endswith(b"\r\n") and data.startswith((b"%x\r\n" % size, b"%X\r\n" % size)):
+                self._patience_until = self._loop.time() + self._deadlines.idle
+                self.on_chunk(data, data[begin:-2])
+                return
+        if not self.heard:
+            self._speaks_1_1 = data.startswith(_HTTP_1_1)
         self.heard = True
         head_was_done, buffered = self._head_done, self._buffered
         try:
@@ -270,6 +299,8 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Fault.NOT_HTTP)
             return
+        if self._whole_chunks and not data.endswith(b"\r\n"):
+            self._whole_chunks = False  # the next one has begun
         if not self._head_done:
             # A part of a head buys no time: whoever dripped it could hold on to the request as long as it liked.
             self._head_bytes += len(data)
@@ -315,11 +346,17 @@ class Connection(asyncio.Protocol):
         if status < 200:
             return
         self._ends_with_connection = not self._parser.should_keep_alive()
-        if not self._read_framing() or self._parser.get_http_version() not in ("1.1", "1.0"):
+        if not self._read_head() or not (self._speaks_1_1 or self._parser.get_http_version() in ("1.1", "1.0")):
             self._fail(Fault.NOT_HTTP)
             return
         self.status = status
         self._head_done = True
+
+    def on_chunk_header(self) -> None:
+        self._whole_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._whole_chunks = True
 
     def on_body(self, data: bytes) -> None:
         if not self.complete and self._fault is None:
@@ -336,20 +373,31 @@ class Connection(asyncio.Protocol):
         else:
             # The end of an interim answer: the real one follows.
             self.raw_headers.clear()
+            self._speaks_1_1 = False
 
     # Within.
 
-    def _read_framing(self) -> bool:
-        """Note how the answer will end; False for a transfer coding that is not plain chunks."""
+    def _read_head(self) -> bool:
+        """Note what is looked at in every answer; False for a transfer coding that is not plain chunks."""
+        codings, own_name = list[bytes](), b""
         for name, value in self.raw_headers:
-            # The length first: it costs less than lower case, and there may be thirty headers.
-            length = len(name)
-            if length == 14 and name.lower() == b"content-length":
+            noted = _NOTED.get(len(name))
+            if noted is None or name.lower() != noted:
+                continue
+            if noted == b"content-length":
                 self._ends_with_connection = False
-            elif length == 17 and name.lower() == b"transfer-encoding":
+            elif noted == b"transfer-encoding":
                 self._ends_with_connection = False
                 if value.lower() != b"chunked":
                     return False
+            elif noted == b"content-encoding":
+                codings.append(value)
+            elif noted == b"x-request-id":
+                self.request_id = value
+            else:
+                own_name = value
+        self.coding = b", ".join(codings)
+        self.request_id = self.request_id or own_name
         return True
 
     def _begin(self) -> None:
@@ -358,10 +406,11 @@ class Connection(asyncio.Protocol):
         self._total_until = now + self._deadlines.total
         self._head_bytes = self._field_bytes = self._waste = 0
         self._head_done = self._body_begun = self._body_written = False
-        self._keep_alive = self._ends_with_connection = False
+        self._keep_alive = self._ends_with_connection = self._whole_chunks = False
         self.complete = self.heard = self.clean = self.unsent = self.outlives_reader = False
-        self.status, self.on_news = 0, None
+        self.status, self.on_news, self.on_chunk = 0, None, None
         self.raw_headers = []
+        self.coding = self.request_id = b""
 
     async def _write_slowly(self, head: bytes, body: tuple[bytes | memoryview, ...]) -> None:
         """Piece by piece, so that other requests are served in between, and an early answer ends it."""

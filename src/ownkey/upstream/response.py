@@ -27,7 +27,8 @@ class UpstreamResponse:
         "_max_bytes",
         "_raw_headers",
         "_release",
-        "_room",
+        "request_id",
+        "room",
         "status",
     )
 
@@ -39,15 +40,17 @@ class UpstreamResponse:
         Raises TransportFailure for a content coding that cannot be undone.
         """
         self._connection, self._host, self._max_bytes, self._release = connection, host, max_bytes, release
-        self._room = max_bytes
+        # How much of the body may still come.
+        self.room = max_bytes
         self._ended = False
         self._headers: dict[str, str] | None = None
         self._inflater: Inflater | None = None
         self.status = connection.status
         self._raw_headers = connection.raw_headers
-        for name, value in self._raw_headers:
-            if len(name) == 16 and name.lower() == b"content-encoding":
-                self._prepare_inflater(value.decode("latin-1"))
+        # What the provider calls this exchange, or "".
+        self.request_id = connection.request_id.decode("latin-1")
+        if connection.coding:
+            self._prepare_inflater(connection.coding.decode("latin-1"))
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -57,14 +60,6 @@ class UpstreamResponse:
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._raw_headers
             }
         return self._headers
-
-    def find_header(self, name: bytes) -> str:
-        """The value of a header, whose name is given in small letters; "" without one; of a repeated one, the last."""
-        length, found = len(name), b""
-        for given, value in self._raw_headers:
-            if len(given) == length and given.lower() == name:
-                found = value
-        return found.decode("latin-1")
 
     async def read(self) -> bytes:
         """The rest of the body. Raises TransportFailure; the connection is closed then."""
@@ -111,9 +106,15 @@ class UpstreamResponse:
         """Whether there is something to take, or will not be any more."""
         return self._connection.has_news
 
-    def listen(self, on_news: Callable[[], None] | None) -> None:
-        """Have this called when there is something to take, or will not be any more; None: not any longer."""
-        self._connection.on_news = on_news
+    def listen(
+        self, on_news: Callable[[], None] | None, on_chunk: Callable[[bytes, bytes], None] | None = None
+    ) -> None:
+        """Have this called when there is something to take, or will not be any more; None: not any longer.
+
+        `on_chunk`: in place of that, where one chunk of HTTP has come whole and alone. It is given the chunk with its
+        framing, and its content, and takes that out of `room`.
+        """
+        self._connection.on_news, self._connection.on_chunk = on_news, on_chunk
         if on_news is not None and self._connection.has_news:
             on_news()
 
@@ -128,7 +129,7 @@ class UpstreamResponse:
 
     def limit(self, max_bytes: int) -> None:
         """From here on no more than this is read."""
-        self._room = min(self._room, max_bytes)
+        self.room = min(self.room, max_bytes)
 
     def outlive_reader(self) -> None:
         """Cancelling who reads leaves the answer to whoever reads on. It is to be closed in any case."""
@@ -179,12 +180,16 @@ class UpstreamResponse:
         return data
 
     def _count(self, data: bytes) -> None:
-        self._room -= len(data)
-        if self._room < 0:
-            self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
+        self.room -= len(data)
+        if self.room < 0:
+            self.refuse_rest()
+
+    def refuse_rest(self) -> NoReturn:
+        """There is no room for what has come: cut the connection. Raises TransportFailure."""
+        self._fail(f"is larger than {self._max_bytes:,} bytes", Outcome.ANSWER_TOO_LARGE)
 
     def _fail(self, what: str, outcome: Outcome = Outcome.STREAM_BROKEN) -> NoReturn:
-        self._connection.on_news = None  # whoever listens is told by the exception
+        self.listen(None)  # whoever listens is told by the exception
         self._connection.cut()
         self._ended = True
         raise TransportFailure(outcome, f"The answer of {self._host} {what}.") from None

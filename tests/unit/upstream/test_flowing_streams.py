@@ -34,6 +34,7 @@ class Stage:
     settled: list[Failure | None]
     received: list[bytes]
     written: list[bytes] = field(default_factory=list)
+    framed: list[bytes] = field(default_factory=list)
     takes: int = 1_000_000
 
     def write(self, data: bytes) -> bool:
@@ -41,12 +42,22 @@ class Stage:
         self.takes -= 1
         return self.takes > 0
 
+    def write_chunk(self, framed: bytes) -> bool:
+        size, _, rest = framed.partition(b"\r\n")
+        assert len(rest) == int(size, 16) + 2
+        assert rest.endswith(b"\r\n")
+        self.framed.append(framed)
+        return self.write(rest[:-2])
+
+    async def flow(self) -> None:
+        await self.stream.flow(self.write, self.write_chunk)
+
     async def see_through(self) -> list[bytes]:
         """As an exchange does: read, then let it flow, and so on; what was written and read, in order."""
         out = self.written
         while (data := await self.stream.read()) is not None:
             out.append(data)
-            await self.stream.flow(self.write)
+            await self.flow()
         return out
 
 
@@ -56,7 +67,7 @@ Open = Callable[..., Any]
 @pytest.fixture
 def begin(open_pool: Callable[..., Any]) -> Open:
     @asynccontextmanager
-    async def begin(**limits: Any) -> AsyncIterator[Stage]:
+    async def begin(frame: Callable[[bytes], bytes] = chunk, **limits: Any) -> AsyncIterator[Stage]:
         script: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         async def handler(connection: Connection) -> None:
@@ -70,7 +81,7 @@ def begin(open_pool: Callable[..., Any]) -> Open:
                     await connection.send(chunk(piece[8:]) + b"0\r\n\r\n")
                     await connection.wait_gone()
                     return
-                await connection.send(chunk(piece))
+                await connection.send(frame(piece))
             await connection.send(b"0\r\n\r\n")
             await connection.wait_gone()
 
@@ -112,11 +123,28 @@ async def test_every_piece_is_passed_on_by_itself(begin: Open) -> None:
     assert b"".join(stage.received) == b"".join(written[1:])
 
 
+@pytest.mark.parametrize(
+    ("form", "as_it_came"),
+    [(b"%x\r\n", True), (b"%X\r\n", True), (b"0%x\r\n", False), (b"%x;a=b\r\n", False)],
+)
+async def test_a_chunk_of_the_usual_form_is_passed_on_as_it_came(begin: Open, form: bytes, as_it_came: bool) -> None:
+    def frame(piece: bytes) -> bytes:
+        return form % len(piece) + piece + b"\r\n"
+
+    pieces = [MORE % n for n in range(5)]
+    async with begin(frame) as stage:
+        sending = asyncio.create_task(send_one_by_one(stage, [*pieces, LAST, DONE, None]))
+        written = await stage.see_through()
+        await sending
+    assert written == [FIRST, *pieces, LAST, DONE]
+    assert stage.framed[:5] == ([frame(piece) for piece in pieces] if as_it_came else [])
+
+
 async def test_the_call_is_settled_before_its_last_piece_is_handed_out(begin: Open) -> None:
     async with begin() as stage:
         assert await stage.stream.read() == FIRST
         stage.script.put_nowait(LAST + DONE)
-        await stage.stream.flow(stage.write)
+        await stage.flow()
         assert not stage.written
         assert not stage.settled
         assert await stage.stream.read() == LAST + DONE
@@ -130,7 +158,7 @@ async def test_what_came_before_it_began_to_flow_is_not_waited_for(begin: Open) 
         async with asyncio.timeout(5):
             while not stage.stream._response._connection.has_news:
                 await asyncio.sleep(0)
-            flowing = asyncio.create_task(stage.stream.flow(stage.write))
+            flowing = asyncio.create_task(stage.flow())
             while not stage.written:
                 await asyncio.sleep(0)
         flowing.cancel()
@@ -141,7 +169,7 @@ async def test_a_client_that_takes_no_more_holds_it_up(begin: Open) -> None:
     async with begin() as stage:
         stage.takes = 2
         assert await stage.stream.read() == FIRST
-        flowing = asyncio.create_task(stage.stream.flow(stage.write))
+        flowing = asyncio.create_task(stage.flow())
         await send_one_by_one(stage, [MORE % 1, MORE % 2])
         await asyncio.wait_for(flowing, 5)
         stage.script.put_nowait(MORE % 3)
@@ -188,7 +216,7 @@ async def test_what_is_withdrawn_ends_at_once(begin: Open) -> None:
     failure = Failure(outcome=Outcome.ACCESS_WITHDRAWN, message="The key was deleted.")
     async with begin() as stage:
         assert await stage.stream.read() == FIRST
-        flowing = asyncio.create_task(stage.stream.flow(stage.write))
+        flowing = asyncio.create_task(stage.flow())
         await send_one_by_one(stage, [MORE % 1])
         stage.stream.revoke(failure)
         await asyncio.wait_for(flowing, 5)
@@ -202,7 +230,7 @@ async def test_what_is_withdrawn_ends_at_once(begin: Open) -> None:
 async def test_who_leaves_leaves_the_rest_to_others(begin: Open) -> None:
     async with begin() as stage:
         assert await stage.stream.read() == FIRST
-        flowing = asyncio.create_task(stage.stream.flow(stage.write))
+        flowing = asyncio.create_task(stage.flow())
         await send_one_by_one(stage, [MORE % 1])
         flowing.cancel()
         await asyncio.wait({flowing})
@@ -221,7 +249,7 @@ async def test_a_piece_that_cannot_be_read_breaks_it(begin: Open, monkeypatch: p
             raise RuntimeError("a mistake of ours")
 
         monkeypatch.setattr(stage.stream._decoder, "feed", fail)
-        flowing = asyncio.create_task(stage.stream.flow(stage.write))
+        flowing = asyncio.create_task(stage.flow())
         stage.script.put_nowait(MORE % 1)
         await asyncio.wait_for(flowing, 5)
         told = await stage.stream.read()
@@ -236,6 +264,6 @@ async def test_the_server_ends_in_the_moment_in_which_the_stream_does(begin: Ope
     async with begin() as stage:
         assert await stage.stream.read() == FIRST
         stage.script.put_nowait(LAST + DONE)
-        await stage.stream.flow(stage.write)
+        await stage.flow()
         assert await stage.stream.break_off(failure) == LAST + DONE
     assert stage.settled == [None]
