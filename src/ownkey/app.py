@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from ownkey.config import Config
 from ownkey.crypto.envelope import SecretOpener
 from ownkey.domain.policy import Policy
 from ownkey.errors import ConfigError
-from ownkey.http.server import Server
 from ownkey.providers.catalog import load_catalog
 from ownkey.providers.live_catalog import LiveCatalog
 from ownkey.services.address_limit import AddressLimit
@@ -71,13 +71,14 @@ from ownkey.upstream.health import HealthBoard
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+    from ownkey.http.server import Server
+
 
 class Ownkey:
     """The product in one object. Open it with `async with Ownkey.open() as ok:`."""
 
-    def __init__(self, core: Core, server: Server) -> None:
+    def __init__(self, core: Core) -> None:
         self.core = core
-        self._server = server
 
     @classmethod
     @asynccontextmanager
@@ -142,6 +143,13 @@ class Ownkey:
     def asgi(self) -> Server:
         """The whole server, to be mounted in a host application: `app.mount("/llm", ok.asgi())`."""
         return self._server
+
+    @cached_property
+    def _server(self) -> Server:
+        # Not above: what it needs takes half of the time in which everything is loaded, and commands do without it.
+        from ownkey.http.server import Server
+
+        return Server(self.core)
 
     async def panel_token(
         self,
@@ -407,4 +415,4 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
         host_tokens=host_tokens,
         oidc=oidc,
     )
-    return Ownkey(core, Server(core))
+    return Ownkey(core)
