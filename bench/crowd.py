@@ -4,7 +4,8 @@
 
 Run as a process before the gateway, with the gateway's configuration in the environment. The first user is made as a
 host would make them. The others go straight into the tables, sealed and hashed as the real ones are: through the
-public functions 100,000 of them would take an hour.
+public functions 100,000 of them would take an hour. Their keys are known to work: they have been here before, and the
+first success of a key, which is written down, is behind them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TABLES = {
     "ownkey.users": ("id",),
     "ownkey.user_llm_settings": ("user_id",),
     "ownkey_private.data_keys": ("user_id", "wrapped", "wrapping_key_id", "version"),
-    "ownkey.credentials": ("user_id", "id", "provider", "label", "hint"),
+    "ownkey.credentials": ("user_id", "id", "provider", "label", "hint", "status"),
     "ownkey_private.credential_secrets": ("user_id", "credential_id", "sealed", "fingerprint", "generation"),
     "ownkey.gateway_tokens": ("user_id", "id", "name", "hint", "scopes"),
     "ownkey_private.token_hashes": ("user_id", "token_id", "hash"),
@@ -88,7 +89,7 @@ def _add_user(rows: dict[str, list[tuple[Any, ...]]], user_id: str, data_keys: D
         )
         sealed = seal_secret(data_key, secret, binding, data_key_version=key.version)
         mark = fingerprint(data_key, user_id, provider, secret)
-        rows["ownkey.credentials"].append((user_id, credential_id, provider, "work", "sk-…0000"))
+        rows["ownkey.credentials"].append((user_id, credential_id, provider, "work", "sk-…0000", "ok"))
         rows["ownkey_private.credential_secrets"].append((user_id, credential_id, sealed, mark, 1))
     token, token_hash = mint_token()
     token_id = uuid.uuid4()
