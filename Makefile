@@ -24,7 +24,7 @@ export PYTHONPATH :=
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup system panel panel-types demo test test-quick coverage judges sbom fuzz audit-tampering faults ledger replicas isolation slow-clients rolling rotation lint \
-	types format bench bench-peers bench-instructions bench-usage bench-memory screenshots lock clean clean-all
+	types format bench bench-peers bench-instructions bench-usage bench-drain bench-memory screenshots lock clean clean-all
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -173,6 +173,9 @@ bench-instructions: setup $(VENV)/bench/.installed ## What one request costs in 
 
 bench-usage: setup $(VENV)/bench/.installed ## Questions about usage over ten million calls; ARGS='--events 1000000' is quick
 	@$(BENCH) -m bench.usage_queries $(ARGS)
+
+bench-drain: setup $(VENV)/bench/.installed ## How fast usage goes into PostgreSQL; ARGS='--events 5000' is quick
+	@$(BENCH) -m bench.usage_drain $(ARGS)
 
 bench-memory: setup $(VENV)/bench/.installed ## What a warm user with three keys takes of memory; ARGS='--users 3000' is quick
 	@$(BENCH) -m bench.memory $(ARGS)

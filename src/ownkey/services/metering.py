@@ -24,7 +24,7 @@ from ownkey.services.pricing import Pricing
 from ownkey.spool.leftovers import Leftovers, take_leftovers
 from ownkey.spool.spool import Spool
 
-_BATCH_LIMIT: Final = 250
+BATCH_LIMIT: Final = 250
 # Pricing an event takes some 12 µs, during which nobody is served.
 _PRICED_AT_ONCE: Final = 20
 _BACKOFF_LIMIT_SECONDS: Final = 10.0
@@ -170,7 +170,7 @@ class Metering:
         async with self._flushing:
             left = len(self._waiting)
             while left > 0:
-                batch = self._waiting[: min(left, _BATCH_LIMIT)]
+                batch = self._waiting[: min(left, BATCH_LIMIT)]
                 left -= len(batch)
                 for begin in range(0, len(batch), _PRICED_AT_ONCE):
                     self._price(batch[begin : begin + _PRICED_AT_ONCE])
@@ -232,7 +232,7 @@ class Metering:
                 left.discard()
 
     async def _record_leftovers(self, left: Leftovers) -> None:
-        batches, count = left.batches(_BATCH_LIMIT), 0
+        batches, count = left.batches(BATCH_LIMIT), 0
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             self._price(batch)
             await self._write(batch)
