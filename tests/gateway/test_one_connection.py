@@ -88,7 +88,8 @@ async def test_what_a_header_says_holds_for_its_own_request(platform: Platform, 
 
 async def test_a_token_that_is_revoked_is_asked_for_anew(platform: Platform, line: Line) -> None:
     user = await platform.user(groq="gsk_revoked_000000000001")
-    assert (await _in_thread(line.ask, user.token))[0] == 200
+    for _ in range(4):  # often enough for its head to be one that repeats itself
+        assert (await _in_thread(line.ask, user.token))[0] == 200
     [token] = await platform.ok.tokens.list_tokens(user.id)
     await platform.ok.tokens.revoke(user.id, token.id)
     assert (await _in_thread(line.ask, user.token))[0] == 401

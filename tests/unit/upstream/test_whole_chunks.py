@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -92,6 +93,13 @@ async def test_chunks_that_come_one_by_one_go_past_the_parser() -> None:
     assert past == chunks[1:]
     assert complete
     assert body == b"data: 1\n\ndata: 22\n\n" + b"y" * 40_000
+
+
+@pytest.mark.parametrize("end", [b"0\r\n", b"0\r\nx: y\r\n", b"0\r\n\r\n"], ids=["trailers", "more trailers", "whole"])
+async def test_behind_the_last_chunk_there_is_none(end: bytes) -> None:
+    body, past, _ = await receive([b"2\r\naa\r\n", end, b"5\r\nhello\r\n"])
+    assert body == b"aa"
+    assert past == []
 
 
 async def test_one_byte_in_each_chunk_is_counted_as_the_waste_that_it_is() -> None:
