@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -141,7 +143,15 @@ def _read_options() -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     if wrong := set(options.targets) - set(_ALL_TARGETS):
-        parser.error(f"no such target: {', '.join(wrong)}")
+        parser.error(f"no such target: {', '.join(sorted(wrong))}; there are {', '.join(_ALL_TARGETS)}")
+    if options.runs < 1 or options.scale <= 0 or options.users < 0:
+        parser.error("--runs is 1 or more, --scale more than 0, --users 0 or more")
+    if len(os.sched_getaffinity(0)) < 2:
+        parser.error("two cores are needed: one for the gateway, one for what asks it and what it asks")
+    if missing := [name for name in ("gcc", "wrk") if shutil.which(name) is None]:
+        parser.error(
+            f"not installed: {', '.join(missing)} (Debian's packages have these names; `make setup` installs them)"
+        )
     return options
 
 

@@ -28,8 +28,10 @@ _FEW = 200
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--users", type=int, default=10_000, help=f"how many, more than {_FEW} (default 10,000)")
     options = parser.parse_args()
+    if options.users <= _FEW:
+        parser.error(f"--users is more than {_FEW}: so many are in memory before anything is measured")
     with tempfile.TemporaryDirectory(prefix="ownkey-bench-", dir="/var/tmp") as directory:
         Path(directory).chmod(0o755)
         asyncio.run(_measure(Path(directory), options.users))

@@ -43,11 +43,13 @@ def main() -> None:
     """Load, ask, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000_000, help="how many requests are loaded")
-    parser.add_argument("--users", type=int, default=5_000)
+    parser.add_argument("--users", type=int, default=5_000, help="among how many users (default 5,000)")
     parser.add_argument("--days", type=int, default=120, help="how far back they reach")
     parser.add_argument("--runs", type=int, default=5, help="how often each question is asked")
     parser.add_argument("--tmp", type=Path, default=Path("/var/tmp"), help="where the database lies meanwhile")
     options = parser.parse_args()
+    if options.events < 10_000 or min(options.users, options.days, options.runs) < 1:
+        parser.error("--events is 10,000 or more, --users, --days and --runs are 1 or more")
     with start_wheel_postgres(options.tmp) as server:
         asyncio.run(_measure(server, options))
 
