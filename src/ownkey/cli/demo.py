@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ownkey.cli.commands import INTERRUPTED, REFUSED, examples
-from ownkey.cli.demo_cast import CAST, OPERATOR_KEY
-from ownkey.cli.demo_screen import Screen
 from ownkey.cli.listener import bind_listener, url_of
 from ownkey.cli.signals import stop_on_signals
 from ownkey.config import Config
 from ownkey.errors import ConfigError
-from ownkey.testing import SimulatedProviders
 
 if TYPE_CHECKING:
     from ownkey.app import Ownkey
     from ownkey.cli.demo_play import Play
+    from ownkey.cli.demo_screen import Screen
+    from ownkey.testing import SimulatedProviders
 
 EPILOG: Final = examples("ownkey demo", "ownkey demo --once   # end after the table")
 
@@ -57,6 +56,12 @@ def demo(
 
 async def _run(*, once: bool) -> bool:
     """The whole demo. False when a provider saw a key that was not the right user's."""
+    # Here, not above: every other command would load the simulated providers, too.
+    from ownkey.app import Ownkey
+    from ownkey.cli.demo_cast import OPERATOR_KEY
+    from ownkey.cli.demo_screen import Screen
+    from ownkey.testing import SimulatedProviders
+
     screen = Screen()
     with stop_on_signals() as stop_with, _workplace() as place:
         begin = time.monotonic()
@@ -64,8 +69,6 @@ async def _run(*, once: bool) -> bool:
             screen.say_done("simulated providers", begin)
             config = Config(data_dir=place / "data", catalog=sim.write_catalog(place / "catalog.toml"))
             begin = time.monotonic()
-            from ownkey.app import Ownkey
-
             async with Ownkey.open(config, environ={"OPENAI_API_KEY": OPERATOR_KEY}) as ok, _serving(ok) as url:
                 screen.say_done("PostgreSQL, migrations, gateway", begin)
                 play = await _perform(ok, sim, url, screen)
@@ -81,6 +84,7 @@ async def _run(*, once: bool) -> bool:
 
 
 async def _perform(ok: Ownkey, sim: SimulatedProviders, url: str, screen: Screen) -> Play:
+    from ownkey.cli.demo_cast import CAST
     from ownkey.cli.demo_play import Play
 
     begin = time.monotonic()
