@@ -57,13 +57,23 @@ with users as materialized (
     group by s.owner
     order by sum(s.cost_microdollars) desc, sum(s.requests) desc, s.owner
     limit $3
+),
+-- Put below each other and grouped: of a join with daily sums behind row-level security the planner thinks too little.
+found as (
+    select
+        u.user_id, u.requests, u.errors, u.input_tokens, u.output_tokens, u.cost_microdollars, u.unpriced_requests,
+        u.cost, null as provider, null::date as day
+    from users u
+    union all
+    select d.user_id collate "C", null, null, null, null, null, null, null, d.provider, d.day
+    from ownkey.usage_daily d
+    where d.user_id = any (array(select user_id from users)) and d.payer = 'shared' and d.day between $1 and $2
 )
 select
-    u.user_id, u.requests, u.errors, u.input_tokens, u.output_tokens, u.cost_microdollars, u.unpriced_requests,
-    d.providers, d.last_day
-from users u
-cross join lateral (
-    select array_agg(distinct provider) as providers, max(day) as last_day
-    from ownkey.usage_daily where user_id = u.user_id and payer = 'shared' and day between $1 and $2
-) d
-order by u.cost desc, u.requests desc, u.user_id;
+    user_id, max(requests) as requests, max(errors) as errors, max(input_tokens) as input_tokens,
+    max(output_tokens) as output_tokens, max(cost_microdollars) as cost_microdollars,
+    max(unpriced_requests) as unpriced_requests,
+    array_agg(distinct provider) filter (where provider is not null) as providers, max(day) as last_day
+from found
+group by user_id
+order by max(cost) desc, max(requests) desc, user_id;
