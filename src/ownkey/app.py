@@ -201,6 +201,7 @@ async def _build(config: Config, environ: Mapping[str, str], stack: AsyncExitSta
     webhook = startup.open_webhook(config)
     wrapping = startup.load_wrapping_keys(config)
     startup.check_provider_names(config, catalog)
+    startup.check_origins(config)
     shared_secrets = startup.read_shared_secrets(config, catalog, environ)
     prices = startup.read_prices(config, catalog)
     database = await startup.open_database(config, stack)

@@ -25,6 +25,7 @@ from ownkey.crypto.wrapping import LocalWrappingKeys
 from ownkey.domain.credential import Secret, clean_secret
 from ownkey.domain.provider import Provider
 from ownkey.errors import ConfigError, RequestError, StorageError
+from ownkey.http.origins import Origins
 from ownkey.services.changes import Changes
 from ownkey.services.expiry import utc_now
 from ownkey.services.host_token_rules import read_host_token_rules
@@ -218,6 +219,11 @@ async def open_data_keys(
     stack.push_async_callback(watch.close)
     reread = partial(data_keys.read_data_key, pool)
     return DataKeys(wrapping, config.deployment_id, calls=calls, reread=reread), watch
+
+
+def check_origins(config: Config) -> None:
+    """Raises ConfigError for an origin, URL or network that is none: now, and not when a server is asked for."""
+    Origins(config)
 
 
 def check_provider_names(config: Config, catalog: Mapping[str, Provider]) -> None:
